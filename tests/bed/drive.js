@@ -1,0 +1,102 @@
+// Drives two browsers through a call and prints what they saw as one JSON document.
+//
+//   node drive.js '{"domain": …, "room": …, "ports": {"443": …, "4443": …}, "home": …, "producer": "chromium",
+//                   "consumer": "firefox", "until": "heard" | "refused", "limitSeconds": …}'
+//
+// `home` is a folder whose certificate stores already trust what the browsers should. Without a consumer only one
+// browser runs. `until` says what ends the wait: sound that was decoded, or every TURN server given up on.
+import fs from "node:fs";
+import path from "node:path";
+import { setTimeout as wait } from "node:timers/promises";
+import puppeteer from "puppeteer-core";
+
+const call = JSON.parse(process.argv[2]);
+const names = ["", "assets.", "stream.", "cors."].map((prefix) => prefix + call.domain);
+
+const launch = {
+  // Host rules take a port along, so that the page can keep to the addresses that Hubs uses.
+  chromium: () =>
+    puppeteer.launch({
+      browser: "chrome",
+      executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+      env: { ...process.env, HOME: call.home },
+      args: [
+        "--no-sandbox",
+        "--disable-gpu",
+        "--allow-loopback-in-peer-connection",
+        "--autoplay-policy=no-user-gesture-required",
+        "--use-fake-ui-for-media-stream",
+        "--use-fake-device-for-media-stream",
+        "--host-resolver-rules=" +
+          names
+            .flatMap((name) => [
+              ...Object.entries(call.ports).map(([from, to]) => `MAP ${name}:${from} 127.0.0.1:${to}`),
+              `MAP ${name} 127.0.0.1`,
+            ])
+            .join(", "),
+      ],
+    }),
+  firefox: () =>
+    puppeteer.launch({
+      browser: "firefox",
+      executablePath: process.env.FIREFOX ?? "/usr/bin/firefox-esr",
+      env: { ...process.env, HOME: call.home },
+      userDataDir: freshProfile(),
+      extraPrefsFirefox: {
+        "network.dns.localDomains": names.join(","),
+        "network.socket.forcePort": Object.entries(call.ports)
+          .map(([from, to]) => `${from}=${to}`)
+          .join(";"),
+        "media.navigator.streams.fake": true,
+        "media.navigator.permission.disabled": true,
+        "media.autoplay.default": 0,
+        "media.peerconnection.ice.loopback": true,
+      },
+    }),
+};
+
+// Firefox keeps its certificates in the profile, and two of them can't share one.
+function freshProfile() {
+  const profile = fs.mkdtempSync(path.join(call.home, "firefox-"));
+  fs.cpSync(path.join(call.home, "firefox"), profile, { recursive: true });
+  return profile;
+}
+
+const sound = { chromium: "tone", firefox: "microphone" };
+
+const ends = {
+  heard: ([, listener]) => decodedSamples(listener) >= 48000,
+  refused: (states) =>
+    states.every(({ send }) => send?.gathering === "complete" && send.candidateErrors.length > 0),
+};
+
+function decodedSamples(state) {
+  const inbound = state.recv?.inbound;
+  return (inbound?.totalSamplesReceived ?? 0) - (inbound?.concealedSamples ?? 0);
+}
+
+async function enter(browserName, options) {
+  const browser = await launch[browserName]();
+  browsers.push(browser);
+  const page = await browser.newPage();
+  page.on("console", (message) => console.error(`${browserName}: ${message.text()}`));
+  page.on("pageerror", (error) => console.error(`${browserName}: ${error}`));
+  await page.goto(`https://${call.domain}/${call.room}`);
+  await page.evaluate((options) => hubs.enter(options), { hubId: call.room, ...options });
+  return page;
+}
+
+const browsers = [];
+try {
+  const pages = [await enter(call.producer, { sound: sound[call.producer] })];
+  if (call.consumer) pages.push(await enter(call.consumer, {}));
+  const deadline = Date.now() + call.limitSeconds * 1000;
+  let states;
+  do {
+    await wait(250);
+    states = await Promise.all(pages.map((page) => page.evaluate(() => hubs.state())));
+  } while (!ends[call.until](states) && Date.now() < deadline);
+  console.log(JSON.stringify({ producer: states[0], consumer: states[1] ?? null }));
+} finally {
+  await Promise.all(browsers.map((browser) => browser.close()));
+}
