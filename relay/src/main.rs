@@ -1,2 +1,3 @@
-//! Skeleton.
-fn main(){}
+//! The binary `hubs-relay`.
+
+fn main() {}

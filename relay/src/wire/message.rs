@@ -1,0 +1,336 @@
+//! Reads control messages (RFC 8489 section 5), over the codec of `rtc-stun` and `rtc-turn`.
+//!
+//! A [`Message`] shows only what may be believed: attributes behind MESSAGE-INTEGRITY are not there, a FINGERPRINT
+//! has been checked, and of an attribute that occurs twice the first counts.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use rtc_stun::attributes::RawAttribute;
+use rtc_stun::fingerprint::fingerprint_value;
+use rtc_stun::message::{self as codec, Getter};
+use rtc_turn::proto::{channum, lifetime::Lifetime, reqtrans::RequestedTransport};
+use thiserror::Error;
+
+use super::{
+    ATTRIBUTE_HEADER_LEN, AttrType, ChannelNumber, ErrorCode, Frame, IntegrityKey, MESSAGE_HEADER_LEN,
+    TransactionId, address, attribute, padded,
+};
+
+/// What a message is: two bits of its type.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Class {
+    /// Wants an answer.
+    Request,
+    /// Wants none.
+    Indication,
+    /// The answer of a request that worked.
+    Success,
+    /// The answer of one that did not.
+    Error,
+}
+
+/// What a message is about.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Method {
+    /// Tells a client its address, and is ICE's check.
+    Binding,
+    /// Asks for a relayed address.
+    Allocate,
+    /// Keeps an allocation, or gives it back.
+    Refresh,
+    /// Carries a payload to a peer.
+    Send,
+    /// Carries a payload from a peer.
+    Data,
+    /// Lets packets from peers in.
+    CreatePermission,
+    /// Gives a peer a short name.
+    ChannelBind,
+    /// One that this crate has no use for.
+    Other(codec::Method),
+}
+
+/// An address family, by its number on the wire.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Family {
+    /// IPv4.
+    V4 = 1,
+    /// IPv6.
+    V6 = 2,
+}
+
+impl Family {
+    /// The family of an address.
+    pub const fn of(address: SocketAddr) -> Self {
+        match address {
+            SocketAddr::V4(_) => Self::V4,
+            SocketAddr::V6(_) => Self::V6,
+        }
+    }
+}
+
+/// These bytes are no STUN message: discard them (RFC 8489 section 6.3).
+#[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
+pub enum Malformed {
+    /// The first twenty bytes are no STUN header, or its length is wrong.
+    #[error("not a STUN message")]
+    Header,
+    /// The attributes do not fill the length exactly.
+    #[error("the attributes run over the end of the message")]
+    Attributes,
+    /// FINGERPRINT does not match, or is not the last attribute.
+    #[error("the FINGERPRINT is wrong")]
+    Fingerprint,
+}
+
+/// An attribute is there, but its value is not what the RFC says.
+#[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
+#[error("the attribute {:#06x} is malformed", .0.0)]
+pub struct BadAttribute(pub AttrType);
+
+/// A control message.
+#[derive(Clone, Debug)]
+pub struct Message {
+    codec: codec::Message,
+    class: Class,
+    integrity: Option<Integrity>,
+}
+
+#[derive(Clone, Debug)]
+struct Integrity {
+    offset: usize,
+    mac: Vec<u8>,
+}
+
+impl Message {
+    /// Reads the bytes of exactly one message.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
+        let Some(Frame::Message(_)) = Frame::of_datagram(bytes) else { return Err(Malformed::Header) };
+        let mut codec = codec::Message { raw: bytes.to_vec(), ..codec::Message::default() };
+        codec.decode().map_err(|_| Malformed::Attributes)?;
+        check_fingerprint(&codec)?;
+        let integrity = cut_at_integrity(&mut codec);
+        let class = Class::from(codec.typ.class);
+        Ok(Self { codec, class, integrity })
+    }
+
+    /// Request, indication, success or error.
+    pub const fn class(&self) -> Class {
+        self.class
+    }
+
+    /// What it is about.
+    pub fn method(&self) -> Method {
+        Method::from(self.codec.typ.method)
+    }
+
+    /// The id that ties a response to its request.
+    pub const fn transaction(&self) -> TransactionId {
+        self.codec.transaction_id
+    }
+
+    /// Whether it carries MESSAGE-INTEGRITY, right or wrong.
+    pub const fn has_integrity(&self) -> bool {
+        self.integrity.is_some()
+    }
+
+    /// Whether it carries a MESSAGE-INTEGRITY that `key` made; compared in constant time.
+    pub fn verify(&self, key: &IntegrityKey) -> bool {
+        self.integrity.as_ref().is_some_and(|it| key.verify(&self.codec.raw[..it.offset], &it.mac))
+    }
+
+    /// Attributes that must be understood (0x0000 to 0x7FFF) and are not among `known`, each once.
+    pub fn unknown_required(&self, known: &[AttrType]) -> Vec<AttrType> {
+        let mut unknown = Vec::new();
+        for attr in self.codec.attributes.0.iter().map(|attribute| attribute.typ) {
+            if attr.required() && !known.contains(&attr) && !unknown.contains(&attr) {
+                unknown.push(attr);
+            }
+        }
+        unknown
+    }
+
+    /// The bytes of an attribute.
+    pub fn attribute(&self, attr: AttrType) -> Option<&[u8]> {
+        self.all(attr).next()
+    }
+
+    /// USERNAME.
+    pub fn username(&self) -> Result<Option<&str>, BadAttribute> {
+        self.text(attribute::USERNAME)
+    }
+
+    /// REALM.
+    pub fn realm(&self) -> Result<Option<&str>, BadAttribute> {
+        self.text(attribute::REALM)
+    }
+
+    /// NONCE.
+    pub fn nonce(&self) -> Result<Option<&str>, BadAttribute> {
+        self.text(attribute::NONCE)
+    }
+
+    /// SOFTWARE.
+    pub fn software(&self) -> Result<Option<&str>, BadAttribute> {
+        self.text(attribute::SOFTWARE)
+    }
+
+    /// ERROR-CODE: the code and the reason that the server gives for it.
+    pub fn error_code(&self) -> Result<Option<(ErrorCode, &str)>, BadAttribute> {
+        let bad = BadAttribute(attribute::ERROR_CODE);
+        let Some(value) = self.attribute(attribute::ERROR_CODE) else { return Ok(None) };
+        let ([_, _, class, number], reason) = value.split_first_chunk().ok_or(bad)?;
+        let code = ErrorCode(u16::from(class & 0x07) * 100 + u16::from(*number));
+        Ok(Some((code, str::from_utf8(reason).map_err(|_| bad)?)))
+    }
+
+    /// XOR-MAPPED-ADDRESS.
+    pub fn xor_mapped_address(&self) -> Result<Option<SocketAddr>, BadAttribute> {
+        self.addresses(attribute::XOR_MAPPED_ADDRESS).next().transpose()
+    }
+
+    /// XOR-RELAYED-ADDRESS.
+    pub fn xor_relayed_address(&self) -> Result<Option<SocketAddr>, BadAttribute> {
+        self.addresses(attribute::XOR_RELAYED_ADDRESS).next().transpose()
+    }
+
+    /// XOR-PEER-ADDRESS, the first one.
+    pub fn xor_peer_address(&self) -> Result<Option<SocketAddr>, BadAttribute> {
+        self.xor_peer_addresses().next().transpose()
+    }
+
+    /// Every XOR-PEER-ADDRESS (CreatePermission, RFC 8656 section 10.1).
+    pub fn xor_peer_addresses(&self) -> impl Iterator<Item = Result<SocketAddr, BadAttribute>> {
+        self.addresses(attribute::XOR_PEER_ADDRESS)
+    }
+
+    /// LIFETIME.
+    pub fn lifetime(&self) -> Result<Option<Duration>, BadAttribute> {
+        Ok(self.typed::<Lifetime>(attribute::LIFETIME)?.map(|lifetime| lifetime.0))
+    }
+
+    /// CHANNEL-NUMBER; a number outside the range that may be bound counts as malformed.
+    pub fn channel_number(&self) -> Result<Option<ChannelNumber>, BadAttribute> {
+        let Some(number) = self.typed::<channum::ChannelNumber>(attribute::CHANNEL_NUMBER)? else {
+            return Ok(None);
+        };
+        ChannelNumber::new(number.0).map(Some).ok_or(BadAttribute(attribute::CHANNEL_NUMBER))
+    }
+
+    /// REQUESTED-TRANSPORT: the protocol number.
+    pub fn requested_transport(&self) -> Result<Option<u8>, BadAttribute> {
+        Ok(self.typed::<RequestedTransport>(attribute::REQUESTED_TRANSPORT)?.map(|it| it.protocol.0))
+    }
+
+    /// REQUESTED-ADDRESS-FAMILY; the inner error is a family that does not exist.
+    pub fn requested_address_family(&self) -> Result<Option<Family>, BadAttribute> {
+        match self.attribute(attribute::REQUESTED_ADDRESS_FAMILY) {
+            None => Ok(None),
+            Some([1, _, _, _]) => Ok(Some(Family::V4)),
+            Some([2, _, _, _]) => Ok(Some(Family::V6)),
+            Some(_) => Err(BadAttribute(attribute::REQUESTED_ADDRESS_FAMILY)),
+        }
+    }
+
+    /// DATA.
+    pub fn data(&self) -> Option<&[u8]> {
+        self.attribute(attribute::DATA)
+    }
+
+    fn all(&self, attr: AttrType) -> impl Iterator<Item = &[u8]> {
+        self.codec.attributes.0.iter().filter(move |it| it.typ == attr).map(|it| it.value.as_slice())
+    }
+
+    fn addresses(&self, attr: AttrType) -> impl Iterator<Item = Result<SocketAddr, BadAttribute>> {
+        self.all(attr).map(move |value| address::read(value, self.transaction()).ok_or(BadAttribute(attr)))
+    }
+
+    fn text(&self, attr: AttrType) -> Result<Option<&str>, BadAttribute> {
+        self.attribute(attr).map(str::from_utf8).transpose().map_err(|_| BadAttribute(attr))
+    }
+
+    /// An attribute that the codec knows how to read.
+    fn typed<T: Getter + Default>(&self, attr: AttrType) -> Result<Option<T>, BadAttribute> {
+        if self.attribute(attr).is_none() {
+            return Ok(None);
+        }
+        let mut value = T::default();
+        value.get_from(&self.codec).map_err(|_| BadAttribute(attr))?;
+        Ok(Some(value))
+    }
+}
+
+/// FINGERPRINT may be missing; if it is there it is the last attribute, and right (RFC 8489 section 14.7).
+fn check_fingerprint(codec: &codec::Message) -> Result<(), Malformed> {
+    let attributes = &codec.attributes.0;
+    let Some(position) = attributes.iter().position(|it| it.typ == attribute::FINGERPRINT) else {
+        return Ok(());
+    };
+    let covered = codec.raw.len() - ATTRIBUTE_HEADER_LEN - padded(attributes[position].value.len());
+    let expected = fingerprint_value(&codec.raw[..covered]).to_be_bytes();
+    let is_right = position + 1 == attributes.len() && attributes[position].value == expected;
+    if is_right { Ok(()) } else { Err(Malformed::Fingerprint) }
+}
+
+/// Takes MESSAGE-INTEGRITY and everything behind it out of sight: nothing there is covered by the HMAC.
+fn cut_at_integrity(codec: &mut codec::Message) -> Option<Integrity> {
+    let attributes = &mut codec.attributes.0;
+    let position = attributes.iter().position(|it| it.typ == attribute::MESSAGE_INTEGRITY)?;
+    let mac = attributes[position].value.clone();
+    attributes.truncate(position);
+    let size = |it: &RawAttribute| ATTRIBUTE_HEADER_LEN + padded(it.value.len());
+    Some(Integrity { offset: MESSAGE_HEADER_LEN + attributes.iter().map(size).sum::<usize>(), mac })
+}
+
+impl From<codec::MessageClass> for Class {
+    fn from(class: codec::MessageClass) -> Self {
+        match class {
+            codec::CLASS_REQUEST => Self::Request,
+            codec::CLASS_INDICATION => Self::Indication,
+            codec::CLASS_SUCCESS_RESPONSE => Self::Success,
+            _ => Self::Error,
+        }
+    }
+}
+
+impl From<Class> for codec::MessageClass {
+    fn from(class: Class) -> Self {
+        match class {
+            Class::Request => codec::CLASS_REQUEST,
+            Class::Indication => codec::CLASS_INDICATION,
+            Class::Success => codec::CLASS_SUCCESS_RESPONSE,
+            Class::Error => codec::CLASS_ERROR_RESPONSE,
+        }
+    }
+}
+
+impl From<codec::Method> for Method {
+    fn from(method: codec::Method) -> Self {
+        match method {
+            codec::METHOD_BINDING => Self::Binding,
+            codec::METHOD_ALLOCATE => Self::Allocate,
+            codec::METHOD_REFRESH => Self::Refresh,
+            codec::METHOD_SEND => Self::Send,
+            codec::METHOD_DATA => Self::Data,
+            codec::METHOD_CREATE_PERMISSION => Self::CreatePermission,
+            codec::METHOD_CHANNEL_BIND => Self::ChannelBind,
+            other => Self::Other(other),
+        }
+    }
+}
+
+impl From<Method> for codec::Method {
+    fn from(method: Method) -> Self {
+        match method {
+            Method::Binding => codec::METHOD_BINDING,
+            Method::Allocate => codec::METHOD_ALLOCATE,
+            Method::Refresh => codec::METHOD_REFRESH,
+            Method::Send => codec::METHOD_SEND,
+            Method::Data => codec::METHOD_DATA,
+            Method::CreatePermission => codec::METHOD_CREATE_PERMISSION,
+            Method::ChannelBind => codec::METHOD_CHANNEL_BIND,
+            Method::Other(other) => other,
+        }
+    }
+}
