@@ -1,1 +1,17 @@
-//! Skeleton.
+//! Walks the real media path of a Hubs deployment and names the one cause of silence.
+//!
+//! `cli` parses the command line into a [`target::Target`] and a [`check::Context`], [`engine::run`] runs the table
+//! [`check::CHECKS`], and the [`report::Report`] that comes out is printed. ARCHITECTURE.md has the map.
+
+pub mod check;
+mod checks;
+pub mod cli;
+pub mod codes;
+pub mod diagnose;
+pub mod engine;
+pub mod event;
+pub mod facts;
+pub mod finding;
+pub mod net;
+pub mod report;
+pub mod target;

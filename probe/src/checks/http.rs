@@ -1,0 +1,134 @@
+//! The web side: is this Hubs, is it well, and does the ingress lead to dialog?
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::{
+    check::{Context, Outcome},
+    codes::Code,
+    finding::Finding,
+    net::{Answer, HttpError, Trust},
+    target::{DIALOG, HTTPS, Name},
+};
+
+const PODS: &str = "kubectl get pods -n hcce";
+
+// A refused certificate has its own finding; what is behind it is looked at all the same.
+pub(crate) async fn hubs(cx: Arc<Context>) -> Outcome {
+    cx.facts.addresses.get()?;
+    let host = cx.target.host(Name::Root);
+    let get = |path| cx.net.get(&host, HTTPS, path, Trust::Anything);
+    let (health, meta, page) = tokio::join!(get("/health"), get("/api/v1/meta"), get("/"));
+    Ok(vec![
+        judge_health(health).at(format!("https://{host}/health")),
+        judge_meta(meta, cx.target.domain()).at(format!("https://{host}/api/v1/meta")),
+        judge_page(page).at(format!("https://{host}/")),
+    ])
+}
+
+fn judge_health(answer: Result<Answer, HttpError>) -> Finding {
+    let code = Code::HubsHealthy;
+    match answer {
+        Ok(answer) if answer.status.is_success() => Finding::pass(code, "Hubs says that it is healthy"),
+        Ok(answer) if answer.status == 503 => {
+            Finding::fail(code, "haproxy answers, but nothing is behind it (503)")
+                .because("reticulum's pod is not ready")
+                .fix(
+                    "Look at the pods and at reticulum's log:",
+                    [PODS, "kubectl logs -n hcce deploy/reticulum -c reticulum --tail=50"],
+                )
+        }
+        Ok(answer) => {
+            Finding::fail(code, format!("/health answers {}", answer.status)).seen("body", answer.text()).fix(
+                "Look at reticulum's log:",
+                ["kubectl logs -n hcce deploy/reticulum -c reticulum --tail=50"],
+            )
+        }
+        Err(e) => no_answer(code, &e),
+    }
+}
+
+fn judge_meta(answer: Result<Answer, HttpError>, domain: &str) -> Finding {
+    let code = Code::HubsMeta;
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(e) => return no_answer(code, &e),
+    };
+    let meta: Option<Value> = serde_json::from_slice(&answer.body).ok();
+    let field = |name: &str| meta.as_ref().and_then(|m| m.get(name)).and_then(Value::as_str);
+    let Some(version) = field("version") else {
+        return Finding::fail(
+            code,
+            format!("/api/v1/meta answers {} and no version: this is not Reticulum", answer.status),
+        )
+        .seen("body", answer.text())
+        .fix("Look at where the ingress sends this domain:", ["kubectl get ingress -n hcce"]);
+    };
+    match field("phx_host") {
+        Some(host) if host.eq_ignore_ascii_case(domain) => {
+            Finding::pass(code, format!("Reticulum {version}"))
+        }
+        Some(host) => Finding::fail(code, format!("Reticulum sends browsers to {host} instead of {domain}"))
+            .because("HUB_DOMAIN was another one when the manifest was generated")
+            .fix(
+                "Generate and apply the manifest again, then restart all pods:",
+                ["npm run gen-hcce", "kubectl apply -f hcce.yaml"],
+            ),
+        None => Finding::warn(
+            code,
+            format!("Reticulum {version} does not say under which name browsers open its socket"),
+        ),
+    }
+}
+
+fn judge_page(answer: Result<Answer, HttpError>) -> Finding {
+    let code = Code::HubsName;
+    match answer {
+        Ok(answer) => match answer.header("hub-name") {
+            Some(name) => Finding::pass(code, format!("the page calls itself {name:?}")),
+            None => Finding::fail(
+                code,
+                format!("the page ({}) is not one of Hubs: it has no header hub-name", answer.status),
+            )
+            .because("the domain leads to something else than Reticulum")
+            .fix("Look at where the ingress sends this domain:", ["kubectl get ingress -n hcce"]),
+        },
+        Err(e) => no_answer(code, &e),
+    }
+}
+
+pub(crate) async fn dialog(cx: Arc<Context>) -> Outcome {
+    cx.facts.addresses.get()?;
+    let host = cx.target.host(Name::Stream);
+    let answer = cx.net.get(&host, DIALOG, "/", Trust::Anything).await;
+    Ok(vec![judge_dialog(answer).at(format!("https://{host}:{DIALOG}/"))])
+}
+
+/// Dialog answers 404 through Express to everything that is no WebSocket; haproxy answers 503 in its place.
+fn judge_dialog(answer: Result<Answer, HttpError>) -> Finding {
+    let code = Code::DialogBehindIngress;
+    match answer {
+        Ok(answer) if answer.header("x-powered-by") == Some("Express") => {
+            Finding::pass(code, "dialog answers behind the ingress")
+        }
+        Ok(answer) if answer.status == 503 => {
+            Finding::fail(code, "haproxy answers, but dialog is not behind it (503)").fix(
+                "Look at dialog's pod and its log:",
+                ["kubectl get pods -n hcce -l app=dialog", "kubectl logs -n hcce -l app=dialog --tail=50"],
+            )
+        }
+        Ok(answer) => Finding::fail(code, format!("something else than dialog answers ({})", answer.status))
+            .seen("server", answer.header("server").unwrap_or("not said"))
+            .fix(
+                "Look at where the ingress sends this name:",
+                ["kubectl get ingress dialog -n hcce -o yaml"],
+            ),
+        Err(e) => no_answer(code, &e),
+    }
+}
+
+fn no_answer(code: Code, error: &HttpError) -> Finding {
+    Finding::fail(code, error.to_string())
+        .fix("Look at the load balancer and the pods:", ["kubectl get service lb -n hcce", PODS])
+}

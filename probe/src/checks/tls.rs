@@ -1,0 +1,245 @@
+//! Certificates: would a browser accept what each name shows on each port?
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::future::join_all;
+use rustls::CertificateError;
+use rustls_pki_types::CertificateDer;
+use time::{OffsetDateTime, macros::format_description};
+use x509_parser::{certificate::X509Certificate, extensions::GeneralName, prelude::FromDer};
+
+use crate::{
+    check::{Context, Outcome},
+    codes::Code,
+    facts::TurnCertificate,
+    finding::Finding,
+    net::{Judgement, Presented, TlsError, Trust},
+    target::{DIALOG, HTTPS, Name, TURN},
+};
+
+/// Warn when a certificate runs out within this time: Let's Encrypt's are renewed with 30 days left, so somebody forgot.
+const RUNS_OUT_SOON: Duration = Duration::from_hours(14 * 24);
+
+pub(crate) async fn certificates(cx: Arc<Context>) -> Outcome {
+    let addresses = cx.facts.addresses.get()?;
+    let mut places: Vec<(Name, u16)> = Name::ALL.map(|name| (name, HTTPS)).into();
+    places.extend([(Name::Stream, DIALOG), (Name::Stream, TURN)]);
+    places.retain(|(name, _)| addresses.contains_key(name));
+
+    let findings = join_all(places.into_iter().map(|(name, port)| {
+        let cx = Arc::clone(&cx);
+        async move {
+            let host = cx.target.host(name);
+            let shown = cx.net.tls(&host, port, Trust::Anything).await.map(|(_, presented)| presented);
+            if port == TURN
+                && let Ok(presented) = &shown
+            {
+                cx.facts.turn_certificate.learn(match presented.judgement {
+                    Judgement::Accepted => TurnCertificate::Accepted,
+                    Judgement::Refused(_) => TurnCertificate::Refused,
+                });
+            }
+            judge(&Place { domain: cx.target.domain(), host: &host, port }, shown, OffsetDateTime::now_utc())
+                .at(format!("{host}:{port}"))
+        }
+    }))
+    .await;
+    Ok(findings)
+}
+
+/// Where a certificate was seen.
+struct Place<'a> {
+    domain: &'a str,
+    host: &'a str,
+    port: u16,
+}
+
+fn judge(place: &Place<'_>, shown: Result<Presented, TlsError>, now: OffsetDateTime) -> Finding {
+    match shown {
+        Ok(Presented { chain, judgement }) => match Leaf::read(&chain) {
+            Some(leaf) => judge_chain(place, &chain, &leaf, judgement, now),
+            None => Finding::fail(Code::CertificateValid, "what the server shows is no certificate"),
+        },
+        Err(e @ (TlsError::Connect(_) | TlsError::Silent | TlsError::Handshake(_))) => {
+            unreachable_port(place, &e)
+        }
+        Err(e @ (TlsError::Name(_) | TlsError::Certificate(_))) => {
+            Finding::error(Code::CertificateValid, e.to_string())
+        }
+    }
+}
+
+fn unreachable_port(place: &Place<'_>, error: &TlsError) -> Finding {
+    let finding = Finding::fail(Code::TlsAnswers, error.to_string());
+    let behind = match place.port {
+        TURN => [
+            "kubectl get configmap haproxy-tcp-config -n hcce -o yaml",
+            "kubectl get pods -n hcce -l app=coturn",
+        ],
+        _ => ["kubectl get pods -n hcce -l app=haproxy", "kubectl get ingress -n hcce"],
+    };
+    finding.fix(
+        format!("Look at whether the load balancer forwards port {}, and at what is behind it:", place.port),
+        ["kubectl get service lb -n hcce -o jsonpath='{.spec.ports[*].port}'"].into_iter().chain(behind),
+    )
+}
+
+/// What a person wants to know of a certificate.
+struct Leaf {
+    subject: String,
+    common_name: String,
+    issuer: String,
+    self_signed: bool,
+    names: Vec<String>,
+    not_before: OffsetDateTime,
+    not_after: OffsetDateTime,
+}
+
+impl Leaf {
+    fn read(chain: &[CertificateDer<'_>]) -> Option<Self> {
+        let (_, certificate) = X509Certificate::from_der(chain.first()?).ok()?;
+        let names =
+            certificate.subject_alternative_name().ok().flatten().map_or_else(Vec::new, |extension| {
+                extension
+                    .value
+                    .general_names
+                    .iter()
+                    .filter_map(|name| match name {
+                        GeneralName::DNSName(name) => Some((*name).to_owned()),
+                        _ => None,
+                    })
+                    .collect()
+            });
+        Some(Self {
+            subject: certificate.subject().to_string(),
+            common_name: certificate
+                .subject()
+                .iter_common_name()
+                .next()
+                .and_then(|cn| cn.as_str().ok())
+                .unwrap_or_default()
+                .to_owned(),
+            issuer: certificate.issuer().to_string(),
+            self_signed: certificate.issuer().as_raw() == certificate.subject().as_raw(),
+            names,
+            not_before: certificate.validity().not_before.to_datetime(),
+            not_after: certificate.validity().not_after.to_datetime(),
+        })
+    }
+
+    /// Each certificate must be followed by its issuer, RFC 5246 section 7.4.2.
+    fn in_order(chain: &[CertificateDer<'_>]) -> bool {
+        let parsed: Option<Vec<_>> = chain
+            .iter()
+            .map(|der| X509Certificate::from_der(der).ok().map(|(_, certificate)| certificate))
+            .collect();
+        parsed.is_some_and(|chain| {
+            chain.windows(2).all(|pair| pair[0].issuer().as_raw() == pair[1].subject().as_raw())
+        })
+    }
+}
+
+fn judge_chain(
+    place: &Place<'_>,
+    chain: &[CertificateDer<'_>],
+    leaf: &Leaf,
+    judgement: Judgement,
+    now: OffsetDateTime,
+) -> Finding {
+    let finding = match judgement {
+        Judgement::Accepted if !Leaf::in_order(chain) => Finding::warn(
+            Code::CertificateChain,
+            "the chain is sent out of order: most browsers sort it, some clients refuse it",
+        )
+        .fix("Put the certificate first and then its issuers, each after what it signed, into the secret's tls.crt", NONE),
+        Judgement::Accepted if leaf.not_after - now < RUNS_OUT_SOON => {
+            Finding::warn(Code::CertificateDates, format!("accepted, but it runs out on {}", date(leaf.not_after)))
+                .because("Hubs' certificates live for 90 days and are not renewed by themselves")
+                .fix("Renew it, in the folder from which Hubs was installed:", ["npm run gen-ssl"])
+        }
+        Judgement::Accepted => {
+            return Finding::pass(Code::CertificateValid, format!("accepted, valid until {}", date(leaf.not_after)));
+        }
+        Judgement::Refused(reason) => refused(place, chain, leaf, &reason),
+    };
+    finding
+        .seen("subject", &leaf.subject)
+        .seen("issuer", &leaf.issuer)
+        .seen("names", if leaf.names.is_empty() { "none".to_owned() } else { leaf.names.join(", ") })
+        .seen("valid", format!("{} to {}", date(leaf.not_before), date(leaf.not_after)))
+}
+
+const NONE: [&str; 0] = [];
+
+/// Names the fault. What is special to Hubs comes first, because it has a remedy of its own.
+fn refused(
+    place: &Place<'_>,
+    chain: &[CertificateDer<'_>],
+    leaf: &Leaf,
+    reason: &CertificateError,
+) -> Finding {
+    if leaf.self_signed && place.port == TURN && leaf.common_name == "dialog" {
+        return Finding::fail(Code::CertificateOfCoturn, "TURN shows coturn's built-in certificate, which no browser accepts")
+            .because("Hubs' coturn is built with a self-signed certificate for the name \"dialog\", and haproxy passes port 5349 through as it is")
+            .fix("Put hubs-relay in coturn's place with the certificate of this name, see deploy/README.md", NONE);
+    }
+    if leaf.self_signed && leaf.names.is_empty() && leaf.common_name == place.domain {
+        return Finding::fail(Code::CertificateDefault, "haproxy shows Hubs' default certificate, which no browser accepts")
+            .because("haproxy is started with --default-ssl-certificate and the self-signed certificate cert-hcce")
+            .fix(
+                format!(
+                    "Create the real certificates, then let the argument --default-ssl-certificate of haproxy name hcce/cert-{}, or take it out:",
+                    place.domain
+                ),
+                ["npm run gen-ssl", "kubectl edit deployment haproxy -n hcce"],
+            );
+    }
+    if leaf.self_signed {
+        return Finding::fail(
+            Code::CertificateSelfSigned,
+            "the certificate is signed by itself, so no browser accepts it",
+        )
+        .fix(renewal(place), ["npm run gen-ssl"]);
+    }
+    match reason {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            Finding::fail(Code::CertificateDates, format!("the certificate ran out on {}", date(leaf.not_after)))
+                .because("Hubs' certificates live for 90 days and are not renewed by themselves")
+                .fix("Renew it, in the folder from which Hubs was installed:", ["npm run gen-ssl"])
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            Finding::fail(Code::CertificateDates, format!("the certificate is not valid before {}", date(leaf.not_before)))
+                .fix("Look at the clock of this machine and of the one that issued the certificate", NONE)
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            Finding::fail(Code::CertificateWrongName, format!("the certificate is not for {}", place.host))
+                .fix(renewal(place), ["npm run gen-ssl"])
+        }
+        CertificateError::UnknownIssuer if chain.len() == 1 => {
+            Finding::fail(Code::CertificateChain, "no way from the certificate to a trusted root: only the certificate itself is sent")
+                .because("the intermediate certificate is missing, or the issuer is not one that browsers trust")
+                .fix("Put the full chain (fullchain.pem) into the secret's tls.crt; for a private authority give --ca-file", NONE)
+        }
+        CertificateError::UnknownIssuer => {
+            Finding::fail(Code::CertificateUnknownIssuer, "the issuer is not one that browsers trust")
+                .fix("Issue the certificate with a public authority; for a private one give its certificate with --ca-file", NONE)
+        }
+        other => Finding::fail(Code::CertificateValid, format!("a browser refuses the certificate: {other}"))
+            .fix(renewal(place), ["npm run gen-ssl"]),
+    }
+}
+
+fn renewal(place: &Place<'_>) -> String {
+    match place.port {
+        TURN => format!(
+            "Give the TURN server the certificate of {}, which Hubs keeps in the secret cert-{}:",
+            place.host, place.host
+        ),
+        _ => format!("Issue a certificate for {} and keep it in the secret cert-{}:", place.host, place.host),
+    }
+}
+
+fn date(when: OffsetDateTime) -> String {
+    // Formatting with this description cannot fail: every date has a year, a month and a day.
+    when.format(format_description!("[year]-[month]-[day]")).unwrap_or_default()
+}

@@ -1,0 +1,322 @@
+//! The command line: words in, an exit status out. What a check is or means is nobody's business here.
+
+use std::{
+    fmt::Write as _,
+    fs,
+    future::Future,
+    io::{self, IsTerminal, Write},
+    net::SocketAddr,
+    path::PathBuf,
+    process::ExitCode,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::{
+    check::{CHECKS, Context},
+    codes::Code,
+    engine,
+    event::{Event, Sink},
+    facts::Facts,
+    net::{ConnectTo, Family, Net, NetError, NetOptions},
+    report::{self, EXIT_USAGE, End, FailOn, Report, human::Style},
+    target::{Room, Target, TurnLogin},
+};
+
+/// Finds out why nobody hears anybody in a Hubs room.
+///
+/// Walks the path of the media from this machine, as a browser does: names, certificates, web, signalling, ICE, TURN. Names
+/// the one cause of silence and the command that mends it. Needs no account; leaves nothing behind on the server.
+#[derive(Debug, Parser)]
+#[command(name = "hubs-probe", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(
+    after_help = "Exit status: 0 good, 1 broken, 2 wrong usage, 3 could not be decided, 130/143 interrupted.\n\
+    Start with:  hubs-probe check hubs.example.org --room <the part of a room's URL after the domain>"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check a deployment and say what is broken.
+    Check(Box<CheckArgs>),
+    /// Show every check, and every code with what it asserts.
+    List,
+    /// Explain a code: what it means, how it is found out, what to do.
+    Explain {
+        /// The code, such as HP0204.
+        code: Code,
+    },
+}
+
+#[derive(Debug, Args)]
+struct CheckArgs {
+    #[command(flatten)]
+    deployment: DeploymentArgs,
+    /// The form of the report.
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+    /// Which findings make the exit status 1.
+    #[arg(long, value_enum, default_value_t)]
+    fail_on: FailOn,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum Output {
+    /// For people.
+    #[default]
+    Human,
+    /// One JSON document.
+    Json,
+}
+
+/// What is examined, and how to get there: the same for `check` and the live view.
+#[derive(Debug, Args)]
+pub(crate) struct DeploymentArgs {
+    /// The domain that people open in their browser.
+    domain: Target,
+    /// Join this room (its URL, or the part after the domain) for TURN credentials, as a browser does.
+    #[arg(long, value_name = "URL|SID")]
+    room: Option<Room>,
+    /// Derive TURN credentials from this secret, as Reticulum does.
+    #[arg(
+        long,
+        value_name = "SECRET",
+        env = "HUBS_PROBE_TURN_SECRET",
+        hide_env_values = true,
+        conflicts_with = "turn_user"
+    )]
+    turn_secret: Option<String>,
+    /// A TURN user, with --turn-password.
+    #[arg(long, value_name = "USER", requires = "turn_password")]
+    turn_user: Option<String>,
+    /// The password of --turn-user.
+    #[arg(
+        long,
+        value_name = "PASSWORD",
+        env = "HUBS_PROBE_TURN_PASSWORD",
+        hide_env_values = true,
+        requires = "turn_user"
+    )]
+    turn_password: Option<String>,
+    /// Ask this resolver instead of the system's.
+    #[arg(long, value_name = "IP:PORT")]
+    resolver: Option<SocketAddr>,
+    /// Trust the certificates in this PEM file besides Mozilla's roots.
+    #[arg(long, value_name = "PEM")]
+    ca_file: Option<PathBuf>,
+    /// For HOST:PORT connect to ADDRESS:PORT instead; can be given several times.
+    #[arg(long, value_name = "HOST:PORT:ADDRESS:PORT")]
+    connect_to: Vec<ConnectTo>,
+    /// Use IPv4 only.
+    #[arg(short = '4', conflicts_with = "ipv6")]
+    ipv4: bool,
+    /// Use IPv6 only.
+    #[arg(short = '6')]
+    ipv6: bool,
+    /// End after this time with what was found by then: 90s, 2m.
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
+    pub(crate) timeout: Duration,
+}
+
+/// Why the command line can't be followed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UsageError {
+    #[error("--ca-file {}: {source}", path.display())]
+    CaFile { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Net(#[from] NetError),
+}
+
+impl DeploymentArgs {
+    /// A fresh context: nothing is known yet.
+    pub(crate) fn context(&self) -> Result<Arc<Context>, UsageError> {
+        let ca_pem = match &self.ca_file {
+            None => None,
+            Some(path) => {
+                Some(fs::read(path).map_err(|source| UsageError::CaFile { path: path.clone(), source })?)
+            }
+        };
+        let net = Net::new(&NetOptions {
+            resolver: self.resolver,
+            ca_pem,
+            connect_to: self.connect_to.clone(),
+            family: match (self.ipv4, self.ipv6) {
+                (true, _) => Family::V4,
+                (_, true) => Family::V6,
+                _ => Family::Any,
+            },
+        })?;
+        let turn_login = match (&self.turn_secret, &self.turn_user, &self.turn_password) {
+            (Some(secret), ..) => Some(TurnLogin::Secret(secret.clone())),
+            (None, Some(name), Some(password)) => {
+                Some(TurnLogin::User { name: name.clone(), password: password.clone() })
+            }
+            _ => None,
+        };
+        Ok(Arc::new(Context {
+            target: self.domain.clone(),
+            net,
+            room: self.room.clone(),
+            turn_login,
+            facts: Facts::default(),
+        }))
+    }
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let code = match cli.command {
+        Command::Check(args) => in_runtime(check(*args)),
+        Command::List => {
+            print(&list());
+            0
+        }
+        Command::Explain { code } => {
+            print(code.page());
+            0
+        }
+    };
+    ExitCode::from(code)
+}
+
+fn in_runtime(work: impl Future<Output = Result<u8, UsageError>>) -> u8 {
+    let outcome = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| e.to_string())
+        .and_then(|runtime| runtime.block_on(work).map_err(|e| e.to_string()));
+    outcome.unwrap_or_else(|message| {
+        let _ = writeln!(io::stderr(), "hubs-probe: {message}");
+        EXIT_USAGE
+    })
+}
+
+async fn check(args: CheckArgs) -> Result<u8, UsageError> {
+    let cx = args.deployment.context()?;
+    let sink = match args.output {
+        Output::Human if io::stderr().is_terminal() => progress(),
+        Output::Human | Output::Json => Sink::none(),
+    };
+    let report = engine::run(cx, CHECKS, args.deployment.timeout, &sink, interrupted()).await;
+    print(&render(&report, args.output));
+    Ok(report.exit_code(args.fail_on))
+}
+
+fn render(report: &Report, output: Output) -> String {
+    match output {
+        Output::Human => report::human::render(report, style()),
+        Output::Json => report::json::render(report),
+    }
+}
+
+/// Completes when the person or the system wants the program to end.
+pub(crate) async fn interrupted() -> End {
+    let terminated = async {
+        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            Ok(mut signal) => signal.recv().await,
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => End::Interrupted,
+        _ = terminated => End::Terminated,
+    }
+}
+
+/// A line on the terminal that says what is still running, and goes away by itself.
+fn progress() -> Sink {
+    let state = Mutex::new((0_usize, 0_usize, Vec::<&'static str>::new()));
+    Sink::new(move |event| {
+        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+        let (total, done, running) = &mut *state;
+        match event {
+            Event::RunStarted { checks, .. } => *total = checks.len(),
+            Event::CheckStarted { check } => running.push(check),
+            Event::CheckFinished { check, .. } => {
+                *done += 1;
+                running.retain(|id| *id != check);
+            }
+            Event::RunFinished(_) => running.clear(),
+        }
+        let text = match running.as_slice() {
+            [] => String::new(),
+            running => format!("  {done} of {total} checks done, waiting for {}", running.join(", ")),
+        };
+        let text: String = text.chars().take(78).collect();
+        let _ = write!(io::stderr(), "\r\x1b[2K{text}");
+    })
+}
+
+/// Decided once, from the terminal and the environment: <https://no-color.org>.
+pub(crate) fn style() -> Style {
+    let set = |name| std::env::var(name).ok().filter(|v: &String| !v.is_empty());
+    let locale =
+        set("LC_ALL").or_else(|| set("LC_CTYPE")).or_else(|| set("LANG")).unwrap_or_default().to_uppercase();
+    Style {
+        colour: io::stdout().is_terminal()
+            && set("NO_COLOR").is_none()
+            && set("TERM").is_some_and(|t| t != "dumb"),
+        ascii: !(locale.contains("UTF-8") || locale.contains("UTF8")),
+    }
+}
+
+/// Prints to standard output. Somebody who closes it, such as `head`, has read enough.
+pub(crate) fn print(text: &str) {
+    let mut out = io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+fn list() -> String {
+    let mut text = String::from("Checks\n");
+    for check in CHECKS {
+        let _ = writeln!(text, "  {:<18} {}", check.id, check.question);
+    }
+    text += "\nCodes (hubs-probe explain CODE)\n";
+    for code in Code::ALL {
+        let _ = writeln!(text, "  {code}  {}", code.title());
+    }
+    text
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let number: u32 = number.parse().map_err(|_| "give a number of seconds, or 90s, 2m".to_owned())?;
+    let seconds = match unit {
+        "" | "s" => number,
+        "m" => number.saturating_mul(60),
+        _ => return Err(format!("{unit:?} is no unit of time here: give 90s or 2m")),
+    };
+    if seconds == 0 {
+        Err("no time at all is too little".to_owned())
+    } else {
+        Ok(Duration::from_secs(seconds.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_duration_is_read_with_and_without_unit() {
+        assert_eq!(parse_duration("90"), Ok(Duration::from_secs(90)));
+        assert_eq!(parse_duration("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(parse_duration("2m"), Ok(Duration::from_mins(2)));
+        assert!(
+            parse_duration("0").is_err() && parse_duration("5h").is_err() && parse_duration("s").is_err()
+        );
+    }
+}

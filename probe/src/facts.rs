@@ -1,0 +1,130 @@
+//! What checks learned: the only way that they speak to each other.
+//!
+//! Each fact is written once, by one check. A check that needs a fact that is not there skips with the fact's own reason.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    net::{IpAddr, SocketAddr},
+    sync::OnceLock,
+};
+
+use crate::target::Name;
+
+/// A fact that was not found out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("needs {what}, see {from}")]
+pub struct Missing {
+    /// What is missing, such as "dialog's candidates".
+    pub what: &'static str,
+    /// The check that would have found it.
+    pub from: &'static str,
+}
+
+/// A fact that one check writes once.
+pub struct Fact<T> {
+    value: OnceLock<T>,
+    missing: Missing,
+}
+
+impl<T> Fact<T> {
+    const fn new(what: &'static str, from: &'static str) -> Self {
+        Self { value: OnceLock::new(), missing: Missing { what, from } }
+    }
+
+    /// Writes it. A second value is dropped: the first one is what other checks may already have read.
+    pub fn learn(&self, value: T) {
+        let _ = self.value.set(value);
+    }
+
+    /// What was learned, or what is missing.
+    pub fn get(&self) -> Result<&T, Missing> {
+        self.value.get().ok_or(self.missing)
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Fact<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.value.get().fmt(f)
+    }
+}
+
+/// Everything that was learned in one run.
+#[derive(Debug)]
+pub struct Facts {
+    /// The addresses of each name that has any.
+    pub addresses: Fact<BTreeMap<Name, Vec<IpAddr>>>,
+    /// Whether a browser accepts the certificate of TURN.
+    pub turn_certificate: Fact<TurnCertificate>,
+    /// Where media is to go, and with which credentials, as a joined room says.
+    pub room: Fact<RoomFacts>,
+    /// The addresses that dialog announces, without loopback ones and unusable text.
+    pub announced: Fact<Vec<IpAddr>>,
+    /// A TURN server that accepted the credentials.
+    pub turn: Fact<TurnFacts>,
+}
+
+impl Default for Facts {
+    fn default() -> Self {
+        Self {
+            addresses: Fact::new("the addresses of the names", "dns.addresses"),
+            turn_certificate: Fact::new("what certificate TURN shows", "tls.certificates"),
+            room: Fact::new("a room to join: give --room", "room.join"),
+            announced: Fact::new("an address that dialog announces", "dialog.candidates"),
+            turn: Fact::new("an allocation on the TURN server", "turn.allocate"),
+        }
+    }
+}
+
+/// What a browser makes of TURN's certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TurnCertificate {
+    /// It accepts it.
+    Accepted,
+    /// It refuses it, so nothing that follows is open to a browser.
+    Refused,
+}
+
+/// What a room told us when we joined.
+#[derive(Clone)]
+pub struct RoomFacts {
+    /// The host on which the room expects dialog and TURN.
+    pub host: String,
+    /// Dialog's port on that host.
+    pub port: u16,
+    /// TURN, if the room offers it.
+    pub turn: Option<RoomTurn>,
+}
+
+impl fmt::Debug for RoomFacts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RoomFacts")
+            .field("host", &self.host)
+            .field("port", &self.port)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The TURN server of a room.
+#[derive(Clone)]
+pub struct RoomTurn {
+    /// The user name: when it runs out, then `:coturn`.
+    pub username: String,
+    /// The password.
+    pub credential: String,
+    /// The ports of `turns:`.
+    pub ports: Vec<u16>,
+}
+
+impl fmt::Debug for RoomTurn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RoomTurn").field("ports", &self.ports).finish_non_exhaustive()
+    }
+}
+
+/// A TURN server that accepted the credentials.
+#[derive(Clone, Copy, Debug)]
+pub struct TurnFacts {
+    /// Where relayed packets come from.
+    pub relayed: SocketAddr,
+}

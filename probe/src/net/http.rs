@@ -1,0 +1,86 @@
+//! One HTTP request over one connection of our own, so that `--connect-to` and the certificate rules hold here as everywhere.
+//! Redirects are not followed: what a server answers is a fact about it.
+
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::{HeaderMap, Request, StatusCode, body::Bytes, client::conn::http1, header};
+use hyper_util::rt::TokioIo;
+use tokio::time::timeout;
+
+use super::{Net, TlsError, Trust};
+
+/// How long an answer may take once the connection stands.
+const ANSWER_LIMIT: Duration = Duration::from_secs(6);
+
+/// The longest body that is read, in bytes.
+const LONGEST_BODY: usize = 1 << 20;
+
+/// What a server answered.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body, cut at 1 MiB.
+    pub body: Bytes,
+}
+
+impl Answer {
+    /// A header as text, if it is there and is text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// The body as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    /// There was no connection.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The connection stands, but no whole answer came.
+    #[error("the server takes the request and does not answer within {} s", ANSWER_LIMIT.as_secs())]
+    Silent,
+    /// What came is no HTTP, or too much of it.
+    #[error("the server's answer is no HTTP that we understand: {0}")]
+    Malformed(String),
+}
+
+impl Net {
+    /// `GET https://host:port path`.
+    pub async fn get(&self, host: &str, port: u16, path: &str, trust: Trust) -> Result<Answer, HttpError> {
+        let (stream, _) = self.tls(host, port, trust).await?;
+        let malformed = |e: &dyn std::fmt::Display| HttpError::Malformed(e.to_string());
+        let exchange = async {
+            let (mut sender, connection) =
+                http1::handshake(TokioIo::new(stream)).await.map_err(|e| malformed(&e))?;
+            let authority = if port == 443 { host.to_owned() } else { format!("{host}:{port}") };
+            let request = Request::get(path)
+                .header(header::HOST, authority)
+                .header(header::USER_AGENT, concat!("hubs-probe/", env!("CARGO_PKG_VERSION")))
+                .body(Empty::<Bytes>::new())
+                .map_err(|e| malformed(&e))?;
+            let answer = async {
+                let (head, body) =
+                    sender.send_request(request).await.map_err(|e| malformed(&e))?.into_parts();
+                let body =
+                    Limited::new(body, LONGEST_BODY).collect().await.map_err(|e| malformed(&e))?.to_bytes();
+                Ok(Answer { status: head.status, headers: head.headers, body })
+            };
+            // The connection only makes progress while it is polled; its own end is no news once the answer is there.
+            tokio::pin!(answer);
+            tokio::select! {
+                answer = &mut answer => answer,
+                _ = connection => answer.await,
+            }
+        };
+        timeout(ANSWER_LIMIT, exchange).await.map_err(|_| HttpError::Silent)?
+    }
+}

@@ -1,0 +1,225 @@
+//! The probe's own way onto the network, the same for each check: its resolver, `--connect-to`, IPv4 or IPv6, time limits,
+//! and TLS that keeps what the server sent.
+
+mod http;
+mod resolve;
+mod tls;
+
+use std::{
+    collections::BTreeMap,
+    fmt, io,
+    net::{IpAddr, SocketAddr},
+    str::FromStr,
+    sync::Arc,
+    time::Duration,
+};
+
+use hickory_resolver::TokioResolver;
+use rustls::RootCertStore;
+use tokio::{net::TcpStream, time::timeout};
+
+pub use http::{Answer, HttpError};
+pub use resolve::{Lookup, ResolveError};
+pub use tls::{Judgement, Presented, TlsError, TlsStream, Trust};
+
+/// How long a TCP connection to one address may take.
+const CONNECT_LIMIT: Duration = Duration::from_secs(4);
+
+/// What the command line says about the network.
+#[derive(Clone, Debug, Default)]
+pub struct NetOptions {
+    /// The resolver to ask instead of the system's.
+    pub resolver: Option<SocketAddr>,
+    /// Roots to trust besides Mozilla's, in PEM.
+    pub ca_pem: Option<Vec<u8>>,
+    /// Detours: connect there instead.
+    pub connect_to: Vec<ConnectTo>,
+    /// One family of addresses only.
+    pub family: Family,
+}
+
+/// Which addresses to use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Family {
+    /// Both.
+    #[default]
+    Any,
+    /// IPv4 only.
+    V4,
+    /// IPv6 only.
+    V6,
+}
+
+impl Family {
+    /// Whether `address` belongs to it.
+    pub fn admits(self, address: IpAddr) -> bool {
+        match self {
+            Self::Any => true,
+            Self::V4 => address.is_ipv4(),
+            Self::V6 => address.is_ipv6(),
+        }
+    }
+}
+
+/// `HOST:PORT:ADDR:PORT`, as curl has it: connections to the first pair go to the second one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectTo {
+    host: String,
+    port: u16,
+    to: SocketAddr,
+}
+
+/// The text is no detour.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error(
+    "{0:?} is not HOST:PORT:ADDRESS:PORT, such as stream.example.org:4443:127.0.0.1:8443 (IPv6 addresses in brackets)"
+)]
+pub struct ConnectToError(String);
+
+impl FromStr for ConnectTo {
+    type Err = ConnectToError;
+
+    fn from_str(text: &str) -> Result<Self, ConnectToError> {
+        let parse = || {
+            let mut parts = text.splitn(3, ':');
+            let (host, port, to) = (parts.next()?, parts.next()?, parts.next()?);
+            Some(Self { host: host.to_ascii_lowercase(), port: port.parse().ok()?, to: to.parse().ok()? })
+        };
+        parse().filter(|c| !c.host.is_empty()).ok_or_else(|| ConnectToError(text.to_owned()))
+    }
+}
+
+/// Why the network could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum NetError {
+    /// The system's resolver configuration does not serve.
+    #[error(
+        "the system's resolver configuration cannot be used ({0}): name a resolver with --resolver IP:PORT"
+    )]
+    Resolver(String),
+    /// `--ca-file` holds no certificate.
+    #[error("--ca-file holds no certificate in PEM ({0})")]
+    CaFile(String),
+}
+
+/// Why no connection came about.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The name has no address, or the resolver did not answer.
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
+    /// Something at the address refused.
+    #[error("{0} refuses the connection: the host is there, but nothing listens on that port")]
+    Refused(SocketAddr),
+    /// Nothing answered.
+    #[error("{0} does not answer within {limit} s: something drops the packets, or no host is there", limit = CONNECT_LIMIT.as_secs())]
+    Silent(SocketAddr),
+    /// This machine could not try.
+    #[error("{address}: {source}")]
+    Io {
+        /// Where to.
+        address: SocketAddr,
+        /// What the operating system said.
+        source: io::Error,
+    },
+}
+
+/// The way onto the network.
+pub struct Net {
+    resolver: TokioResolver,
+    resolver_name: String,
+    roots: Arc<RootCertStore>,
+    detours: BTreeMap<(String, u16), SocketAddr>,
+    family: Family,
+}
+
+impl fmt::Debug for Net {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Net")
+            .field("detours", &self.detours)
+            .field("family", &self.family)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Net {
+    /// Sets up resolver and roots.
+    pub fn new(options: &NetOptions) -> Result<Self, NetError> {
+        let (resolver, resolver_name) = resolve::resolver(options.resolver)?;
+        Ok(Self {
+            resolver,
+            resolver_name,
+            roots: Arc::new(tls::roots(options.ca_pem.as_deref())?),
+            detours: options.connect_to.iter().map(|c| ((c.host.clone(), c.port), c.to)).collect(),
+            family: options.family,
+        })
+    }
+
+    /// Which addresses are used.
+    pub fn family(&self) -> Family {
+        self.family
+    }
+
+    /// Where to connect for `host` and `port`: the detour if there is one, else each address of the name.
+    pub async fn route(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, ResolveError> {
+        if let Some(detour) = self.detours.get(&(host.to_owned(), port)) {
+            return Ok(vec![*detour]);
+        }
+        let addresses = match host.parse() {
+            Ok(address) => vec![address],
+            Err(_) => self.lookup(host).await?.addresses,
+        };
+        Ok(addresses.into_iter().map(|a| SocketAddr::new(a, port)).collect())
+    }
+
+    /// A TCP connection to `host`: the first address that answers.
+    pub async fn connect(&self, host: &str, port: u16) -> Result<TcpStream, ConnectError> {
+        let mut last = None;
+        for address in self.route(host, port).await? {
+            match timeout(CONNECT_LIMIT, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => {
+                    // Handshakes and checks are small messages that must not wait for each other.
+                    let _ = stream.set_nodelay(true);
+                    return Ok(stream);
+                }
+                Ok(Err(e)) if e.kind() == io::ErrorKind::ConnectionRefused => {
+                    last = Some(ConnectError::Refused(address));
+                }
+                Ok(Err(source)) => last = Some(ConnectError::Io { address, source }),
+                Err(_) => last = Some(ConnectError::Silent(address)),
+            }
+        }
+        Err(last.unwrap_or_else(|| ConnectError::Resolve(ResolveError::NoAddress { host: host.to_owned() })))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_detour_is_read_for_both_families() {
+        let v4: ConnectTo = "Stream.example.org:4443:127.0.0.1:8443".parse().unwrap();
+        assert_eq!(
+            (v4.host.as_str(), v4.port, v4.to),
+            ("stream.example.org", 4443, "127.0.0.1:8443".parse().unwrap())
+        );
+        let v6: ConnectTo = "a.org:443:[::1]:8443".parse().unwrap();
+        assert_eq!(v6.to, "[::1]:8443".parse().unwrap());
+    }
+
+    #[test]
+    fn what_is_no_detour_is_refused() {
+        for text in [
+            "",
+            "a.org",
+            "a.org:443",
+            "a.org:443:127.0.0.1",
+            ":443:127.0.0.1:1",
+            "a.org:x:127.0.0.1:1",
+            "a.org:443:host:1",
+        ] {
+            assert!(text.parse::<ConnectTo>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! The report as JSON. Its schema is `probe/schema/report-1.json`; fields are added, never changed, within a major version.
+
+use serde::Serialize;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+use crate::{
+    diagnose::Verdict,
+    finding::{Finding, Status},
+    report::{End, Report},
+};
+
+/// Version of the document's form.
+pub const SCHEMA_VERSION: &str = "1.0";
+
+/// The report as one JSON document, ending with a line break.
+pub fn render(report: &Report) -> String {
+    let count = |status| report.count(status);
+    let document = Document {
+        schema_version: SCHEMA_VERSION,
+        tool: Tool { name: "hubs-probe", version: env!("CARGO_PKG_VERSION") },
+        run: Run {
+            started: rfc3339(report.started),
+            finished: rfc3339(report.finished),
+            complete: report.end == End::Complete,
+            end: report.end,
+        },
+        target: Target { domain: &report.target },
+        summary: Summary {
+            pass: count(Status::Pass),
+            warn: count(Status::Warn),
+            fail: count(Status::Fail),
+            skip: count(Status::Skip),
+            error: count(Status::Error),
+        },
+        verdict: &report.verdict,
+        findings: &report.findings,
+    };
+    // Only a map with keys that are no text could fail, and there is none.
+    let mut text = serde_json::to_string_pretty(&document).unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    schema_version: &'static str,
+    tool: Tool,
+    run: Run,
+    target: Target<'a>,
+    summary: Summary,
+    verdict: &'a Verdict,
+    findings: &'a [Finding],
+}
+
+#[derive(Serialize)]
+struct Tool {
+    name: &'static str,
+    version: &'static str,
+}
+
+#[derive(Serialize)]
+struct Run {
+    started: String,
+    finished: String,
+    complete: bool,
+    end: End,
+}
+
+#[derive(Serialize)]
+struct Target<'a> {
+    domain: &'a str,
+}
+
+#[derive(Serialize)]
+struct Summary {
+    pass: usize,
+    warn: usize,
+    fail: usize,
+    skip: usize,
+    error: usize,
+}
+
+fn rfc3339(when: OffsetDateTime) -> String {
+    // Formatting fails only for years beyond 9999.
+    when.replace_nanosecond(0).unwrap_or(when).format(&Rfc3339).unwrap_or_default()
+}

@@ -1,0 +1,98 @@
+//! The report of a run: the document that every output is made from.
+
+pub mod human;
+pub mod json;
+
+use serde::Serialize;
+use time::OffsetDateTime;
+
+use crate::{
+    diagnose::{self, Outcome, Verdict},
+    finding::{Finding, Status},
+};
+
+/// How a run came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum End {
+    /// Every check ended.
+    Complete,
+    /// The time limit of the whole run passed.
+    TimeLimit,
+    /// The person stopped it.
+    Interrupted,
+    /// The system asked the program to end.
+    Terminated,
+}
+
+/// What a run found.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The domain.
+    pub target: String,
+    /// When it began.
+    pub started: OffsetDateTime,
+    /// When it ended.
+    pub finished: OffsetDateTime,
+    /// How it ended.
+    pub end: End,
+    /// In the order of the table of checks.
+    pub findings: Vec<Finding>,
+    /// The one cause, or that there is none.
+    pub verdict: Verdict,
+}
+
+/// From which status on a finding makes the exit status 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum FailOn {
+    /// Failures only.
+    #[default]
+    Fail,
+    /// Warnings, too.
+    Warn,
+}
+
+/// Exit status: nothing at or above the threshold.
+pub const EXIT_GOOD: u8 = 0;
+/// Exit status: something is broken.
+pub const EXIT_BROKEN: u8 = 1;
+/// Exit status: the command line or a file named in it is wrong.
+pub const EXIT_USAGE: u8 = 2;
+/// Exit status: nothing is proven broken, but something essential could not be examined.
+pub const EXIT_INCONCLUSIVE: u8 = 3;
+/// Exit status: interrupted by the person (SIGINT), as shells count it.
+pub const EXIT_INTERRUPTED: u8 = 130;
+/// Exit status: asked to end (SIGTERM), as shells count it.
+pub const EXIT_TERMINATED: u8 = 143;
+
+impl Report {
+    /// A report with its verdict.
+    pub fn new(
+        target: String,
+        started: OffsetDateTime,
+        finished: OffsetDateTime,
+        end: End,
+        findings: Vec<Finding>,
+    ) -> Self {
+        let verdict = diagnose::diagnose(&target, &findings);
+        Self { target, started, finished, end, findings, verdict }
+    }
+
+    /// How many findings have `status`.
+    pub fn count(&self, status: Status) -> usize {
+        self.findings.iter().filter(|f| f.status == status).count()
+    }
+
+    /// The exit status of the program.
+    pub fn exit_code(&self, fail_on: FailOn) -> u8 {
+        let bad = self.count(Status::Fail) > 0 || (fail_on == FailOn::Warn && self.count(Status::Warn) > 0);
+        match (self.end, self.verdict.outcome) {
+            (End::Interrupted, _) => EXIT_INTERRUPTED,
+            (End::Terminated, _) => EXIT_TERMINATED,
+            (_, Outcome::Broken) => EXIT_BROKEN,
+            _ if bad => EXIT_BROKEN,
+            (_, Outcome::Inconclusive) => EXIT_INCONCLUSIVE,
+            (_, Outcome::Good) => EXIT_GOOD,
+        }
+    }
+}

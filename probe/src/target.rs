@@ -1,0 +1,180 @@
+//! What is examined, and with whose credentials: parsed once from the command line.
+
+use std::fmt;
+
+use url::{Host, Url};
+
+/// Hubs' HTTPS port.
+pub const HTTPS: u16 = 443;
+/// Where browsers open dialog's WebSocket.
+pub const DIALOG: u16 = 4443;
+/// Where browsers look for TURN over TLS.
+pub const TURN: u16 = 5349;
+
+/// One of the names that a deployment needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Name {
+    /// The domain itself: pages, API, Phoenix socket.
+    Root,
+    /// Static files.
+    Assets,
+    /// Dialog's WebSocket and TURN.
+    Stream,
+    /// The CORS proxy and thumbnails.
+    Cors,
+}
+
+impl Name {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Root, Self::Assets, Self::Stream, Self::Cors];
+}
+
+/// A Hubs deployment, known by its domain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    domain: String,
+}
+
+impl Target {
+    /// The domain, in lower case and without a final dot.
+    pub fn domain(&self) -> &str {
+        &self.domain
+    }
+
+    /// The host name that `name` has in this deployment.
+    pub fn host(&self, name: Name) -> String {
+        match name {
+            Name::Root => self.domain.clone(),
+            Name::Assets => format!("assets.{}", self.domain),
+            Name::Stream => format!("stream.{}", self.domain),
+            Name::Cors => format!("cors.{}", self.domain),
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.domain)
+    }
+}
+
+/// Why a text names no deployment.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum TargetError {
+    /// An address instead of a name.
+    #[error("{0} is an address: Hubs needs a domain, since its certificates and its four names hang on it")]
+    Address(String),
+    /// Not a domain name.
+    #[error(
+        "{0:?} is no domain name: give the name that people open in their browser, such as hubs.example.org"
+    )]
+    NotADomain(String),
+    /// Not a room.
+    #[error("{0:?} names no room: give the room's URL, or the part after the domain, such as k7Xq2Zd")]
+    NotARoom(String),
+}
+
+impl std::str::FromStr for Target {
+    type Err = TargetError;
+
+    /// Reads `hubs.example.org`, or a URL of the deployment.
+    fn from_str(text: &str) -> Result<Self, TargetError> {
+        let bad = || TargetError::NotADomain(text.to_owned());
+        let host = match text.split_once("://") {
+            Some(_) => Url::parse(text).ok().and_then(|u| u.host_str().map(str::to_owned)).ok_or_else(bad)?,
+            None => text.trim_end_matches('/').to_owned(),
+        };
+        match Host::parse(host.trim_end_matches('.')).map_err(|_| bad())? {
+            Host::Domain(domain) if domain.contains('.') => Ok(Self { domain }),
+            Host::Domain(_) => Err(bad()),
+            Host::Ipv4(_) | Host::Ipv6(_) => Err(TargetError::Address(host)),
+        }
+    }
+}
+
+/// A room's identifier, as in its URL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Room(String);
+
+impl Room {
+    /// The identifier.
+    pub fn sid(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::str::FromStr for Room {
+    type Err = TargetError;
+
+    /// Reads a room's identifier, or its URL.
+    fn from_str(text: &str) -> Result<Self, TargetError> {
+        let sid = match Url::parse(text) {
+            Ok(url) => url.path_segments().and_then(|mut s| s.next().map(str::to_owned)).unwrap_or_default(),
+            Err(_) => text.trim_matches('/').to_owned(),
+        };
+        let plausible = (3..=64).contains(&sid.len())
+            && sid.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+        if plausible { Ok(Self(sid)) } else { Err(TargetError::NotARoom(text.to_owned())) }
+    }
+}
+
+/// TURN credentials that the operator gave.
+#[derive(Clone)]
+pub enum TurnLogin {
+    /// The secret from which user name and password are derived, as Reticulum does it.
+    Secret(String),
+    /// A user name and its password.
+    User {
+        /// The user name.
+        name: String,
+        /// The password.
+        password: String,
+    },
+}
+
+impl fmt::Debug for TurnLogin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Secret(_) => "TurnLogin::Secret(••••)",
+            Self::User { .. } => "TurnLogin::User(••••)",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_domain_is_read_from_a_name_and_from_a_url() {
+        for text in [
+            "Hubs.Example.org",
+            "hubs.example.org.",
+            "https://hubs.example.org/k7Xq2Zd/my-room",
+            "hubs.example.org/",
+        ] {
+            assert_eq!(text.parse::<Target>().unwrap().domain(), "hubs.example.org", "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_domain_is_refused_with_what_to_give_instead() {
+        for text in ["", "localhost", "https://", "a b.org", "hubs.example.org:4443"] {
+            assert!(matches!(text.parse::<Target>(), Err(TargetError::NotADomain(_))), "{text}");
+        }
+        assert!(matches!("192.0.2.1".parse::<Target>(), Err(TargetError::Address(_))));
+    }
+
+    #[test]
+    fn a_room_is_read_from_its_url_and_from_its_identifier() {
+        assert_eq!("https://hubs.example.org/k7Xq2Zd/my-room".parse::<Room>().unwrap().sid(), "k7Xq2Zd");
+        assert_eq!("k7Xq2Zd".parse::<Room>().unwrap().sid(), "k7Xq2Zd");
+        assert!("https://hubs.example.org/".parse::<Room>().is_err());
+    }
+
+    #[test]
+    fn credentials_never_print() {
+        let login = TurnLogin::User { name: "n".into(), password: "hunter2".into() };
+        assert!(!format!("{login:?}").contains("hunter2"));
+    }
+}
