@@ -1,1 +1,5 @@
-fn main(){}
+//! What crosses crates, processes or sockets: one module for each behaviour.
+
+#![allow(clippy::unwrap_used, reason = "a scenario ends where something is wrong")]
+
+mod browsers_refuse_shipped_turn;

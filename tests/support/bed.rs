@@ -1,0 +1,259 @@
+//! A Hubs deployment without its TURN server: dialog, Reticulum's stand-in and the ingress.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::certs::{self, Authority, Identity, IdentityFiles};
+use crate::process::Process;
+use crate::{need, port};
+
+/// The deployment's domain.
+pub const DOMAIN: &str = "hubs.test";
+/// The name that browsers ask for when they look for dialog and for TURN.
+pub const STREAM: &str = "stream.hubs.test";
+/// All four names of a deployment.
+pub const NAMES: [&str; 4] = [DOMAIN, "assets.hubs.test", STREAM, "cors.hubs.test"];
+/// The address that dialog announces, to which nothing in the world has a route.
+pub const ANNOUNCED: &str = "203.0.113.9";
+/// A room that anybody may join.
+pub const ROOM: &str = "open001";
+/// The secret from which Reticulum makes TURN credentials.
+pub const TURN_SECRET: &str = "9b1deb4d3b7d4bad9bdd2b0d7b3dcb6d";
+/// TURN's realm in Hubs.
+pub const REALM: &str = "turkey";
+
+/// How a deployment differs from a good one.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// The address that dialog announces; empty or no address at all are possible as well.
+    pub announced: &'static str,
+    /// Whether the ingress prefers its generated self-signed certificate for the domain, as Hubs sets it up.
+    pub default_certificate: DefaultCertificate,
+}
+
+/// What the ingress shows where it has a choice or does not know the name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DefaultCertificate {
+    /// The domain's good one.
+    Good,
+    /// The self-signed one that Hubs' generator makes for the domain.
+    Generated,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self { announced: ANNOUNCED, default_certificate: DefaultCertificate::Good }
+    }
+}
+
+/// A running deployment. A TURN server may listen where [`Bed::turn_backend`] says.
+#[derive(Debug)]
+pub struct Bed {
+    folder: TempDir,
+    authority: Authority,
+    turn: IdentityFiles,
+    ports: Ports,
+    _dialog: Process,
+    _reticulum: Process,
+    _ingress: Process,
+}
+
+/// Where the public ports of a deployment are to be found on 127.0.0.1.
+#[derive(Debug, Clone, Copy)]
+pub struct Ports {
+    /// Instead of 443.
+    pub https: u16,
+    /// Instead of 4443.
+    pub dialog: u16,
+    /// Instead of 5349.
+    pub turn: u16,
+    turn_backend: u16,
+}
+
+impl Bed {
+    /// Starts a deployment with nothing wrong but what [`Setup`]'s default has.
+    pub fn start() -> Self {
+        Self::start_with(&Setup::default())
+    }
+
+    /// Starts a deployment.
+    pub fn start_with(setup: &Setup) -> Self {
+        let folder = TempDir::with_prefix("hubs-bed-").unwrap();
+        let authority = Authority::new();
+        fs::write(folder.path().join("ca.pem"), authority.certificate()).unwrap();
+        let turn = authority.issue(STREAM).write(folder.path(), "turn");
+        let ports = Ports {
+            https: port::free(),
+            dialog: port::free(),
+            turn: port::free(),
+            turn_backend: port::free(),
+        };
+        let perms_key = folder.path().join("perms.pem");
+        generate_rsa_key(&perms_key);
+
+        let (dialog, dialog_port) = start_dialog(folder.path(), setup.announced, &perms_key);
+        let (reticulum, reticulum_port) = start_reticulum(ports.turn, &perms_key);
+        write_ingress_certificates(folder.path(), &authority, setup.default_certificate);
+        let ingress = start_ingress(folder.path(), ports, reticulum_port, dialog_port);
+        Self { folder, authority, turn, ports, _dialog: dialog, _reticulum: reticulum, _ingress: ingress }
+    }
+
+    /// A folder that goes with the bed.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The authority that users of this deployment trust.
+    pub fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    /// The authority's certificate, as a file.
+    pub fn ca_file(&self) -> PathBuf {
+        self.folder().join("ca.pem")
+    }
+
+    /// Where the deployment is reached.
+    pub fn ports(&self) -> Ports {
+        self.ports
+    }
+
+    /// Where the ingress expects the TURN server.
+    pub fn turn_backend(&self) -> SocketAddr {
+        loopback(self.ports.turn_backend)
+    }
+
+    /// The good certificate of the TURN server.
+    pub fn turn_identity(&self) -> &IdentityFiles {
+        &self.turn
+    }
+
+    /// The certificate that is built into Hubs' coturn image: self-signed, for `dialog`.
+    pub fn shipped_turn_identity(&self) -> IdentityFiles {
+        certs::self_signed("dialog").write(self.folder(), "turn-shipped")
+    }
+}
+
+/// 127.0.0.1 at a port.
+pub fn loopback(port: u16) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, port).into()
+}
+
+fn start_dialog(folder: &Path, announced: &str, perms_key: &Path) -> (Process, u16) {
+    let tls = certs::self_signed("dialog").write(folder, "dialog");
+    start_node(
+        Command::new("node")
+            .arg(need::bed_folder().join("dialog.js"))
+            .env("MEDIASOUP_WORKER_BIN", need::mediasoup_worker().unwrap())
+            .env("MEDIASOUP_ANNOUNCED_IP", announced)
+            .env("AUTH_KEY", perms_key)
+            .env("HTTPS_CERT_FULLCHAIN", tls.certificate)
+            .env("HTTPS_CERT_PRIVKEY", tls.key),
+        "dialog",
+    )
+}
+
+fn start_reticulum(turn_port: u16, perms_key: &Path) -> (Process, u16) {
+    start_node(
+        Command::new("node")
+            .arg(need::bed_folder().join("reticulum.js"))
+            .env("HUB_DOMAIN", DOMAIN)
+            .env("PERMS_KEY", perms_key)
+            .env("TURN_SECRET", TURN_SECRET)
+            .env("TURN_PORTS", turn_port.to_string())
+            .env("ROOMS", format!(r#"{{"{ROOM}":"open","closed1":"closed"}}"#)),
+        "reticulum",
+    )
+}
+
+/// Our node programs choose a free port and print it as JSON when they listen.
+fn start_node(command: &mut Command, name: &str) -> (Process, u16) {
+    let process = Process::start(name, command);
+    let port = process.wait_for_line("port", |line| {
+        let line: Value = serde_json::from_str(line).ok()?;
+        u16::try_from(line.get("port")?.as_u64()?).ok()
+    });
+    (process, port)
+}
+
+/// What Reticulum signs permission tokens with and dialog verifies them with. RS512 needs RSA.
+fn generate_rsa_key(file: &Path) {
+    let made = Command::new("openssl").args(["genrsa", "-out"]).arg(file).arg("2048").output().unwrap();
+    assert!(made.status.success(), "openssl genrsa: {}", String::from_utf8_lossy(&made.stderr));
+}
+
+/// haproxy takes the first certificate for names that it does not know, and for those that several have.
+fn write_ingress_certificates(folder: &Path, authority: &Authority, default: DefaultCertificate) {
+    let certificates = folder.join("ingress");
+    fs::create_dir(&certificates).unwrap();
+    let write = |name: &str, identity: &Identity| {
+        fs::write(certificates.join(format!("{name}.pem")), identity.certificate.clone() + &identity.key)
+            .unwrap();
+    };
+    for name in NAMES {
+        write(name, &authority.issue(name));
+    }
+    match default {
+        DefaultCertificate::Good => write("default", &authority.issue(DOMAIN)),
+        DefaultCertificate::Generated => write("default", &certs::self_signed(DOMAIN)),
+    }
+}
+
+fn start_ingress(folder: &Path, ports: Ports, reticulum: u16, dialog: u16) -> Process {
+    let configuration = folder.join("haproxy.cfg");
+    fs::write(&configuration, ingress_configuration(folder, ports, reticulum, dialog)).unwrap();
+    let program = need::program("haproxy").unwrap();
+    let mut ingress =
+        Process::start("haproxy", Command::new(program).arg("-db").arg("-f").arg(&configuration));
+    for port in [ports.https, ports.dialog, ports.turn] {
+        ingress.wait_until_accepting(loopback(port));
+    }
+    ingress
+}
+
+/// As Hubs' ingress controller writes it, as far as it matters: one HTTPS frontend behind both 443 and 4443, dialog's
+/// own certificate not verified, and TURN passed through as it is.
+fn ingress_configuration(folder: &Path, ports: Ports, reticulum: u16, dialog: u16) -> String {
+    let certificates = folder.join("ingress");
+    let certificates = certificates.display();
+    let Ports { https, dialog: dialog_public, turn, turn_backend } = ports;
+    format!(
+        r#"global
+  log stdout format raw local0
+defaults
+  log global
+  mode http
+  timeout connect 3s
+  timeout client 30m
+  timeout server 30m
+  timeout client-fin 1h
+  timeout server-fin 1h
+frontend https
+  bind 127.0.0.1:{https} ssl crt {certificates}/default.pem crt {certificates} alpn h2,http/1.1
+  bind 127.0.0.1:{dialog_public} ssl crt {certificates}/default.pem crt {certificates} alpn h2,http/1.1
+  use_backend dialog if {{ req.hdr(host),field(1,:),lower -m str {STREAM} }}
+  use_backend ret if {{ req.hdr(host),field(1,:),lower -m str {DOMAIN} assets.{DOMAIN} cors.{DOMAIN} }}
+  default_backend none
+backend none
+  http-request return status 404
+backend ret
+  http-response set-header access-control-allow-origin "https://{DOMAIN}"
+  server ret 127.0.0.1:{reticulum}
+backend dialog
+  balance url_param roomId
+  server dialog 127.0.0.1:{dialog} ssl verify none
+frontend tcp-5349
+  mode tcp
+  bind 127.0.0.1:{turn}
+  default_backend coturn
+backend coturn
+  mode tcp
+  server coturn 127.0.0.1:{turn_backend}
+"#
+    )
+}

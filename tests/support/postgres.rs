@@ -1,0 +1,99 @@
+//! A throw-away `PostgreSQL`, laid out as Reticulum's migrations leave it.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+
+use nix::unistd::geteuid;
+use tempfile::TempDir;
+
+use crate::bed::{REALM, TURN_SECRET, loopback};
+use crate::process::Process;
+use crate::{need, port};
+
+/// Reticulum's tables for coturn are in a schema of their own, and the database's search path does not lead there.
+const LAYOUT: &str = "
+    CREATE SCHEMA ret0;
+    CREATE SCHEMA coturn;
+    CREATE TABLE coturn.turn_secret (realm varchar(127), value varchar(256), inserted_at timestamp, updated_at timestamp);
+    CREATE TABLE coturn.allowed_peer_ip (realm varchar(127), ip_range varchar(256), inserted_at timestamp, updated_at timestamp);
+    CREATE TABLE coturn.denied_peer_ip (realm varchar(127), ip_range varchar(256), inserted_at timestamp, updated_at timestamp);
+    ALTER DATABASE retdb SET search_path TO ret0;
+";
+
+/// A running database server with Hubs' database `retdb`, the secret in its table.
+#[derive(Debug)]
+pub struct Postgres {
+    address: SocketAddr,
+    // The server ends before its folder goes.
+    _server: Process,
+    _folder: TempDir,
+}
+
+impl Postgres {
+    /// Starts a fresh one.
+    pub fn start() -> Self {
+        let folder = TempDir::with_prefix("hubs-postgres-").unwrap();
+        if geteuid().is_root() {
+            run(Command::new("chown").arg("postgres").arg(folder.path()));
+        }
+        run(program("initdb")
+            .args(["--username=postgres", "--auth=trust", "--no-sync", "-D"])
+            .arg(folder.path().join("data")));
+        let address = loopback(port::free());
+        let mut server = Process::start("postgres", &mut server(folder.path(), address));
+        let answers =
+            || psql(address, "postgres", "SELECT 1").output().is_ok_and(|output| output.status.success());
+        server.wait_until("answer from the database", answers);
+        run(&mut psql(address, "postgres", "CREATE DATABASE retdb"));
+        run(&mut psql(address, "retdb", LAYOUT));
+        let secret =
+            format!("INSERT INTO coturn.turn_secret VALUES ('{REALM}', '{TURN_SECRET}', now(), now())");
+        run(&mut psql(address, "retdb", &secret));
+        Self { address, _server: server, _folder: folder }
+    }
+
+    /// The URL that Hubs gives coturn as `PSQL`, with this host in the place of `pgbouncer`.
+    pub fn url(&self) -> String {
+        format!("postgres://postgres:123456@{}/retdb", self.address)
+    }
+}
+
+fn server(folder: &Path, address: SocketAddr) -> Command {
+    let mut server = program("postgres");
+    server.arg("-D").arg(folder.join("data")).arg("-k").arg(folder);
+    server.args(["-c", "fsync=off", "-h", "127.0.0.1", "-p", &address.port().to_string()]);
+    server
+}
+
+fn psql(address: SocketAddr, database: &str, statements: &str) -> Command {
+    let mut psql = program("psql");
+    psql.args([
+        "-v",
+        "ON_ERROR_STOP=1",
+        "-h",
+        "127.0.0.1",
+        "-U",
+        "postgres",
+        "-p",
+        &address.port().to_string(),
+    ]);
+    psql.args(["-d", database, "-c", statements]);
+    psql
+}
+
+/// `PostgreSQL` refuses to run as root; its Debian package brings a user for it.
+fn program(name: &str) -> Command {
+    let program = need::postgres_folder().unwrap().join(name);
+    if !geteuid().is_root() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]).arg(program).current_dir("/");
+    command
+}
+
+fn run(command: &mut Command) {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
