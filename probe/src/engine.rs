@@ -136,3 +136,123 @@ async fn perform(check: &'static Check, cx: Arc<Context>) -> Vec<Finding> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        future::{pending, ready},
+        sync::Mutex,
+    };
+
+    use super::*;
+    use crate::{
+        check::{Group, Outcome},
+        codes::Code,
+        finding::Status,
+        report::EXIT_INTERRUPTED,
+        testing::context,
+    };
+
+    const LIMIT: Duration = Duration::from_secs(60);
+
+    const fn row(
+        id: &'static str,
+        after: &'static [&'static str],
+        run: fn(Arc<Context>) -> futures_util::future::BoxFuture<'static, Outcome>,
+    ) -> Check {
+        let timeout = Duration::from_secs(5);
+        Check { id, group: Group::Dns, question: "", code: Code::NameResolves, after, timeout, run }
+    }
+
+    fn passing(_: Arc<Context>) -> futures_util::future::BoxFuture<'static, Outcome> {
+        Box::pin(ready(Ok(vec![Finding::pass(Code::NameResolves, "fine")])))
+    }
+
+    fn hanging(_: Arc<Context>) -> futures_util::future::BoxFuture<'static, Outcome> {
+        Box::pin(pending())
+    }
+
+    fn needing_a_fact(cx: Arc<Context>) -> futures_util::future::BoxFuture<'static, Outcome> {
+        Box::pin(async move { cx.facts.announced.get().map(|_| Vec::new()).map_err(Stop::from) })
+    }
+
+    fn panicking(_: Arc<Context>) -> futures_util::future::BoxFuture<'static, Outcome> {
+        Box::pin(async { panic!("a bug") })
+    }
+
+    async fn run_all(checks: &'static [Check]) -> Report {
+        run(context(None, &[]), checks, LIMIT, &Sink::none(), pending()).await
+    }
+
+    #[tokio::test]
+    async fn a_check_starts_when_those_before_it_have_ended() {
+        static CHECKS: &[Check] =
+            &[row("a", &[], passing), row("b", &["a"], passing), row("c", &["a", "b"], passing)];
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let sink = Sink::new({
+            let seen = Arc::clone(&seen);
+            move |event| {
+                seen.lock().unwrap().push(match event {
+                    Event::RunStarted { .. } => "run".to_owned(),
+                    Event::CheckStarted { check } => format!("+{check}"),
+                    Event::CheckFinished { check, .. } => format!("-{check}"),
+                    Event::RunFinished(_) => "end".to_owned(),
+                });
+            }
+        });
+        run(context(None, &[]), CHECKS, LIMIT, &sink, pending()).await;
+        assert_eq!(*seen.lock().unwrap(), ["run", "+a", "-a", "+b", "-b", "+c", "-c", "end"]);
+    }
+
+    #[tokio::test]
+    async fn a_missing_fact_makes_a_skip_that_says_where_it_would_come_from() {
+        static CHECKS: &[Check] = &[row("a", &[], needing_a_fact)];
+        let report = run_all(CHECKS).await;
+        assert_eq!(report.findings[0].status, Status::Skip);
+        assert!(report.findings[0].summary.contains("dialog.candidates"), "{}", report.findings[0].summary);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_check_that_hangs_ends_at_its_own_deadline_and_is_our_error() {
+        static CHECKS: &[Check] = &[row("a", &[], hanging), row("b", &["a"], passing)];
+        let report = run_all(CHECKS).await;
+        assert_eq!(report.end, End::Complete);
+        assert_eq!(
+            report.findings.iter().map(|f| f.status).collect::<Vec<_>>(),
+            [Status::Error, Status::Pass]
+        );
+        assert_eq!(report.findings[0].duration, Duration::from_secs(5));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_time_limit_ends_the_run_and_names_what_was_not_reached() {
+        static CHECKS: &[Check] =
+            &[row("a", &[], passing), row("b", &[], hanging), row("c", &["b"], passing)];
+        let report = run(context(None, &[]), CHECKS, Duration::from_secs(1), &Sink::none(), pending()).await;
+        assert_eq!(report.end, End::TimeLimit);
+        let statuses: Vec<_> = report.findings.iter().map(|f| f.status).collect();
+        assert_eq!(statuses, [Status::Pass, Status::Error, Status::Skip]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_interrupt_keeps_what_was_found() {
+        static CHECKS: &[Check] = &[row("a", &[], passing), row("b", &["a"], hanging)];
+        let stop = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            End::Interrupted
+        };
+        let report = run(context(None, &[]), CHECKS, LIMIT, &Sink::none(), stop).await;
+        assert_eq!((report.end, report.findings[0].status), (End::Interrupted, Status::Pass));
+        assert_eq!(report.exit_code(crate::report::FailOn::Fail), EXIT_INTERRUPTED);
+    }
+
+    #[tokio::test]
+    async fn a_check_that_panics_does_not_take_the_others_with_it() {
+        static CHECKS: &[Check] = &[row("a", &[], panicking), row("b", &["a"], passing)];
+        let report = run_all(CHECKS).await;
+        assert_eq!(
+            report.findings.iter().map(|f| f.status).collect::<Vec<_>>(),
+            [Status::Error, Status::Pass]
+        );
+    }
+}

@@ -15,3 +15,5 @@ pub mod finding;
 pub mod net;
 pub mod report;
 pub mod target;
+#[cfg(test)]
+mod testing;

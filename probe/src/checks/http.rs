@@ -132,3 +132,54 @@ fn no_answer(code: Code, error: &HttpError) -> Finding {
     Finding::fail(code, error.to_string())
         .fix("Look at the load balancer and the pods:", ["kubectl get service lb -n hcce", PODS])
 }
+
+#[cfg(test)]
+mod tests {
+    use hyper::{HeaderMap, StatusCode, body::Bytes, header::HeaderName};
+
+    use super::*;
+    use crate::finding::Status;
+
+    fn answer(status: u16, headers: &[(&'static str, &str)], body: &str) -> Result<Answer, HttpError> {
+        let headers: HeaderMap =
+            headers.iter().map(|(n, v)| (HeaderName::from_static(n), v.parse().unwrap())).collect();
+        Ok(Answer {
+            status: StatusCode::from_u16(status).unwrap(),
+            headers,
+            body: Bytes::copy_from_slice(body.as_bytes()),
+        })
+    }
+
+    #[test]
+    fn health_is_what_its_status_says() {
+        assert_eq!(judge_health(answer(200, &[], "ok")).status, Status::Pass);
+        assert_eq!(judge_health(answer(500, &[], "error")).status, Status::Fail);
+        let not_there = judge_health(answer(503, &[], "<html>503</html>"));
+        assert!(not_there.summary.contains("haproxy"), "{}", not_there.summary);
+        assert_eq!(judge_health(Err(HttpError::Silent)).status, Status::Fail);
+    }
+
+    #[test]
+    fn reticulum_must_send_browsers_to_the_domain() {
+        let meta = |host: &str| answer(200, &[], &format!(r#"{{"version":"1.0","phx_host":"{host}"}}"#));
+        assert_eq!(judge_meta(meta("hubs.example.org"), "hubs.example.org").status, Status::Pass);
+        assert_eq!(judge_meta(meta("old.example.org"), "hubs.example.org").status, Status::Fail);
+        assert_eq!(
+            judge_meta(answer(200, &[], "<html>parked</html>"), "hubs.example.org").status,
+            Status::Fail
+        );
+    }
+
+    #[test]
+    fn a_page_of_hubs_says_so_in_its_header() {
+        assert_eq!(judge_page(answer(200, &[("hub-name", "My Hub")], "")).status, Status::Pass);
+        assert_eq!(judge_page(answer(200, &[], "It works!")).status, Status::Fail);
+    }
+
+    #[test]
+    fn dialog_is_known_by_its_404_and_its_absence_by_haproxys_503() {
+        assert_eq!(judge_dialog(answer(404, &[("x-powered-by", "Express")], "")).status, Status::Pass);
+        assert!(judge_dialog(answer(503, &[], "")).summary.contains("haproxy"));
+        assert_eq!(judge_dialog(answer(404, &[("server", "nginx")], "")).status, Status::Fail);
+    }
+}

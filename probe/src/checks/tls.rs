@@ -220,7 +220,8 @@ fn refused(
                 .because("the intermediate certificate is missing, or the issuer is not one that browsers trust")
                 .fix("Put the full chain (fullchain.pem) into the secret's tls.crt; for a private authority give --ca-file", NONE)
         }
-        CertificateError::UnknownIssuer => {
+        // BadSignature: an issuer of a trusted name, but with another key than the trusted one.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
             Finding::fail(Code::CertificateUnknownIssuer, "the issuer is not one that browsers trust")
                 .fix("Issue the certificate with a public authority; for a private one give its certificate with --ca-file", NONE)
         }
@@ -242,4 +243,174 @@ fn renewal(place: &Place<'_>) -> String {
 fn date(when: OffsetDateTime) -> String {
     // Formatting with this description cannot fail: every date has a year, a month and a day.
     when.format(format_description!("[year]-[month]-[day]")).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        finding::Status,
+        net::ConnectError,
+        testing::{Authority, DOMAIN, Identity, context, tcp_server, tls_server},
+    };
+
+    /// What is said about `identity` when it is shown on `port` of `name`.
+    async fn said(authority: &Authority, identity: Identity, name: Name, port: u16) -> Finding {
+        let server = tls_server(identity, |_| std::future::ready(())).await;
+        let cx = context(Some(authority.root_pem()), &[(name, port, server)]);
+        let host = cx.target.host(name);
+        let shown = cx.net.tls(&host, port, Trust::Anything).await.map(|(_, presented)| presented);
+        judge(&Place { domain: DOMAIN, host: &host, port }, shown, OffsetDateTime::now_utc())
+    }
+
+    #[track_caller]
+    fn assert_said(finding: &Finding, code: Code, status: Status) {
+        assert_eq!((finding.code, finding.status), (code, status), "{finding:#?}");
+        assert_eq!(finding.remedy.is_some(), status != Status::Pass, "{finding:#?}");
+    }
+
+    #[tokio::test]
+    async fn a_good_certificate_is_accepted() {
+        let authority = Authority::new();
+        let identity = authority.issue(&[DOMAIN], -1..60);
+        assert_said(
+            &said(&authority, identity, Name::Root, HTTPS).await,
+            Code::CertificateValid,
+            Status::Pass,
+        );
+    }
+
+    #[tokio::test]
+    async fn one_that_runs_out_soon_is_a_warning() {
+        let authority = Authority::new();
+        let identity = authority.issue(&[DOMAIN], -80..5);
+        assert_said(
+            &said(&authority, identity, Name::Root, HTTPS).await,
+            Code::CertificateDates,
+            Status::Warn,
+        );
+    }
+
+    #[tokio::test]
+    async fn one_that_ran_out_or_is_not_valid_yet_is_refused_for_its_dates() {
+        let authority = Authority::new();
+        for valid in [-90..-1, 1..90] {
+            let identity = authority.issue(&[DOMAIN], valid);
+            assert_said(
+                &said(&authority, identity, Name::Root, HTTPS).await,
+                Code::CertificateDates,
+                Status::Fail,
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn one_for_another_name_is_refused_for_its_name() {
+        let authority = Authority::new();
+        let identity = authority.issue(&[DOMAIN], -1..60);
+        assert_said(
+            &said(&authority, identity, Name::Stream, HTTPS).await,
+            Code::CertificateWrongName,
+            Status::Fail,
+        );
+    }
+
+    #[tokio::test]
+    async fn a_missing_intermediate_is_recognised() {
+        let authority = Authority::new();
+        let mut identity = authority.issue(&[DOMAIN], -1..60);
+        identity.chain.truncate(1);
+        assert_said(
+            &said(&authority, identity, Name::Root, HTTPS).await,
+            Code::CertificateChain,
+            Status::Fail,
+        );
+    }
+
+    #[tokio::test]
+    async fn a_chain_out_of_order_is_a_warning() {
+        let authority = Authority::new();
+        let mut identity = authority.issue(&[DOMAIN], -1..60);
+        identity.chain.insert(1, authority.root_der());
+        assert_said(
+            &said(&authority, identity, Name::Root, HTTPS).await,
+            Code::CertificateChain,
+            Status::Warn,
+        );
+    }
+
+    #[tokio::test]
+    async fn an_unknown_issuer_is_recognised() {
+        let identity = Authority::new().issue(&[DOMAIN], -1..60);
+        let finding = said(&Authority::new(), identity, Name::Root, HTTPS).await;
+        assert_said(&finding, Code::CertificateUnknownIssuer, Status::Fail);
+    }
+
+    #[tokio::test]
+    async fn a_certificate_signed_by_itself_is_recognised() {
+        let identity = Identity::self_signed("whatever", &[DOMAIN]);
+        let finding = said(&Authority::new(), identity, Name::Root, HTTPS).await;
+        assert_said(&finding, Code::CertificateSelfSigned, Status::Fail);
+    }
+
+    #[tokio::test]
+    async fn hubs_default_certificate_is_recognised_on_any_name() {
+        for name in Name::ALL {
+            let finding = said(&Authority::new(), Identity::self_signed(DOMAIN, &[]), name, HTTPS).await;
+            assert_said(&finding, Code::CertificateDefault, Status::Fail);
+        }
+    }
+
+    #[tokio::test]
+    async fn coturns_own_certificate_is_recognised_on_turns_port_only() {
+        let finding = said(&Authority::new(), Identity::self_signed("dialog", &[]), Name::Stream, TURN).await;
+        assert_said(&finding, Code::CertificateOfCoturn, Status::Fail);
+        let finding =
+            said(&Authority::new(), Identity::self_signed("dialog", &[]), Name::Stream, DIALOG).await;
+        assert_said(&finding, Code::CertificateSelfSigned, Status::Fail);
+    }
+
+    #[tokio::test]
+    async fn a_port_that_speaks_no_tls_is_said_to_speak_none() {
+        let server = tcp_server(|stream| async move {
+            let _ = stream.writable().await;
+            let _ = stream.try_write(b"220 mail.example.test ESMTP\r\n");
+            // Reading what the client says keeps the connection from being reset before it has read this.
+            let mut hello = [0; 2048];
+            let _ = stream.readable().await;
+            let _ = stream.try_read(&mut hello);
+        })
+        .await;
+        let cx = context(None, &[(Name::Stream, TURN, server)]);
+        let shown = cx.net.tls(&cx.target.host(Name::Stream), TURN, Trust::Anything).await.map(|(_, p)| p);
+        assert!(matches!(shown, Err(TlsError::Handshake(_))), "{shown:?}");
+        let place = Place { domain: DOMAIN, host: "stream.hubs.example.test", port: TURN };
+        assert_said(&judge(&place, shown, OffsetDateTime::now_utc()), Code::TlsAnswers, Status::Fail);
+    }
+
+    #[tokio::test]
+    async fn a_closed_port_is_said_to_refuse() {
+        // Bound and closed again: nobody listens there now.
+        let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let cx = context(None, &[(Name::Stream, TURN, closed)]);
+        let shown = cx.net.tls(&cx.target.host(Name::Stream), TURN, Trust::Anything).await;
+        assert!(matches!(shown, Err(TlsError::Connect(ConnectError::Refused(_)))), "{shown:?}");
+    }
+
+    #[tokio::test]
+    async fn the_browsers_verdict_on_turns_certificate_becomes_a_fact() {
+        let authority = Authority::new();
+        for (identity, expected) in [
+            (authority.issue(&["stream.hubs.example.test"], -1..60), TurnCertificate::Accepted),
+            (Identity::self_signed("dialog", &[]), TurnCertificate::Refused),
+        ] {
+            let server = tls_server(identity, |_| std::future::ready(())).await;
+            let everywhere = Name::ALL.map(|name| (name, HTTPS, server)).into_iter();
+            let places: Vec<_> =
+                everywhere.chain([(Name::Stream, DIALOG, server), (Name::Stream, TURN, server)]).collect();
+            let cx = context(Some(authority.root_pem()), &places);
+            certificates(Arc::clone(&cx)).await.unwrap();
+            assert_eq!(cx.facts.turn_certificate.get(), Ok(&expected));
+        }
+    }
 }

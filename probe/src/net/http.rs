@@ -84,3 +84,74 @@ impl Net {
         timeout(ANSWER_LIMIT, exchange).await.map_err(|_| HttpError::Silent)?
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+    use crate::{
+        target::{HTTPS, Name},
+        testing::{Authority, DOMAIN, context, tls_server},
+    };
+
+    /// What becomes of a server that answers with `bytes` and closes, or stays silent.
+    async fn got(bytes: Option<Vec<u8>>) -> Result<Answer, HttpError> {
+        let authority = Authority::new();
+        let server = tls_server(authority.issue(&[DOMAIN], -1..60), move |mut stream| {
+            let bytes = bytes.clone();
+            async move {
+                let mut request = [0; 4096];
+                let _ = stream.read(&mut request).await;
+                match bytes {
+                    Some(bytes) => {
+                        let _ = stream.write_all(&bytes).await;
+                        let _ = stream.shutdown().await;
+                    }
+                    None => std::future::pending().await,
+                }
+            }
+        })
+        .await;
+        let cx = context(Some(authority.root_pem()), &[(Name::Root, HTTPS, server)]);
+        cx.net.get(DOMAIN, HTTPS, "/", Trust::Browser).await
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_read_whole() {
+        let answer =
+            got(Some(b"HTTP/1.1 200 OK\r\nhub-name: My Hub\r\ncontent-length: 2\r\n\r\nok".to_vec()))
+                .await
+                .unwrap();
+        assert_eq!(
+            (answer.status.as_u16(), answer.header("hub-name"), answer.text().as_str()),
+            (200, Some("My Hub"), "ok")
+        );
+    }
+
+    #[tokio::test]
+    async fn what_is_no_http_is_said_to_be_none() {
+        assert!(matches!(got(Some(b"\0\0\0 not http".to_vec())).await, Err(HttpError::Malformed(_))));
+    }
+
+    #[tokio::test]
+    async fn a_body_without_end_is_not_read_to_its_end() {
+        let mut bytes = b"HTTP/1.1 200 OK\r\n\r\n".to_vec();
+        bytes.resize(LONGEST_BODY + 100_000, b'x');
+        assert!(matches!(got(Some(bytes)).await, Err(HttpError::Malformed(_))));
+    }
+
+    #[tokio::test]
+    async fn headers_without_end_are_not_read_to_their_end() {
+        let mut bytes = b"HTTP/1.1 200 OK\r\n".to_vec();
+        for n in 0..20_000 {
+            bytes.extend(format!("x-{n}: {n}\r\n").bytes());
+        }
+        assert!(matches!(got(Some(bytes)).await, Err(HttpError::Malformed(_))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_takes_the_request_and_says_nothing_is_called_silent() {
+        assert!(matches!(got(None).await, Err(HttpError::Silent)));
+    }
+}

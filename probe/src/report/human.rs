@@ -69,8 +69,10 @@ pub fn render(report: &Report, style: Style) -> String {
         let title = group.title();
         let line = if style.ascii { "-" } else { "─" }.repeat(title.width());
         let _ = writeln!(out, "{}\n{line}", style.paint(Colour::Bold, title));
+        let mut before = None;
         for finding in findings {
-            write_finding(&mut out, finding, style);
+            write_finding(&mut out, finding, before, style);
+            before = Some(finding);
         }
         out.push('\n');
     }
@@ -90,32 +92,48 @@ fn group_of(finding: &Finding) -> Option<Group> {
     CHECKS.iter().find(|c| c.id == finding.check).map(|c| c.group)
 }
 
-fn write_finding(out: &mut String, finding: &Finding, style: Style) {
+/// One finding, with its reason and fix unless the one before it had the same ones to show.
+fn write_finding(out: &mut String, finding: &Finding, before: Option<&Finding>, style: Style) {
     let target = finding.target.as_deref().filter(|t| !finding.summary.contains(t));
     let about = target.map(|t| format!("{t}: ")).unwrap_or_default();
     let _ = writeln!(out, "  {} {}  {about}{}", style.mark(finding.status), finding.code, finding.summary);
     if matches!(finding.status, Status::Pass | Status::Skip) {
         return;
     }
+    let width = finding.evidence.iter().map(|e| e.label.width()).fold(LABEL, usize::max);
     for evidence in &finding.evidence {
-        write_line(out, &evidence.label, &evidence.value, style);
+        write_line(out, &evidence.label, width, &evidence.value, style);
+    }
+    let same = before.is_some_and(|b| {
+        b.code == finding.code && b.status == finding.status && commands(b) == commands(finding)
+    });
+    if same {
+        return;
     }
     if let Some(cause) = &finding.cause {
-        write_line(out, "because", cause, style);
+        write_line(out, "because", width, cause, style);
     }
     if let Some(remedy) = &finding.remedy {
-        write_remedy(out, remedy, style);
+        write_remedy(out, remedy, width, style);
     }
 }
 
-fn write_line(out: &mut String, label: &str, value: &str, style: Style) {
-    let _ = writeln!(out, "            {} {value}", style.paint(Colour::Grey, &format!("{label:<8}")));
+fn commands(finding: &Finding) -> Option<&[String]> {
+    finding.remedy.as_ref().map(|r| r.commands.as_slice())
 }
 
-fn write_remedy(out: &mut String, remedy: &Remedy, style: Style) {
-    write_line(out, "fix", &remedy.text, style);
+/// Width of the label column, unless evidence needs more.
+const LABEL: usize = 7;
+
+fn write_line(out: &mut String, label: &str, width: usize, value: &str, style: Style) {
+    let padding = " ".repeat(width - label.width().min(width));
+    let _ = writeln!(out, "            {}{padding}  {value}", style.paint(Colour::Grey, label));
+}
+
+fn write_remedy(out: &mut String, remedy: &Remedy, width: usize, style: Style) {
+    write_line(out, "fix", width, &remedy.text, style);
     for command in &remedy.commands {
-        let _ = writeln!(out, "                     {}", style.paint(Colour::Bold, command));
+        write_line(out, "", width, &style.paint(Colour::Bold, command), style);
     }
 }
 
@@ -152,5 +170,30 @@ fn write_verdict(out: &mut String, verdict: &Verdict, style: Style) {
         for command in &remedy.commands {
             let _ = writeln!(out, "      {}", style.paint(Colour::Bold, command));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::tests::sample;
+
+    #[test]
+    fn the_report_for_people_reads_so() {
+        insta::assert_snapshot!(render(&sample(), Style { colour: false, ascii: false }));
+    }
+
+    #[test]
+    fn without_unicode_our_own_characters_are_ascii() {
+        let report = render(&sample(), Style { colour: false, ascii: true });
+        assert!(report.is_ascii(), "{report}");
+    }
+
+    #[test]
+    fn colour_is_there_only_when_asked_for_and_words_always_accompany_it() {
+        let coloured = render(&sample(), Style { colour: true, ascii: false });
+        let plain = render(&sample(), Style { colour: false, ascii: false });
+        assert!(coloured.contains("\x1b[31m× fail \x1b[0m") && plain.contains("× fail"));
+        assert!(!plain.contains('\x1b'));
     }
 }

@@ -84,3 +84,25 @@ fn rfc3339(when: OffsetDateTime) -> String {
     // Formatting fails only for years beyond 9999.
     when.replace_nanosecond(0).unwrap_or(when).format(&Rfc3339).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::tests::sample;
+
+    #[test]
+    fn the_document_keeps_its_schema() {
+        let schema: serde_json::Value =
+            serde_json::from_str(include_str!("../../schema/report-1.json")).unwrap();
+        let document: serde_json::Value = serde_json::from_str(&render(&sample())).unwrap();
+        let validator = jsonschema::validator_for(&schema).unwrap();
+        let errors: Vec<_> =
+            validator.iter_errors(&document).map(|e| format!("{}: {e}", e.instance_path())).collect();
+        assert!(errors.is_empty(), "{errors:#?}");
+    }
+
+    #[test]
+    fn the_document_reads_so() {
+        insta::assert_snapshot!(render(&sample()));
+    }
+}

@@ -96,3 +96,65 @@ impl Report {
         }
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::time::Duration;
+
+    use time::macros::datetime;
+
+    use super::*;
+    use crate::codes::Code;
+
+    /// A report with something of everything.
+    pub(crate) fn sample() -> Report {
+        let mut findings = vec![
+            Finding::pass(Code::NameResolves, "hubs.example.org is 192.0.2.7").at("hubs.example.org"),
+            Finding::warn(Code::NamesAgree, "cors.hubs.example.org leads elsewhere than hubs.example.org")
+                .seen("hubs.example.org", "192.0.2.7")
+                .seen("cors.hubs.example.org", "192.0.2.8")
+                .fix("Point all four at the same address", ["kubectl get service lb -n hcce"]),
+            Finding::fail(Code::CertificateOfCoturn, "TURN shows coturn's built-in certificate")
+                .at("stream.hubs.example.org:5349")
+                .seen("issuer", "CN=dialog\x1b[2J")
+                .because("coturn's image is built with it")
+                .fix("Put hubs-relay in coturn's place, see deploy/README.md", Vec::<String>::new()),
+            Finding::error(Code::HubsHealthy, "this machine has no network"),
+            Finding::skip(Code::RoomJoined, "needs a room to join: give --room"),
+        ];
+        let checks = ["dns.addresses", "dns.addresses", "tls.certificates", "http.hubs", "http.dialog"];
+        for (finding, check) in findings.iter_mut().zip(checks) {
+            finding.check = check;
+            finding.duration = Duration::from_millis(42);
+        }
+        let started = datetime!(2026-11-22 11:30:00 UTC);
+        Report::new(
+            "hubs.example.org".into(),
+            started,
+            started + Duration::from_millis(1500),
+            End::Complete,
+            findings,
+        )
+    }
+
+    fn report(end: End, findings: Vec<Finding>) -> Report {
+        let now = datetime!(2026-11-22 11:30:00 UTC);
+        Report::new("hubs.example.org".into(), now, now, end, findings)
+    }
+
+    #[test]
+    fn the_exit_status_tells_broken_from_undecided_from_good() {
+        let pass = || {
+            vec![Finding::pass(Code::DirectPath, "answers"), Finding::pass(Code::RelayedDtls, "connected")]
+        };
+        let with = |extra| [pass(), vec![extra]].concat();
+        let code = |findings, fail_on| report(End::Complete, findings).exit_code(fail_on);
+        assert_eq!(code(pass(), FailOn::Fail), EXIT_GOOD);
+        assert_eq!(code(with(Finding::warn(Code::NamesAgree, "odd")), FailOn::Fail), EXIT_GOOD);
+        assert_eq!(code(with(Finding::warn(Code::NamesAgree, "odd")), FailOn::Warn), EXIT_BROKEN);
+        assert_eq!(code(with(Finding::fail(Code::HubsMeta, "bad")), FailOn::Fail), EXIT_BROKEN);
+        assert_eq!(code(Vec::new(), FailOn::Fail), EXIT_INCONCLUSIVE);
+        assert_eq!(report(End::Interrupted, pass()).exit_code(FailOn::Fail), EXIT_INTERRUPTED);
+        assert_eq!(report(End::Terminated, pass()).exit_code(FailOn::Fail), EXIT_TERMINATED);
+    }
+}

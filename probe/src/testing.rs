@@ -1,0 +1,142 @@
+//! What tests of several modules share: a private authority, small servers on port 0, and a context that leads to them.
+
+use std::{future::Future, net::SocketAddr, sync::Arc};
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rustls::{ServerConfig, crypto::ring};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use time::{Duration, OffsetDateTime};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+
+use crate::{
+    check::Context,
+    facts::Facts,
+    net::{Net, NetOptions},
+    target::Name,
+};
+
+pub(crate) const DOMAIN: &str = "hubs.example.test";
+
+/// Root, intermediate and what they sign.
+pub(crate) struct Authority {
+    root: CertifiedIssuer<'static, KeyPair>,
+    intermediate: CertifiedIssuer<'static, KeyPair>,
+}
+
+/// A certificate with its key and whatever is sent behind it.
+pub(crate) struct Identity {
+    pub(crate) chain: Vec<CertificateDer<'static>>,
+    key: KeyPair,
+}
+
+impl Authority {
+    pub(crate) fn new() -> Self {
+        let ca = |name: &str| {
+            let mut params = CertificateParams::default();
+            params.distinguished_name.push(DnType::CommonName, name);
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            (params, KeyPair::generate().unwrap())
+        };
+        let (params, key) = ca("Test Root");
+        let root = CertifiedIssuer::self_signed(params, key).unwrap();
+        let (params, key) = ca("Test Intermediate");
+        let intermediate = CertifiedIssuer::signed_by(params, key, &root).unwrap();
+        Self { root, intermediate }
+    }
+
+    pub(crate) fn root_pem(&self) -> Vec<u8> {
+        self.root.pem().into_bytes()
+    }
+
+    pub(crate) fn root_der(&self) -> CertificateDer<'static> {
+        self.root.der().clone()
+    }
+
+    /// A certificate for `names`, valid for `valid` days around now, sent with its intermediate.
+    pub(crate) fn issue(&self, names: &[&str], valid: std::ops::Range<i64>) -> Identity {
+        let key = KeyPair::generate().unwrap();
+        let certificate = params(names, valid).signed_by(&key, &self.intermediate).unwrap();
+        Identity { chain: vec![certificate.der().clone(), self.intermediate.der().clone()], key }
+    }
+}
+
+impl Identity {
+    /// Signed by itself, with `common_name` as its subject.
+    pub(crate) fn self_signed(common_name: &str, names: &[&str]) -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = params(names, -1..365);
+        params.distinguished_name.push(DnType::CommonName, common_name);
+        Self { chain: vec![params.self_signed(&key).unwrap().der().clone()], key }
+    }
+}
+
+fn params(names: &[&str], valid: std::ops::Range<i64>) -> CertificateParams {
+    let mut params =
+        CertificateParams::new(names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>()).unwrap();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    let now = OffsetDateTime::now_utc();
+    params.not_before = now + Duration::days(valid.start);
+    params.not_after = now + Duration::days(valid.end);
+    params
+}
+
+/// A TCP server that hands each connection to `serve`.
+pub(crate) async fn tcp_server<F>(serve: impl Fn(TcpStream) -> F + Send + 'static) -> SocketAddr
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(serve(stream));
+        }
+    });
+    address
+}
+
+/// A TLS server that shows `identity` and hands each connection to `serve`.
+pub(crate) async fn tls_server<F>(
+    identity: Identity,
+    serve: impl Fn(TlsStream<TcpStream>) -> F + Clone + Send + Sync + 'static,
+) -> SocketAddr
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let key = PrivateKeyDer::try_from(identity.key.serialize_der()).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(identity.chain, key)
+        .unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    tcp_server(move |stream| {
+        let (acceptor, serve) = (acceptor.clone(), serve.clone());
+        async move {
+            if let Ok(stream) = acceptor.accept(stream).await {
+                serve(stream).await;
+            }
+        }
+    })
+    .await
+}
+
+/// A context for [`DOMAIN`] whose names have addresses, and in which `HOST:PORT` leads to each given server.
+pub(crate) fn context(ca_pem: Option<Vec<u8>>, detours: &[(Name, u16, SocketAddr)]) -> Arc<Context> {
+    let target: crate::target::Target = DOMAIN.parse().unwrap();
+    let connect_to = detours
+        .iter()
+        .map(|(name, port, to)| format!("{}:{port}:{to}", target.host(*name)).parse().unwrap())
+        .collect();
+    let options = NetOptions {
+        ca_pem,
+        connect_to,
+        resolver: Some("127.0.0.1:9".parse().unwrap()),
+        ..NetOptions::default()
+    };
+    let facts = Facts::default();
+    facts.addresses.learn(Name::ALL.map(|name| (name, vec!["127.0.0.1".parse().unwrap()])).into());
+    Arc::new(Context { target, net: Net::new(&options).unwrap(), room: None, turn_login: None, facts })
+}
