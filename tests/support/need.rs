@@ -3,6 +3,7 @@
 
 use std::env;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// Something that a test cannot do without.
 #[derive(Debug, Clone, Copy)]
@@ -65,18 +66,11 @@ pub fn bed_folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("bed")
 }
 
-/// mediasoup's worker where `tests/bed/mediasoup-worker` leaves it, if the packages are there too.
+/// mediasoup's worker, if it has been built and the packages of `tests/bed` are there too.
 pub fn mediasoup_worker() -> Option<PathBuf> {
-    if !bed_folder().join("node_modules/mediasoup").is_dir() {
-        return None;
-    }
-    if let Some(worker) = env::var_os("MEDIASOUP_WORKER_BIN") {
-        return Some(worker.into());
-    }
-    let cache = env::var_os("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .or_else(|| Some(Path::new(&env::var_os("HOME")?).join(".cache")))?;
-    Some(cache.join("mediasoup-worker/mediasoup-worker-3.11.8")).filter(|worker| worker.is_file())
+    let asked = Command::new(bed_folder().join("mediasoup-worker")).arg("--cached").output().ok()?;
+    let path = String::from_utf8(asked.stdout).ok()?;
+    asked.status.success().then(|| path.trim_end().into())
 }
 
 /// Where the newest `PostgreSQL` has its programs: Debian keeps them off the path.
