@@ -116,10 +116,12 @@ pub struct Note {
 pub struct Verdict {
     /// How grave it is.
     pub status: Status,
+    /// The word for it.
+    pub word: String,
     /// One sentence.
     pub headline: String,
-    /// What to do.
-    pub advice: String,
+    /// Why, and what to do: lines, the most important ones first.
+    pub advice: Vec<String>,
 }
 
 /// A way to the far end.

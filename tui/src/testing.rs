@@ -39,8 +39,9 @@ pub(crate) fn all_pass(model: &mut Model) {
         13,
         Feed::Verdict(Verdict {
             status: Status::Pass,
+            word: "GOOD".to_owned(),
             headline: "Media reaches dialog, directly and through TURN.".to_owned(),
-            advice: String::new(),
+            advice: Vec::new(),
         }),
     );
     tell(model, 14, Feed::RunFinished);
@@ -85,8 +86,15 @@ pub(crate) fn failed(model: &mut Model) {
         13,
         Feed::Verdict(Verdict {
             status: Status::Fail,
+            word: "BROKEN".to_owned(),
             headline: "Nobody hears anybody: dialog announces an address that nothing can reach.".to_owned(),
-            advice: "Give the node a public address, or send media through hubs-relay.".to_owned(),
+            advice: vec![
+                "fix: give the node a public address, or send media through hubs-relay:".to_owned(),
+                "kubectl apply -k deploy/overlay".to_owned(),
+                "why: packets leave from that address and none ever arrives there, whatever the network security \
+                 group says."
+                    .to_owned(),
+            ],
         }),
     );
     tell(model, 14, Feed::RunFinished);

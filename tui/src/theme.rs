@@ -53,19 +53,6 @@ pub struct Theme {
 }
 
 impl Theme {
-    /// The look that the environment asks for: no colour with `NO_COLOR` or a dumb terminal, ASCII unless the locale is
-    /// a UTF-8 one. `var` looks up a variable.
-    pub fn from_env(var: impl Fn(&str) -> Option<String>) -> Self {
-        let set = |name| var(name).filter(|value| !value.is_empty());
-        let locale =
-            ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(set).unwrap_or_default().to_uppercase();
-        let dumb = set("TERM").is_none_or(|term| term == "dumb");
-        Self {
-            colour: set("NO_COLOR").is_none() && !dumb,
-            ascii: dumb || !(locale.contains("UTF-8") || locale.contains("UTF8")),
-        }
-    }
-
     pub(crate) fn style(self, role: Role) -> Style {
         let style = match role {
             Role::Title | Role::Key | Role::Bad => Style::new().add_modifier(Modifier::BOLD),
@@ -143,21 +130,6 @@ impl Theme {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn theme(vars: &[(&str, &str)]) -> Theme {
-        Theme::from_env(|name| vars.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned()))
-    }
-
-    #[test]
-    fn the_environment_decides_on_colour_and_ascii() {
-        let full = [("TERM", "xterm"), ("LANG", "en_GB.UTF-8")];
-        assert_eq!(theme(&full), Theme { colour: true, ascii: false });
-        assert!(!theme(&[full[0], full[1], ("NO_COLOR", "1")]).colour);
-        assert!(theme(&[full[0], full[1], ("NO_COLOR", "")]).colour, "an empty NO_COLOR asks for nothing");
-        assert!(theme(&[full[0], full[1], ("LC_ALL", "C")]).ascii);
-        assert!(!theme(&[full[0], ("LANG", "C.utf8")]).ascii);
-        assert_eq!(theme(&[("TERM", "dumb"), full[1]]), Theme { colour: false, ascii: true });
-    }
 
     #[test]
     fn without_colour_no_role_has_one() {

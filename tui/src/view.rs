@@ -57,7 +57,7 @@ pub(crate) fn view(model: &Model, frame: &mut Frame<'_>) {
 }
 
 fn overview(model: &Model, frame: &mut Frame<'_>, area: Rect) {
-    let verdict = verdict::lines(model, area.width);
+    let verdict = verdict::lines(model, area.as_size());
     let [top, rest] =
         Layout::vertical([Constraint::Length(verdict.len() as u16 + 1), Constraint::Fill(1)]).areas(area);
     panel(frame, top, model.theme, "Verdict", verdict);

@@ -1,6 +1,9 @@
 //! What all findings come to.
 
-use ratatui::text::{Line, Span};
+use ratatui::{
+    layout::Size,
+    text::{Line, Span},
+};
 
 use crate::{
     model::{Model, Run},
@@ -8,10 +11,11 @@ use crate::{
     theme::Role,
 };
 
-/// Most lines of the headline, and of the advice.
-const MOST: usize = 2;
+/// Most lines of the headline.
+const HEADLINE: usize = 2;
 
-pub(super) fn lines(model: &Model, columns: u16) -> Vec<Line<'static>> {
+/// The verdict in lines of the panel of an overview of that size.
+pub(super) fn lines(model: &Model, overview: Size) -> Vec<Line<'static>> {
     let theme = model.theme;
     let Some(verdict) = &model.picture().verdict else {
         let text = match model.picture().run {
@@ -20,19 +24,20 @@ pub(super) fn lines(model: &Model, columns: u16) -> Vec<Line<'static>> {
         };
         return vec![Line::styled(text, theme.style(Role::Faint))];
     };
-    let label = format!("{} {}  ", theme.mark(verdict.status), verdict.status);
+    let label = format!("{} {}  ", theme.mark(verdict.status), verdict.word);
     let indent = text::width(&label);
-    let room = usize::from(columns).saturating_sub(indent);
+    let room = usize::from(overview.width).saturating_sub(indent);
+    let headline = text::wrap_to(&verdict.headline, room, HEADLINE, theme.ellipsis());
+    let advice =
+        text::wrap_to(&verdict.advice.join("\n"), room, usize::from(overview.height / 6), theme.ellipsis());
     let mut lines: Vec<Line<'static>> = Vec::new();
-    for (at, part) in text::wrap_to(&verdict.headline, room, MOST, theme.ellipsis()).into_iter().enumerate() {
+    for (at, part) in headline.into_iter().enumerate() {
         let label = if at == 0 { label.clone() } else { " ".repeat(indent) };
         lines.push(Line::from(vec![
             Span::styled(label, theme.style(verdict.status.into())),
             Span::styled(part, theme.style(Role::Title)),
         ]));
     }
-    for part in text::wrap_to(&verdict.advice, room, MOST, theme.ellipsis()) {
-        lines.push(Line::raw(format!("{:indent$}{part}", "")));
-    }
+    lines.extend(advice.into_iter().map(|part| Line::raw(format!("{:indent$}{part}", ""))));
     lines
 }
