@@ -153,7 +153,7 @@ mod tests {
         testing::context,
     };
 
-    const LIMIT: Duration = Duration::from_secs(60);
+    const LIMIT: Duration = Duration::from_mins(1);
 
     const fn row(
         id: &'static str,
