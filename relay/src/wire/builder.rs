@@ -41,15 +41,7 @@ impl Builder {
 
     /// The error response to a request, with what the RFC calls the code.
     pub fn error(request: &Message, code: ErrorCode) -> Self {
-        Self::error_with_reason(request, code, code.reason())
-    }
-
-    /// The error response to a request, with a reason of one's own.
-    pub fn error_with_reason(request: &Message, code: ErrorCode, reason: &str) -> Self {
-        let reason = &reason[..reason.floor_char_boundary(MAX_TEXT_LEN)];
-        let value = [&[0, 0, (code.0 / 100) as u8, (code.0 % 100) as u8], reason.as_bytes()].concat();
-        Self::new(Class::Error, request.method(), request.transaction())
-            .attribute(attribute::ERROR_CODE, &value)
+        Self::new(Class::Error, request.method(), request.transaction()).error_code(code, code.reason())
     }
 
     /// Any attribute, by its bytes; a value too long for its length field is cut.
@@ -59,7 +51,15 @@ impl Builder {
         self
     }
 
-    /// USERNAME. A text longer than RFC 8489 allows is cut, here and below.
+    /// ERROR-CODE. A text longer than RFC 8489 allows is cut, here and below.
+    #[must_use]
+    pub fn error_code(self, code: ErrorCode, reason: &str) -> Self {
+        let reason = &reason[..reason.floor_char_boundary(MAX_TEXT_LEN)];
+        let value = [&[0, 0, (code.0 / 100) as u8, (code.0 % 100) as u8], reason.as_bytes()].concat();
+        self.attribute(attribute::ERROR_CODE, &value)
+    }
+
+    /// USERNAME.
     #[must_use]
     pub fn username(self, username: &str) -> Self {
         self.text(attribute::USERNAME, username)

@@ -223,7 +223,7 @@ impl Message {
         Ok(self.typed::<RequestedTransport>(attribute::REQUESTED_TRANSPORT)?.map(|it| it.protocol.0))
     }
 
-    /// REQUESTED-ADDRESS-FAMILY; the inner error is a family that does not exist.
+    /// REQUESTED-ADDRESS-FAMILY; a family that does not exist counts as malformed.
     pub fn requested_address_family(&self) -> Result<Option<Family>, BadAttribute> {
         match self.attribute(attribute::REQUESTED_ADDRESS_FAMILY) {
             None => Ok(None),

@@ -1,0 +1,326 @@
+//! Requests and their answers (RFC 8656 sections 7 to 12), authenticated as RFC 8489 section 9.2.4 says.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tracing::debug;
+
+use super::permissions::{BindError, Permissions};
+use super::session::Session;
+use super::{Client, Command, Now, Peer, RelayId, Server};
+use crate::wire::{
+    AttrType, BadAttribute, Builder, Class, ErrorCode, Family, IntegrityKey, Message, Method, PROTOCOL_UDP,
+    attribute,
+};
+
+/// RFC 8656 section 3.2 for the default, section 7.2 for the maximum.
+const DEFAULT_LIFETIME: Duration = Duration::from_mins(10);
+const MAX_LIFETIME: Duration = Duration::from_hours(1);
+
+/// How many unknown attributes an answer lists, so that it is never much longer than the question.
+const MAX_UNKNOWN_ATTRIBUTES: usize = 16;
+
+/// What a request may carry without a 420 (RFC 8489 section 6.3.1): all that we understand, needed there or not.
+const UNDERSTOOD: [AttrType; 13] = [
+    attribute::MAPPED_ADDRESS,
+    attribute::USERNAME,
+    attribute::ERROR_CODE,
+    attribute::UNKNOWN_ATTRIBUTES,
+    attribute::CHANNEL_NUMBER,
+    attribute::LIFETIME,
+    attribute::XOR_PEER_ADDRESS,
+    attribute::REALM,
+    attribute::NONCE,
+    attribute::XOR_RELAYED_ADDRESS,
+    attribute::REQUESTED_ADDRESS_FAMILY,
+    attribute::REQUESTED_TRANSPORT,
+    attribute::XOR_MAPPED_ADDRESS,
+];
+
+/// Why a request is not granted.
+#[derive(Debug)]
+enum Refusal {
+    /// With this code.
+    Code(ErrorCode),
+    /// With this code, and a realm and a fresh nonce to try again with. It goes to strangers, so it is kept short.
+    Challenge(ErrorCode),
+    /// 420, with the attributes.
+    Unknown(Vec<AttrType>),
+}
+
+impl From<ErrorCode> for Refusal {
+    fn from(code: ErrorCode) -> Self {
+        Self::Code(code)
+    }
+}
+
+impl From<BadAttribute> for Refusal {
+    fn from(_: BadAttribute) -> Self {
+        Self::Code(ErrorCode::BAD_REQUEST)
+    }
+}
+
+impl Server {
+    pub(super) fn handle_message(&mut self, now: Now, client: Client, message: &Message) {
+        if message.class() != Class::Request {
+            return;
+        }
+        match message.method() {
+            Method::Binding => self.handle_binding(client, message),
+            Method::Allocate | Method::Refresh | Method::CreatePermission | Method::ChannelBind => {
+                match self.authenticate(now, client, message) {
+                    Ok(key) => self.handle_authenticated(now, client, message, &key),
+                    Err(refusal) => self.refuse(now, client, message, refusal, None),
+                }
+            }
+            // A method that we do not know is discarded (RFC 8489 section 6.3); Send and Data are indications.
+            Method::Send | Method::Data | Method::Other(_) => {}
+        }
+    }
+
+    /// The shell has opened a relay socket, or could not. `relayed` is what the client learns.
+    pub fn handle_relay_opened(&mut self, relay: RelayId, relayed: Option<SocketAddr>) {
+        let Some(session) = self.sessions.get_mut(relay) else { return };
+        session.relayed = relayed;
+        let (client, key) = (session.client, session.key.clone());
+        if relayed.is_some() {
+            debug!(client = %client.remote, username = ?session.username, ?relayed, "allocated");
+            let answer = allocate_success(session);
+            self.send(client, answer.integrity(&key));
+        } else {
+            let code = ErrorCode::INSUFFICIENT_CAPACITY;
+            let answer = Builder::new(Class::Error, Method::Allocate, session.allocate);
+            self.sessions.remove(relay);
+            self.send(client, answer.error_code(code, code.reason()).integrity(&key));
+        }
+    }
+
+    fn handle_binding(&mut self, client: Client, request: &Message) {
+        let unknown = request.unknown_required(&UNDERSTOOD);
+        let answer = if unknown.is_empty() {
+            Builder::success(request).xor_mapped_address(client.remote)
+        } else {
+            unknown_attributes(request, &unknown)
+        };
+        self.send(client, answer);
+    }
+
+    /// The key that the request was signed with. The first request of a session asks the credentials, all others need
+    /// the first one's key.
+    fn authenticate(&mut self, now: Now, client: Client, request: &Message) -> Result<IntegrityKey, Refusal> {
+        let unauthenticated = || Refusal::Challenge(ErrorCode::UNAUTHENTICATED);
+        if !request.has_integrity() {
+            return Err(unauthenticated());
+        }
+        let (username, realm, nonce) = (request.username()?, request.realm()?, request.nonce()?);
+        let (Some(username), Some(realm), Some(nonce)) = (username, realm, nonce) else {
+            return Err(ErrorCode::BAD_REQUEST.into());
+        };
+        if !self.settings.nonce_key.is_fresh(nonce, client.remote, now.unix) {
+            return Err(Refusal::Challenge(ErrorCode::STALE_NONCE));
+        }
+        if realm != self.settings.realm {
+            return Err(unauthenticated());
+        }
+        if let Some((_, session)) = self.sessions.of_client(&client) {
+            if *session.username != *username {
+                // RFC 8656 section 7.2 for Allocate, section 5 for the others.
+                return Err(Refusal::Code(match request.method() {
+                    Method::Allocate => ErrorCode::ALLOCATION_MISMATCH,
+                    _ => ErrorCode::WRONG_CREDENTIALS,
+                }));
+            }
+            let key = &session.key;
+            return if request.verify(key) { Ok(key.clone()) } else { Err(unauthenticated()) };
+        }
+        let credentials = &self.settings.credentials;
+        credentials.authenticate(username, realm, now.unix, |key| request.verify(key)).map_err(|reason| {
+            debug!(client = %client.remote, ?username, %reason, "not authenticated");
+            unauthenticated()
+        })
+    }
+
+    fn handle_authenticated(&mut self, now: Now, client: Client, request: &Message, key: &IntegrityKey) {
+        let unknown = request.unknown_required(&UNDERSTOOD);
+        let answer = if unknown.is_empty() {
+            match request.method() {
+                Method::Allocate => self.allocate(now, client, request, key),
+                Method::Refresh => self.refresh(now, client, request).map(Some),
+                Method::CreatePermission => self.create_permission(now, client, request).map(Some),
+                _ => self.channel_bind(now, client, request).map(Some),
+            }
+        } else {
+            Err(Refusal::Unknown(unknown))
+        };
+        match answer {
+            Ok(Some(answer)) => self.send(client, answer.integrity(key)),
+            Ok(None) => {}
+            Err(refusal) => self.refuse(now, client, request, refusal, Some(key)),
+        }
+    }
+
+    /// RFC 8656 section 7.2. The answer waits until the relay socket is open.
+    fn allocate(
+        &mut self,
+        now: Now,
+        client: Client,
+        request: &Message,
+        key: &IntegrityKey,
+    ) -> Result<Option<Builder>, Refusal> {
+        if let Some((_, session)) = self.sessions.of_client(&client) {
+            let is_retransmission = session.allocate == request.transaction();
+            return match session.relayed {
+                Some(_) if is_retransmission => Ok(Some(allocate_success(session))),
+                None if is_retransmission => Ok(None),
+                _ => Err(ErrorCode::ALLOCATION_MISMATCH.into()),
+            };
+        }
+        match request.requested_transport()?.ok_or(ErrorCode::BAD_REQUEST)? {
+            PROTOCOL_UDP => {}
+            _ => return Err(ErrorCode::UNSUPPORTED_TRANSPORT_PROTOCOL.into()),
+        }
+        let family = self.relay_family(client, request)?;
+        let lifetime = granted(request.lifetime()?);
+        let limits = self.settings.limits;
+        let per_address = limits.sessions_per_address;
+        if per_address.is_some_and(|limit| self.sessions.count_of(client.remote.ip()) >= limit) {
+            return Err(ErrorCode::ALLOCATION_QUOTA_REACHED.into());
+        }
+        if self.sessions.len() >= limits.sessions {
+            return Err(ErrorCode::INSUFFICIENT_CAPACITY.into());
+        }
+        // `authenticate` has seen a user name.
+        let username = request.username()?.unwrap_or_default();
+        let relay = self.sessions.insert(Session {
+            client,
+            username: username.into(),
+            key: key.clone(),
+            allocate: request.transaction(),
+            family,
+            relayed: None,
+            lifetime,
+            expires: now.instant + lifetime,
+            permissions: Permissions::default(),
+        });
+        self.commands.push_back(Command::OpenRelay { relay, family, client });
+        Ok(None)
+    }
+
+    /// What the client asked for; else the family that it came by, because that is the one it can pair with
+    /// its other candidates; else the one that we have.
+    fn relay_family(&self, client: Client, request: &Message) -> Result<Family, ErrorCode> {
+        let families = &self.settings.families;
+        let preferred = match request.requested_address_family() {
+            Ok(Some(family)) if families.contains(&family) => return Ok(family),
+            Ok(None) => Family::of(client.remote),
+            Ok(Some(_)) | Err(_) => return Err(ErrorCode::ADDRESS_FAMILY_NOT_SUPPORTED),
+        };
+        let available = families.iter().find(|family| **family == preferred).or_else(|| families.first());
+        available.copied().ok_or(ErrorCode::INSUFFICIENT_CAPACITY)
+    }
+
+    /// RFC 8656 section 8.2.
+    fn refresh(&mut self, now: Now, client: Client, request: &Message) -> Result<Builder, Refusal> {
+        let (relay, session) = self.sessions.of_client(&client).ok_or(ErrorCode::ALLOCATION_MISMATCH)?;
+        if request.requested_address_family()?.is_some_and(|family| family != session.family) {
+            return Err(ErrorCode::PEER_ADDRESS_FAMILY_MISMATCH.into());
+        }
+        let lifetime = match request.lifetime()? {
+            Some(Duration::ZERO) => {
+                debug!(client = %client.remote, "deallocated");
+                self.close(relay);
+                Duration::ZERO
+            }
+            asked => {
+                let lifetime = granted(asked);
+                self.sessions.set_expiry(relay, now.instant + lifetime);
+                lifetime
+            }
+        };
+        Ok(Builder::success(request).lifetime(lifetime))
+    }
+
+    /// RFC 8656 section 10.2: all peers that the request names, or none.
+    fn create_permission(&mut self, now: Now, client: Client, request: &Message) -> Result<Builder, Refusal> {
+        let family = self.family_of(client)?;
+        let requested: Vec<SocketAddr> = request.xor_peer_addresses().collect::<Result<_, _>>()?;
+        if requested.is_empty() {
+            return Err(ErrorCode::BAD_REQUEST.into());
+        }
+        let peers =
+            requested.into_iter().map(|peer| self.decide(peer, family)).collect::<Result<Vec<_>, _>>()?;
+        let (_, session) = self.sessions.of_client(&client).ok_or(ErrorCode::ALLOCATION_MISMATCH)?;
+        if session.permissions.permit(&peers, self.settings.limits, now.instant) {
+            Ok(Builder::success(request))
+        } else {
+            Err(ErrorCode::INSUFFICIENT_CAPACITY.into())
+        }
+    }
+
+    /// RFC 8656 section 12.2.
+    fn channel_bind(&mut self, now: Now, client: Client, request: &Message) -> Result<Builder, Refusal> {
+        let family = self.family_of(client)?;
+        let (channel, requested) = (request.channel_number()?, request.xor_peer_address()?);
+        let (Some(channel), Some(requested)) = (channel, requested) else {
+            return Err(ErrorCode::BAD_REQUEST.into());
+        };
+        let peer = self.decide(requested, family)?;
+        let (_, session) = self.sessions.of_client(&client).ok_or(ErrorCode::ALLOCATION_MISMATCH)?;
+        match session.permissions.bind(channel, peer, self.settings.limits, now.instant) {
+            Ok(()) => Ok(Builder::success(request)),
+            Err(BindError::Taken) => Err(ErrorCode::BAD_REQUEST.into()),
+            Err(BindError::Full) => Err(ErrorCode::INSUFFICIENT_CAPACITY.into()),
+        }
+    }
+
+    fn family_of(&mut self, client: Client) -> Result<Family, ErrorCode> {
+        let (_, session) = self.sessions.of_client(&client).ok_or(ErrorCode::ALLOCATION_MISMATCH)?;
+        Ok(session.family)
+    }
+
+    /// 403 comes before 443: browsers take a 403 for an answer, and what is refused is nobody's business anyway.
+    fn decide(&self, requested: SocketAddr, family: Family) -> Result<Peer, ErrorCode> {
+        let peer = self.settings.peers.decide(requested).ok_or(ErrorCode::FORBIDDEN)?;
+        if peer.is_family(family) { Ok(peer) } else { Err(ErrorCode::PEER_ADDRESS_FAMILY_MISMATCH) }
+    }
+
+    fn refuse(
+        &mut self,
+        now: Now,
+        client: Client,
+        request: &Message,
+        refusal: Refusal,
+        key: Option<&IntegrityKey>,
+    ) {
+        let answer = match refusal {
+            Refusal::Code(code) => Builder::error(request, code),
+            Refusal::Challenge(code) => Builder::new(Class::Error, request.method(), request.transaction())
+                .error_code(code, "")
+                .realm(&self.settings.realm)
+                .nonce(&self.settings.nonce_key.issue(client.remote, now.unix)),
+            Refusal::Unknown(unknown) => unknown_attributes(request, &unknown),
+        };
+        self.send(client, if let Some(key) = key { answer.integrity(key) } else { answer });
+    }
+
+    fn send(&mut self, client: Client, answer: Builder) {
+        self.commands.push_back(Command::Send { client, bytes: answer.finish() });
+    }
+}
+
+/// The same for a retransmission, so that a client whose first answer got lost learns the same (RFC 8656 section 7.2).
+fn allocate_success(session: &Session) -> Builder {
+    let answer = Builder::new(Class::Success, Method::Allocate, session.allocate);
+    let answer = session.relayed.into_iter().fold(answer, Builder::xor_relayed_address);
+    answer.xor_mapped_address(session.client.remote).lifetime(session.lifetime)
+}
+
+fn unknown_attributes(request: &Message, unknown: &[AttrType]) -> Builder {
+    let listed = &unknown[..unknown.len().min(MAX_UNKNOWN_ATTRIBUTES)];
+    Builder::error(request, ErrorCode::UNKNOWN_ATTRIBUTE).unknown_attributes(listed)
+}
+
+/// The lifetime for the one that a client asks for (RFC 8656 section 7.2).
+fn granted(asked: Option<Duration>) -> Duration {
+    asked.map_or(DEFAULT_LIFETIME, |asked| asked.clamp(DEFAULT_LIFETIME, MAX_LIFETIME))
+}

@@ -1,0 +1,153 @@
+//! Which peers a session talks with: its permissions and channels (RFC 8656 sections 9 and 12).
+//!
+//! The tables are short, so they are searched from front to back. What has expired stays until the next change:
+//! nobody sees it any more, and it costs no timer.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use super::{Framing, Limits, Peer, PeerPolicy};
+use crate::wire::{ChannelNumber, Family, TransactionId};
+
+/// RFC 8656 section 9.
+const PERMISSION_LIFETIME: Duration = Duration::from_mins(5);
+/// RFC 8656 section 12.
+const CHANNEL_LIFETIME: Duration = Duration::from_mins(10);
+/// Peers of Send indications whose decision is remembered; a browser uses about three.
+const RECENT_PEERS: usize = 8;
+
+#[derive(Debug, Default)]
+pub(super) struct Permissions {
+    hosts: Vec<Permission>,
+    channels: Vec<Channel>,
+    /// Where Send indications went, and what was decided about it.
+    recent: Vec<Peer>,
+}
+
+/// Lets packets from any port of the peer's address in.
+#[derive(Debug)]
+struct Permission {
+    peer: Peer,
+    expires: Instant,
+}
+
+/// A short name for a peer.
+#[derive(Debug)]
+struct Channel {
+    number: ChannelNumber,
+    peer: Peer,
+    expires: Instant,
+}
+
+/// Why a channel cannot be bound.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum BindError {
+    /// The number belongs to another peer, or the peer has another number.
+    Taken,
+    /// There is no room for one more.
+    Full,
+}
+
+impl Permissions {
+    /// Installs or renews permissions for all of these peers; or for none, if they would be too many.
+    pub(super) fn permit(&mut self, peers: &[Peer], limits: Limits, now: Instant) -> bool {
+        self.hosts.retain(|it| it.expires > now);
+        let is_new = |peer: &&Peer| !self.hosts.iter().any(|it| it.is_for(peer.requested()));
+        if self.hosts.len() + peers.iter().filter(is_new).count() > limits.permissions {
+            return false;
+        }
+        for &peer in peers {
+            let renewed = Permission { peer, expires: now + PERMISSION_LIFETIME };
+            match self.hosts.iter_mut().find(|it| it.is_for(peer.requested())) {
+                Some(known) => *known = renewed,
+                None => self.hosts.push(renewed),
+            }
+        }
+        true
+    }
+
+    /// Binds a channel or renews it, with a permission for its peer (RFC 8656 section 12.2).
+    pub(super) fn bind(
+        &mut self,
+        number: ChannelNumber,
+        peer: Peer,
+        limits: Limits,
+        now: Instant,
+    ) -> Result<(), BindError> {
+        self.channels.retain(|it| it.expires > now);
+        let same_number = self.channels.iter().position(|it| it.number == number);
+        let same_peer = self.channels.iter().position(|it| it.peer.requested() == peer.requested());
+        if same_number != same_peer {
+            return Err(BindError::Taken);
+        }
+        let has_room = same_number.is_some() || self.channels.len() < limits.channels;
+        if !has_room || !self.permit(&[peer], limits, now) {
+            return Err(BindError::Full);
+        }
+        let renewed = Channel { number, peer, expires: now + CHANNEL_LIFETIME };
+        match same_number {
+            Some(known) => self.channels[known] = renewed,
+            None => self.channels.push(renewed),
+        }
+        Ok(())
+    }
+
+    /// The peer behind a channel.
+    pub(super) fn channel_peer(&self, number: ChannelNumber, now: Instant) -> Option<Peer> {
+        self.channels.iter().find(|it| it.number == number && it.expires > now).map(|it| it.peer)
+    }
+
+    /// The peer that a Send indication names, if there is a permission for it and `decide` agrees.
+    pub(super) fn send_peer(
+        &mut self,
+        requested: SocketAddr,
+        now: Instant,
+        decide: impl FnOnce() -> Option<Peer>,
+    ) -> Option<Peer> {
+        self.hosts.iter().find(|it| it.is_for(requested) && it.expires > now)?;
+        if let Some(known) = self.recent.iter().find(|it| it.requested() == requested) {
+            return Some(*known);
+        }
+        let peer = decide()?;
+        if self.recent.len() == RECENT_PEERS {
+            self.recent.remove(0);
+        }
+        self.recent.push(peer);
+        Some(peer)
+    }
+
+    /// How a packet from this address travels to the client; nothing if there is no permission for it.
+    pub(super) fn framing(
+        &self,
+        from: SocketAddr,
+        transaction: TransactionId,
+        now: Instant,
+    ) -> Option<Framing> {
+        let permission =
+            self.hosts.iter().find(|it| it.peer.actual().ip() == from.ip() && it.expires > now)?;
+        if let Some(channel) = self.channels.iter().find(|it| it.peer.actual() == from && it.expires > now) {
+            return Some(Framing::Channel(channel.number));
+        }
+        // By the name that the client sent to, if it did: a host may have two, an announced one and its own.
+        let sent_to = self.recent.iter().find(|it| it.actual() == from).map(|it| it.requested());
+        let permitted = || SocketAddr::new(permission.peer.requested().ip(), from.port());
+        Some(Framing::Indication { peer: sent_to.unwrap_or_else(permitted), transaction })
+    }
+
+    /// Judges every peer anew: what a changed policy refuses is gone, what it maps elsewhere goes there.
+    pub(super) fn apply(&mut self, policy: &PeerPolicy, family: Family) {
+        let decide = |peer: &mut Peer| {
+            let decided = policy.decide(peer.requested()).filter(|it| it.is_family(family));
+            decided.inspect(|decided| *peer = *decided).is_some()
+        };
+        self.hosts.retain_mut(|it| decide(&mut it.peer));
+        self.channels.retain_mut(|it| decide(&mut it.peer));
+        self.recent.clear();
+    }
+}
+
+impl Permission {
+    fn is_for(&self, requested: SocketAddr) -> bool {
+        self.peer.requested().ip() == requested.ip()
+    }
+}

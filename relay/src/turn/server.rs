@@ -1,0 +1,150 @@
+//! The server: its inputs and outputs, and the media path. Requests are answered in `control`.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use super::sessions::Sessions;
+use super::{Client, Command, NonceKey, Now, PeerPolicy, RelayId, ToClient, ToPeer};
+use crate::auth::Credentials;
+use crate::wire::{Family, Frame, Indication, IndicationKind, Message, TransactionId};
+
+/// What a server needs to know from the beginning.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The realm of its users.
+    pub realm: String,
+    /// What its nonces are signed with.
+    pub nonce_key: NonceKey,
+    /// Who may allocate.
+    pub credentials: Credentials,
+    /// Whom clients may reach.
+    pub peers: PeerPolicy,
+    /// The families that relay sockets can have; never empty.
+    pub families: Vec<Family>,
+    /// What one server takes on.
+    pub limits: Limits,
+    /// Where the ids of Data indications begin; random, so that they do not repeat after a restart.
+    pub transaction_seed: u64,
+}
+
+/// Bounds on what one server takes on.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Allocations at a time.
+    pub sessions: usize,
+    /// Allocations of one client address; nothing for no bound.
+    pub sessions_per_address: Option<usize>,
+    /// Permissions of one allocation.
+    pub permissions: usize,
+    /// Channels of one allocation.
+    pub channels: usize,
+}
+
+/// A STUN and TURN server; see the [module](super) for how to drive it.
+#[derive(Debug)]
+pub struct Server {
+    pub(super) settings: Settings,
+    pub(super) sessions: Sessions,
+    pub(super) commands: VecDeque<Command>,
+    data_indications: u32,
+}
+
+impl Server {
+    /// A server without clients.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings, sessions: Sessions::default(), commands: VecDeque::new(), data_indications: 0 }
+    }
+
+    /// A client sent a frame.
+    pub fn handle_client<'a>(&mut self, now: Now, client: Client, frame: Frame<'a>) -> Option<ToPeer<'a>> {
+        match frame {
+            Frame::ChannelData(data) => {
+                let (relay, session) = self.sessions.of_client(&client)?;
+                let peer = session.permissions.channel_peer(data.channel, now.instant)?;
+                Some(ToPeer { relay, peer: peer.actual(), payload: data.payload })
+            }
+            Frame::Message(bytes) if Indication::is_indication(bytes) => {
+                let send = Indication::read(bytes).filter(|it| it.kind == IndicationKind::Send)?;
+                let (relay, session) = self.sessions.of_client(&client)?;
+                let (policy, family) = (&self.settings.peers, session.family);
+                let decide = || policy.decide(send.peer).filter(|peer| peer.is_family(family));
+                let peer = session.permissions.send_peer(send.peer, now.instant, decide)?;
+                Some(ToPeer { relay, peer: peer.actual(), payload: send.payload })
+            }
+            Frame::Message(bytes) => {
+                // What cannot be read is discarded in silence (RFC 8489 section 6.3).
+                if let Ok(message) = Message::parse(bytes) {
+                    self.handle_message(now, client, &message);
+                }
+                None
+            }
+        }
+    }
+
+    /// A packet came in on a relay socket.
+    pub fn handle_peer(&mut self, now: Now, relay: RelayId, from: SocketAddr) -> Option<ToClient> {
+        let transaction = self.next_transaction();
+        let session = self.sessions.get_mut(relay)?;
+        let framing = session.permissions.framing(from, transaction, now.instant)?;
+        Some(ToClient { client: session.client, framing })
+    }
+
+    /// A client's connection has ended, and its allocation with it.
+    pub fn handle_client_closed(&mut self, client: Client) {
+        if let Some((relay, _)) = self.sessions.of_client(&client) {
+            self.close(relay);
+        }
+    }
+
+    /// The time that [`Self::poll_timeout`] named has come, or any other.
+    pub fn handle_timeout(&mut self, now: Now) {
+        while let Some((_, relay)) =
+            self.sessions.first_to_expire().filter(|(expires, _)| *expires <= now.instant)
+        {
+            self.close(relay);
+        }
+    }
+
+    /// From now on clients may reach these peers and no others, whatever permissions and channels they have.
+    pub fn set_peers(&mut self, peers: PeerPolicy) {
+        self.settings.peers = peers;
+        for session in self.sessions.iter_mut() {
+            session.permissions.apply(&self.settings.peers, session.family);
+        }
+    }
+
+    /// The next thing to do.
+    pub fn poll_command(&mut self) -> Option<Command> {
+        self.commands.pop_front()
+    }
+
+    /// When to call [`Self::handle_timeout`] at the latest.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.sessions.first_to_expire().map(|(expires, _)| expires)
+    }
+
+    /// Whether a client has an allocation.
+    pub fn is_allocated(&self, client: &Client) -> bool {
+        self.sessions.has(client)
+    }
+
+    /// How many allocations there are.
+    pub fn sessions(&self) -> usize {
+        self.sessions.len()
+    }
+
+    pub(super) fn close(&mut self, relay: RelayId) {
+        if self.sessions.remove(relay).is_some() {
+            self.commands.push_back(Command::CloseRelay { relay });
+        }
+    }
+
+    fn next_transaction(&mut self) -> TransactionId {
+        self.data_indications = self.data_indications.wrapping_add(1);
+        let mut id = [0; 12];
+        id[..8].copy_from_slice(&self.settings.transaction_seed.to_be_bytes());
+        id[8..].copy_from_slice(&self.data_indications.to_be_bytes());
+        TransactionId(id)
+    }
+}

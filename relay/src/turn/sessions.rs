@@ -1,0 +1,92 @@
+//! All sessions of a server: by client, by relay, and by when they expire.
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
+use std::time::Instant;
+
+use super::session::Session;
+use super::{Client, RelayId};
+
+#[derive(Debug, Default)]
+pub(super) struct Sessions {
+    slots: Vec<Slot>,
+    /// Slots without a session.
+    free: Vec<u32>,
+    by_client: HashMap<Client, RelayId>,
+    by_expiry: BTreeSet<(Instant, RelayId)>,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    generation: u32,
+    session: Option<Session>,
+}
+
+impl Sessions {
+    /// Adds a session; its client must not have one.
+    pub(super) fn insert(&mut self, session: Session) -> RelayId {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot::default());
+            (self.slots.len() - 1) as u32
+        });
+        let slot = &mut self.slots[index as usize];
+        slot.generation += 1;
+        let relay = RelayId { index, generation: slot.generation };
+        self.by_client.insert(session.client, relay);
+        self.by_expiry.insert((session.expires, relay));
+        slot.session = Some(session);
+        relay
+    }
+
+    pub(super) fn remove(&mut self, relay: RelayId) -> Option<Session> {
+        let slot = self.slots.get_mut(relay.index()).filter(|slot| slot.generation == relay.generation)?;
+        let session = slot.session.take()?;
+        self.free.push(relay.index);
+        self.by_client.remove(&session.client);
+        self.by_expiry.remove(&(session.expires, relay));
+        Some(session)
+    }
+
+    pub(super) fn set_expiry(&mut self, relay: RelayId, expires: Instant) {
+        if let Some(session) = get(&mut self.slots, relay) {
+            self.by_expiry.remove(&(session.expires, relay));
+            self.by_expiry.insert((expires, relay));
+            session.expires = expires;
+        }
+    }
+
+    pub(super) fn get_mut(&mut self, relay: RelayId) -> Option<&mut Session> {
+        get(&mut self.slots, relay)
+    }
+
+    pub(super) fn of_client(&mut self, client: &Client) -> Option<(RelayId, &mut Session)> {
+        let relay = *self.by_client.get(client)?;
+        Some((relay, get(&mut self.slots, relay)?))
+    }
+
+    pub(super) fn has(&self, client: &Client) -> bool {
+        self.by_client.contains_key(client)
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Session> {
+        self.slots.iter_mut().filter_map(|slot| slot.session.as_mut())
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.by_client.len()
+    }
+
+    /// How many sessions clients at this address have.
+    pub(super) fn count_of(&self, address: IpAddr) -> usize {
+        self.by_client.keys().filter(|client| client.remote.ip() == address).count()
+    }
+
+    /// The session that expires first, and when.
+    pub(super) fn first_to_expire(&self) -> Option<(Instant, RelayId)> {
+        self.by_expiry.first().copied()
+    }
+}
+
+fn get(slots: &mut [Slot], relay: RelayId) -> Option<&mut Session> {
+    slots.get_mut(relay.index()).filter(|slot| slot.generation == relay.generation)?.session.as_mut()
+}
