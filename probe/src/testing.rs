@@ -1,12 +1,20 @@
 //! What tests of several modules share: a private authority, small servers on port 0, and a context that leads to them.
 
-use std::{future::Future, net::SocketAddr, sync::Arc};
+use std::{
+    future::Future,
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
 
+use hickory_proto::{
+    op::{Message, ResponseCode},
+    rr::{RData, Record, RecordType, rdata::A},
+};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::{ServerConfig, crypto::ring};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use time::{Duration, OffsetDateTime};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use crate::{
@@ -130,13 +138,42 @@ pub(crate) fn context(ca_pem: Option<Vec<u8>>, detours: &[(Name, u16, SocketAddr
         .iter()
         .map(|(name, port, to)| format!("{}:{port}:{to}", target.host(*name)).parse().unwrap())
         .collect();
-    let options = NetOptions {
-        ca_pem,
-        connect_to,
-        resolver: Some("127.0.0.1:9".parse().unwrap()),
-        ..NetOptions::default()
-    };
     let facts = Facts::default();
     facts.addresses.learn(Name::ALL.map(|name| (name, vec!["127.0.0.1".parse().unwrap()])).into());
-    Arc::new(Context { target, net: Net::new(&options).unwrap(), room: None, turn_login: None, facts })
+    Arc::new(Context { facts, ..bare_context(NetOptions { ca_pem, connect_to, ..NetOptions::default() }) })
+}
+
+/// A context for [`DOMAIN`] in which nothing is known yet.
+pub(crate) fn bare_context(options: NetOptions) -> Context {
+    // Nobody answers at port 9, so that no test depends on the resolver of the machine.
+    let resolver = options.resolver.unwrap_or_else(|| "127.0.0.1:9".parse().unwrap());
+    let net = Net::new(&NetOptions { resolver: Some(resolver), ..options }).unwrap();
+    Context { target: DOMAIN.parse().unwrap(), net, room: None, turn_login: None, facts: Facts::default() }
+}
+
+/// A DNS server that answers A queries as `answer` says: with addresses, or with a response code. AAAA gives none.
+pub(crate) async fn dns_server(
+    answer: impl Fn(&str) -> Result<Vec<Ipv4Addr>, ResponseCode> + Send + 'static,
+) -> SocketAddr {
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut buffer = [0; 1500];
+        while let Ok((length, from)) = socket.recv_from(&mut buffer).await {
+            let query = Message::from_vec(&buffer[..length]).unwrap();
+            let question = query.queries[0].clone();
+            let mut response = Message::response(query.metadata.id, query.metadata.op_code);
+            response.add_query(question.clone());
+            match answer(question.name().to_utf8().trim_end_matches('.')) {
+                Ok(addresses) if question.query_type() == RecordType::A => {
+                    let record = |a| Record::from_rdata(question.name().clone(), 60, RData::A(A(a)));
+                    response.add_answers(addresses.into_iter().map(record));
+                }
+                Ok(_) => {}
+                Err(code) => response.metadata.response_code = code,
+            }
+            socket.send_to(&response.to_vec().unwrap(), from).await.unwrap();
+        }
+    });
+    address
 }

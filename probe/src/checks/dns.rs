@@ -100,3 +100,74 @@ fn agreement(cx: &Context, known: &BTreeMap<Name, Vec<IpAddr>>) -> Option<Findin
 fn list(addresses: &[IpAddr]) -> String {
     addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use hickory_proto::op::ResponseCode;
+
+    use super::*;
+    use crate::{
+        finding::Status,
+        net::{Family, NetOptions},
+        testing::{bare_context, dns_server},
+    };
+
+    const LB: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 7);
+
+    async fn found(
+        family: Family,
+        answer: impl Fn(&str) -> Result<Vec<Ipv4Addr>, ResponseCode> + Send + 'static,
+    ) -> (Arc<Context>, Vec<(Code, Status)>) {
+        let resolver = Some(dns_server(answer).await);
+        let cx = Arc::new(bare_context(NetOptions { resolver, family, ..NetOptions::default() }));
+        let findings = addresses(Arc::clone(&cx)).await.unwrap();
+        (cx, findings.into_iter().map(|f| (f.code, f.status)).collect())
+    }
+
+    #[tokio::test]
+    async fn four_names_at_one_address_pass_and_are_known() {
+        let (cx, findings) = found(Family::Any, |_| Ok(vec![LB])).await;
+        assert_eq!(findings.len(), 5);
+        assert!(findings.iter().all(|(_, status)| *status == Status::Pass), "{findings:?}");
+        assert_eq!(cx.facts.addresses.get().unwrap()[&Name::Stream], [IpAddr::from(LB)]);
+    }
+
+    #[tokio::test]
+    async fn a_name_that_is_missing_fails_and_the_others_stay_known() {
+        let missing =
+            |name: &str| if name.starts_with("cors.") { Err(ResponseCode::NXDomain) } else { Ok(vec![LB]) };
+        let (cx, findings) = found(Family::Any, missing).await;
+        assert!(findings.contains(&(Code::NameResolves, Status::Fail)), "{findings:?}");
+        assert_eq!(cx.facts.addresses.get().unwrap().len(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_name_that_leads_elsewhere_is_a_warning() {
+        let elsewhere =
+            |name: &str| Ok(vec![if name.starts_with("assets.") { Ipv4Addr::new(192, 0, 2, 8) } else { LB }]);
+        let (_, findings) = found(Family::Any, elsewhere).await;
+        assert_eq!(findings.last(), Some(&(Code::NamesAgree, Status::Warn)));
+    }
+
+    #[tokio::test]
+    async fn a_resolver_that_fails_is_our_error_and_not_the_deployments() {
+        let (cx, findings) = found(Family::Any, |_| Err(ResponseCode::ServFail)).await;
+        assert_eq!(findings, [(Code::NameResolves, Status::Error); 4]);
+        assert!(cx.facts.addresses.get().is_err());
+    }
+
+    #[tokio::test]
+    async fn with_ipv6_only_a_name_without_aaaa_fails() {
+        let (_, findings) = found(Family::V6, |_| Ok(vec![LB])).await;
+        assert_eq!(findings, [(Code::NameResolves, Status::Fail); 4]);
+    }
+
+    #[tokio::test]
+    async fn thousands_of_addresses_are_cut() {
+        let many = |_: &str| Ok((0..60).map(|n| Ipv4Addr::new(192, 0, 2, n)).collect());
+        let (cx, _) = found(Family::Any, many).await;
+        assert!(cx.facts.addresses.get().unwrap()[&Name::Root].len() <= 16);
+    }
+}
