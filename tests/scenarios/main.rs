@@ -3,3 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "a scenario ends where something is wrong")]
 
 mod browsers_refuse_shipped_turn;
+mod probe_survives_hostile_servers;
+
+const PROBE: &str = env!("CARGO_BIN_EXE_hubs-probe-under-test");

@@ -58,6 +58,7 @@ pub struct Bed {
     authority: Authority,
     turn: IdentityFiles,
     ports: Ports,
+    turn_backend: u16,
     _dialog: Process,
     _reticulum: Process,
     _ingress: Process,
@@ -72,7 +73,14 @@ pub struct Ports {
     pub dialog: u16,
     /// Instead of 5349.
     pub turn: u16,
-    turn_backend: u16,
+}
+
+/// Where the ingress finds the parts.
+#[derive(Debug, Clone, Copy)]
+struct Backends {
+    reticulum: u16,
+    dialog: u16,
+    turn: u16,
 }
 
 impl Bed {
@@ -87,20 +95,29 @@ impl Bed {
         let authority = Authority::new();
         fs::write(folder.path().join("ca.pem"), authority.certificate()).unwrap();
         let turn = authority.issue(STREAM).write(folder.path(), "turn");
-        let ports = Ports {
-            https: port::free(),
-            dialog: port::free(),
-            turn: port::free(),
-            turn_backend: port::free(),
-        };
+        let ports = Ports { https: port::free(), dialog: port::free(), turn: port::free() };
+        let turn_backend = port::free();
         let perms_key = folder.path().join("perms.pem");
         generate_rsa_key(&perms_key);
 
         let (dialog, dialog_port) = start_dialog(folder.path(), setup.announced, &perms_key);
         let (reticulum, reticulum_port) = start_reticulum(ports.turn, &perms_key);
         write_ingress_certificates(folder.path(), &authority, setup.default_certificate);
-        let ingress = start_ingress(folder.path(), ports, reticulum_port, dialog_port);
-        Self { folder, authority, turn, ports, _dialog: dialog, _reticulum: reticulum, _ingress: ingress }
+        let ingress = start_ingress(
+            folder.path(),
+            ports,
+            Backends { reticulum: reticulum_port, dialog: dialog_port, turn: turn_backend },
+        );
+        Self {
+            folder,
+            authority,
+            turn,
+            ports,
+            turn_backend,
+            _dialog: dialog,
+            _reticulum: reticulum,
+            _ingress: ingress,
+        }
     }
 
     /// A folder that goes with the bed.
@@ -125,7 +142,7 @@ impl Bed {
 
     /// Where the ingress expects the TURN server.
     pub fn turn_backend(&self) -> SocketAddr {
-        loopback(self.ports.turn_backend)
+        loopback(self.turn_backend)
     }
 
     /// The good certificate of the TURN server.
@@ -204,9 +221,9 @@ fn write_ingress_certificates(folder: &Path, authority: &Authority, default: Def
     }
 }
 
-fn start_ingress(folder: &Path, ports: Ports, reticulum: u16, dialog: u16) -> Process {
+fn start_ingress(folder: &Path, ports: Ports, backends: Backends) -> Process {
     let configuration = folder.join("haproxy.cfg");
-    fs::write(&configuration, ingress_configuration(folder, ports, reticulum, dialog)).unwrap();
+    fs::write(&configuration, ingress_configuration(folder, ports, backends)).unwrap();
     let program = need::program("haproxy").unwrap();
     let mut ingress =
         Process::start("haproxy", Command::new(program).arg("-db").arg("-f").arg(&configuration));
@@ -218,10 +235,11 @@ fn start_ingress(folder: &Path, ports: Ports, reticulum: u16, dialog: u16) -> Pr
 
 /// As Hubs' ingress controller writes it, as far as it matters: one HTTPS frontend behind both 443 and 4443, dialog's
 /// own certificate not verified, and TURN passed through as it is.
-fn ingress_configuration(folder: &Path, ports: Ports, reticulum: u16, dialog: u16) -> String {
+fn ingress_configuration(folder: &Path, ports: Ports, backends: Backends) -> String {
     let certificates = folder.join("ingress");
     let certificates = certificates.display();
-    let Ports { https, dialog: dialog_public, turn, turn_backend } = ports;
+    let Ports { https, dialog: dialog_public, turn: turn_public } = ports;
+    let Backends { reticulum, dialog, turn } = backends;
     format!(
         r#"global
   log stdout format raw local0
@@ -249,11 +267,11 @@ backend dialog
   server dialog 127.0.0.1:{dialog} ssl verify none
 frontend tcp-5349
   mode tcp
-  bind 127.0.0.1:{turn}
+  bind 127.0.0.1:{turn_public}
   default_backend coturn
 backend coturn
   mode tcp
-  server coturn 127.0.0.1:{turn_backend}
+  server coturn 127.0.0.1:{turn}
 "#
     )
 }

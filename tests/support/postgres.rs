@@ -11,14 +11,13 @@ use crate::bed::{REALM, TURN_SECRET, loopback};
 use crate::process::Process;
 use crate::{need, port};
 
-/// Reticulum's tables for coturn are in a schema of their own, and the database's search path does not lead there.
+/// Reticulum's tables for coturn are in a schema of their own.
 const LAYOUT: &str = "
     CREATE SCHEMA ret0;
     CREATE SCHEMA coturn;
     CREATE TABLE coturn.turn_secret (realm varchar(127), value varchar(256), inserted_at timestamp, updated_at timestamp);
     CREATE TABLE coturn.allowed_peer_ip (realm varchar(127), ip_range varchar(256), inserted_at timestamp, updated_at timestamp);
     CREATE TABLE coturn.denied_peer_ip (realm varchar(127), ip_range varchar(256), inserted_at timestamp, updated_at timestamp);
-    ALTER DATABASE retdb SET search_path TO ret0;
 ";
 
 /// A running database server with Hubs' database `retdb`, the secret in its table.
@@ -30,9 +29,14 @@ pub struct Postgres {
     _folder: TempDir,
 }
 
+/// The search path that Reticulum sets for its database: coturn, which names no schema, does not find its table.
+pub const SEARCH_PATH: &str = "ret0";
+/// One with which coturn finds it, as Reticulum set it in earlier days.
+pub const EARLIER_SEARCH_PATH: &str = "ret0, coturn";
+
 impl Postgres {
     /// Starts a fresh one.
-    pub fn start() -> Self {
+    pub fn start(search_path: &str) -> Self {
         let folder = TempDir::with_prefix("hubs-postgres-").unwrap();
         if geteuid().is_root() {
             run(Command::new("chown").arg("postgres").arg(folder.path()));
@@ -47,6 +51,8 @@ impl Postgres {
         server.wait_until("answer from the database", answers);
         run(&mut psql(address, "postgres", "CREATE DATABASE retdb"));
         run(&mut psql(address, "retdb", LAYOUT));
+        let search_path = format!("ALTER DATABASE retdb SET search_path TO {search_path}");
+        run(&mut psql(address, "retdb", &search_path));
         let secret =
             format!("INSERT INTO coturn.turn_secret VALUES ('{REALM}', '{TURN_SECRET}', now(), now())");
         run(&mut psql(address, "retdb", &secret));

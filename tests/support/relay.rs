@@ -1,0 +1,90 @@
+//! hubs-relay under test.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+
+use crate::bed::{ANNOUNCED, Bed, REALM, TURN_SECRET, loopback};
+use crate::certs::IdentityFiles;
+use crate::port;
+use crate::process::Process;
+
+/// The ports on which mediasoup answers in Hubs.
+const MEDIA_PORTS: &str = "40000-49999";
+
+/// A relay that listens on each transport, for clients of its own.
+#[derive(Debug)]
+pub struct Relay {
+    /// Where it takes UDP and TCP.
+    pub plain: SocketAddr,
+    /// Where it takes TLS.
+    pub tls: SocketAddr,
+    _process: Process,
+}
+
+/// The user name and password that [`Relay::start`] configures.
+pub const USER: (&str, &str) = ("ann", "correct horse");
+
+impl Relay {
+    /// Starts `program` on UDP, TCP and TLS; clients may reach `peer` only.
+    pub fn start(program: &str, folder: &Path, identity: &IdentityFiles, peer: SocketAddr) -> Self {
+        let (plain, tls) = (loopback(port::free()), loopback(port::free()));
+        let (user, password) = USER;
+        let configuration = configuration(
+            &[("udp", plain), ("tcp", plain), ("tls", tls)],
+            identity,
+            &format!("users = {{ {user} = {password:?} }}"),
+            &format!("allow = [\"{peer}\"]"),
+        );
+        let process = start(program, folder, &configuration, &[plain, tls]);
+        Self { plain, tls, _process: process }
+    }
+}
+
+/// Puts `program` in coturn's place behind the bed's ingress: a good certificate, Reticulum's secret, and dialog reached
+/// where it is instead of where it says.
+pub fn start_for(bed: &Bed, program: &str) -> Process {
+    let address = bed.turn_backend();
+    let actual = address.ip();
+    let configuration = configuration(
+        &[("tls", address)],
+        bed.turn_identity(),
+        &format!("secrets = [\"{TURN_SECRET}\"]"),
+        &format!(
+            "allow = [\"{actual}:{MEDIA_PORTS}\"]\nmap = [{{ announced = \"{ANNOUNCED}\", actual = \"{actual}\" }}]"
+        ),
+    );
+    start(program, bed.folder(), &configuration, &[address])
+}
+
+fn configuration(
+    listeners: &[(&str, SocketAddr)],
+    identity: &IdentityFiles,
+    auth: &str,
+    peers: &str,
+) -> String {
+    let mut text = format!("realm = \"{REALM}\"\n");
+    for (transport, address) in listeners {
+        writeln!(text, "[[listen]]\ntransport = \"{transport}\"\naddress = \"{address}\"").unwrap();
+    }
+    let (certificate, key) = (identity.certificate.display(), identity.key.display());
+    write!(
+        text,
+        "[tls]\ncertificate = \"{certificate}\"\nprivate_key = \"{key}\"\n[relay]\naddress = \"127.0.0.1\"\n\
+         [auth]\n{auth}\n[peers]\n{peers}\n[admin]\naddress = \"127.0.0.1:0\"\n"
+    )
+    .unwrap();
+    text
+}
+
+fn start(program: &str, folder: &Path, configuration: &str, accepting: &[SocketAddr]) -> Process {
+    let file = folder.join("hubs-relay.toml");
+    fs::write(&file, configuration).unwrap();
+    let mut relay = Process::start("hubs-relay", Command::new(program).arg("--config").arg(&file));
+    for address in accepting {
+        relay.wait_until_accepting(*address);
+    }
+    relay
+}
