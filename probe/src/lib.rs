@@ -3,6 +3,7 @@
 //! `cli` parses the command line into a [`target::Target`] and a [`check::Context`], [`engine::run`] runs the table
 //! [`check::CHECKS`], and the [`report::Report`] that comes out is printed. ARCHITECTURE.md has the map.
 
+pub mod candidate;
 pub mod check;
 mod checks;
 pub mod cli;
@@ -12,7 +13,11 @@ pub mod engine;
 pub mod event;
 pub mod facts;
 pub mod finding;
+pub mod ice;
 pub mod net;
+pub mod phoenix;
+pub mod protoo;
+mod random;
 pub mod report;
 pub mod target;
 #[cfg(test)]

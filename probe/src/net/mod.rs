@@ -4,6 +4,7 @@
 mod http;
 mod resolve;
 mod tls;
+mod websocket;
 
 use std::{
     collections::BTreeMap,
@@ -21,6 +22,7 @@ use tokio::{net::TcpStream, time::timeout};
 pub use http::{Answer, HttpError};
 pub use resolve::{Lookup, ResolveError};
 pub use tls::{Judgement, Presented, TlsError, TlsStream, Trust};
+pub use websocket::{Endpoint, WebSocket, WebSocketError};
 
 /// How long a TCP connection to one address may take.
 const CONNECT_LIMIT: Duration = Duration::from_secs(4);
