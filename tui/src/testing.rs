@@ -77,6 +77,12 @@ pub(crate) fn failed(model: &mut Model) {
         notes: Vec::new(),
     };
     tell(model, 10, Feed::CheckFinished { check: "turn.media".to_owned(), findings: vec![skipped] });
+    let unable = Finding {
+        status: Status::Error,
+        summary: "not finished within 15 s".to_owned(),
+        notes: vec![note("see", "hubs-probe explain HP0304")],
+    };
+    tell(model, 10, Feed::CheckFinished { check: "http.dialog".to_owned(), findings: vec![unable] });
     for second in 10..13 {
         let outcome = Err("no answer within 1 s".to_owned());
         tell(model, second, Feed::Sample { path: "direct UDP".to_owned(), outcome });

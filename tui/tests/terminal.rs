@@ -29,6 +29,7 @@ use nix::{
 
 const ENTERED: &str = "\x1b[?1049h";
 const LEFT: &str = "\x1b[?1049l";
+const CURSOR: &str = "\x1b[?25h";
 const SCENE: &str = "HUBS_TUI_SCENE";
 
 /// The other process. On its own it is a test of nothing: without a scene there is no view to run.
@@ -51,7 +52,7 @@ fn view_under_test() {
         let options = Options { title: "test".to_owned(), theme: Theme { colour: true, ascii: false } };
         run(stream::iter([started]).chain(then), actions, options).await.unwrap()
     });
-    assert_eq!(exit, Exit::Quit);
+    assert_eq!(exit, Exit::Quit, "ended by {exit:?}");
 }
 
 /// A view in a process of its own, on a terminal of its own.
@@ -94,11 +95,15 @@ impl View {
     }
 
     fn wait_for(&mut self, text: &str) {
-        while !self.seen.contains(text) {
+        self.wait_until(text, |seen| seen.contains(text));
+    }
+
+    fn wait_until(&mut self, what: &str, ready: impl Fn(&str) -> bool) {
+        while !ready(&self.seen) {
             let bytes = self
                 .output
                 .recv_timeout(Duration::from_secs(20))
-                .unwrap_or_else(|_| panic!("no {text:?} in {:?}", self.seen));
+                .unwrap_or_else(|_| panic!("no {what:?} in {:?}", self.seen));
             self.seen.push_str(&String::from_utf8_lossy(&bytes));
         }
     }
@@ -116,21 +121,14 @@ impl View {
     }
 
     /// Waits for the end, and sees to it that the terminal is as it was.
-    fn end(mut self) -> (ExitStatus, String) {
+    fn end(mut self) -> ExitStatus {
         let status = self.child.wait().unwrap();
-        let after = tcgetattr(&self.terminal).unwrap();
-        assert_eq!(after.local_flags, self.before.local_flags);
-        assert_eq!(after.input_flags, self.before.input_flags);
-        assert_eq!(after.output_flags, self.before.output_flags);
-        // Closing the last end makes the reader, and with it the channel, come to its end.
-        drop(self.terminal);
-        for bytes in self.output {
-            self.seen.push_str(&String::from_utf8_lossy(&bytes));
-        }
-        let (entered, left) = (self.seen.rfind(ENTERED).unwrap(), self.seen.rfind(LEFT).unwrap());
-        assert!(left > entered, "still on the alternate screen");
-        assert!(self.seen[left..].contains("\x1b[?25h"), "the cursor is still hidden");
-        (status, self.seen)
+        assert_eq!(tcgetattr(&self.terminal).unwrap(), self.before, "the terminal is not as it was");
+        self.wait_until("normal screen with a cursor", |seen| {
+            seen.rfind(LEFT)
+                .is_some_and(|left| Some(left) > seen.rfind(ENTERED) && seen[left..].contains(CURSOR))
+        });
+        status
     }
 }
 
@@ -140,7 +138,7 @@ fn quitting_gives_the_terminal_back() {
     view.wait_for("example.org");
     assert!(view.is_raw());
     view.press("q");
-    let (status, _) = view.end();
+    let status = view.end();
     assert!(status.success());
 }
 
@@ -149,7 +147,7 @@ fn control_c_gives_the_terminal_back() {
     let mut view = View::start("nothing more happens");
     view.wait_for("example.org");
     view.press("\x03");
-    let (status, _) = view.end();
+    let status = view.end();
     assert!(status.success());
 }
 
@@ -161,18 +159,18 @@ fn a_signal_gives_the_terminal_back() {
         let mut view = View::start("nothing more happens");
         view.wait_for("example.org");
         view.signal(signal);
-        let (_, seen) = view.end();
-        assert!(seen.contains(&format!("left: {exit}")), "{signal}: {seen:?}");
+        view.wait_for(&format!("ended by {exit}"));
+        view.end();
     }
 }
 
 #[test]
 fn a_panic_in_the_view_gives_the_terminal_back_before_its_message() {
     let mut view = View::start("the view panics");
-    view.wait_for(ENTERED);
-    let (status, seen) = view.end();
-    assert!(!status.success());
-    assert!(seen.find("the feed fell over").unwrap() > seen.find(LEFT).unwrap());
+    view.wait_for("the feed fell over");
+    assert!(view.seen.find("the feed fell over") > view.seen.find(LEFT));
+    assert!(view.seen.contains(LEFT));
+    assert!(!view.end().success());
 }
 
 #[test]
@@ -183,9 +181,9 @@ fn a_panic_elsewhere_is_told_on_the_normal_screen_and_the_view_goes_on() {
     view.wait_for("show or hide this page");
     assert!(view.is_raw());
     view.press("q");
-    let (status, seen) = view.end();
-    assert!(status.success());
-    let told = seen.find("a task fell over").unwrap();
-    assert!(seen[..told].rfind(LEFT) > seen[..told].rfind(ENTERED), "told on the alternate screen");
-    assert_eq!(seen.matches(ENTERED).count(), 2);
+    let told = view.seen.find("a task fell over").unwrap();
+    let before = &view.seen[..told];
+    assert!(before.rfind(LEFT) > before.rfind(ENTERED), "told on the alternate screen");
+    assert_eq!(view.seen.matches(ENTERED).count(), 2);
+    assert!(view.end().success());
 }

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Columns of the mark and the word before a check.
-const STATUS: usize = 9;
+const STATUS: usize = 10;
 
 /// Most columns that the names of checks may take.
 const LONGEST_ID: usize = 20;
