@@ -1,3 +1,7 @@
-//! The binary `hubs-relay`.
+//! The binary `hubs-relay`; see `hubs-relay --help`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    hubs_relay::cli::main()
+}

@@ -7,7 +7,7 @@ use tracing::debug;
 
 use super::permissions::{BindError, Permissions};
 use super::session::Session;
-use super::{Client, Command, Now, Peer, RelayId, Server};
+use super::{Client, Command, Now, Peer, PortParity, RelayId, Server};
 use crate::wire::{
     AttrType, BadAttribute, Builder, Class, ErrorCode, Family, IntegrityKey, Message, Method, PROTOCOL_UDP,
     attribute,
@@ -21,7 +21,7 @@ const MAX_LIFETIME: Duration = Duration::from_hours(1);
 const MAX_UNKNOWN_ATTRIBUTES: usize = 16;
 
 /// What a request may carry without a 420 (RFC 8489 section 6.3.1): all that we understand, needed there or not.
-const UNDERSTOOD: [AttrType; 13] = [
+const UNDERSTOOD: [AttrType; 14] = [
     attribute::MAPPED_ADDRESS,
     attribute::USERNAME,
     attribute::ERROR_CODE,
@@ -33,6 +33,7 @@ const UNDERSTOOD: [AttrType; 13] = [
     attribute::NONCE,
     attribute::XOR_RELAYED_ADDRESS,
     attribute::REQUESTED_ADDRESS_FAMILY,
+    attribute::EVEN_PORT,
     attribute::REQUESTED_TRANSPORT,
     attribute::XOR_MAPPED_ADDRESS,
 ];
@@ -180,6 +181,12 @@ impl Server {
             _ => return Err(ErrorCode::UNSUPPORTED_TRANSPORT_PROTOCOL.into()),
         }
         let family = self.relay_family(client, request)?;
+        let parity = match request.even_port()? {
+            None => PortParity::Any,
+            Some(false) => PortParity::Even,
+            // We reserve no second port. This answer, and no other, makes clients ask again without.
+            Some(true) => return Err(Refusal::Unknown(vec![attribute::EVEN_PORT])),
+        };
         let lifetime = granted(request.lifetime()?);
         let limits = self.settings.limits;
         let per_address = limits.sessions_per_address;
@@ -202,7 +209,7 @@ impl Server {
             expires: now.instant + lifetime,
             permissions: Permissions::default(),
         });
-        self.commands.push_back(Command::OpenRelay { relay, family, client });
+        self.commands.push_back(Command::OpenRelay { relay, family, parity, client });
         Ok(None)
     }
 
@@ -292,6 +299,7 @@ impl Server {
         refusal: Refusal,
         key: Option<&IntegrityKey>,
     ) {
+        debug!(client = %client.remote, method = ?request.method(), ?refusal, "refused");
         let answer = match refusal {
             Refusal::Code(code) => Builder::error(request, code),
             Refusal::Challenge(code) => Builder::new(Class::Error, request.method(), request.transaction())

@@ -90,6 +90,8 @@ pub enum Command {
         relay: RelayId,
         /// The family that it needs.
         family: Family,
+        /// Which ports will do.
+        parity: PortParity,
         /// For whom.
         client: Client,
     },
@@ -98,6 +100,15 @@ pub enum Command {
         /// Which one.
         relay: RelayId,
     },
+}
+
+/// Which ports a client accepts (EVEN-PORT, RFC 8656 section 18.6).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum PortParity {
+    /// Any.
+    Any,
+    /// Even ones.
+    Even,
 }
 
 /// A payload that a client may send to a peer: send it from the relay socket.

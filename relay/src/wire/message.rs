@@ -233,6 +233,15 @@ impl Message {
         }
     }
 
+    /// EVEN-PORT: whether the port above is to be reserved, too.
+    pub fn even_port(&self) -> Result<Option<bool>, BadAttribute> {
+        match self.attribute(attribute::EVEN_PORT) {
+            None => Ok(None),
+            Some([flags]) => Ok(Some(flags & 0x80 != 0)),
+            Some(_) => Err(BadAttribute(attribute::EVEN_PORT)),
+        }
+    }
+
     /// DATA.
     pub fn data(&self) -> Option<&[u8]> {
         self.attribute(attribute::DATA)

@@ -170,13 +170,13 @@ fn an_address_whose_length_does_not_fit_its_family_is_malformed() {
 }
 
 #[test]
-fn channels_outside_0x4000_to_0x4fff_do_not_exist() {
-    for number in [0x3fff_u16, 0x5000, 0x7fff, 0xffff] {
+fn channels_outside_0x4000_to_0x7fff_do_not_exist() {
+    for number in [0x3fff_u16, 0x8000, 0xffff] {
         let [high, low] = number.to_be_bytes();
         assert_eq!(ChannelNumber::new(number), None);
         assert_eq!(Frame::of_datagram(&[high, low, 0, 0]), None);
     }
-    for number in [0x4000_u16, 0x4fff] {
+    for number in [0x4000_u16, 0x7fff] {
         let [high, low] = number.to_be_bytes();
         assert!(matches!(Frame::of_datagram(&[high, low, 0, 0]), Some(Frame::ChannelData(_))));
     }
@@ -239,7 +239,7 @@ fn sent() -> impl Strategy<Value = Sent> {
         payload().prop_map(|data| {
             Sent::Message(Builder::new(Class::Indication, Method::Data, TRANSACTION).data(&data).finish())
         }),
-        (0x4000_u16..=0x4fff, payload()).prop_map(|(channel, data)| Sent::ChannelData(channel, data)),
+        (0x4000_u16..=0x7fff, payload()).prop_map(|(channel, data)| Sent::ChannelData(channel, data)),
     ]
 }
 

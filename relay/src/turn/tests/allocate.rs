@@ -88,12 +88,28 @@ fn an_allocate_without_transport_is_a_400_and_with_tcp_a_442() {
 fn what_we_do_not_offer_is_a_420() {
     let mut world = World::new();
     let mut caller = Caller::new(&mut world, client());
-    for (attr, value) in [(attribute::EVEN_PORT, &[0x80][..]), (attribute::DONT_FRAGMENT, &[])] {
+    let reservation_token = AttrType(0x0022);
+    for (attr, value) in
+        [(attribute::EVEN_PORT, &[0x80][..]), (attribute::DONT_FRAGMENT, &[]), (reservation_token, &[0; 8])]
+    {
         let answer = caller.ask(&mut world, Method::Allocate, |it| {
             it.requested_transport(PROTOCOL_UDP).attribute(attr, value)
         });
         assert_eq!(code(&answer), 420);
+        let [high, low] = attr.value().to_be_bytes();
+        assert_eq!(answer.attribute(attribute::UNKNOWN_ATTRIBUTES), Some(&[high, low][..]));
     }
+}
+
+#[test]
+fn an_even_port_can_be_asked_for() {
+    let mut world = World::new();
+    world.ports_left = 99;
+    let mut caller = Caller::new(&mut world, client());
+    let answer = caller.ask(&mut world, Method::Allocate, |it| {
+        it.requested_transport(PROTOCOL_UDP).attribute(attribute::EVEN_PORT, &[0])
+    });
+    assert!(answer.xor_relayed_address().unwrap().unwrap().port().is_multiple_of(2));
 }
 
 fn families(families: &[Family]) -> World {

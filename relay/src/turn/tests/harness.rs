@@ -145,7 +145,10 @@ impl World {
         while let Some(command) = self.server.poll_command() {
             match command {
                 Command::Send { client, bytes } => self.inbox.push((client, bytes)),
-                Command::OpenRelay { relay, family, .. } => {
+                Command::OpenRelay { relay, family, parity, .. } => {
+                    if parity == PortParity::Even {
+                        self.ports_left -= self.ports_left % 2;
+                    }
                     let relayed = (self.ports_left > 0).then(|| match family {
                         Family::V4 => SocketAddr::from(([192, 0, 2, 99], 50000 + self.ports_left)),
                         Family::V6 => {

@@ -1,0 +1,163 @@
+//! The command line.
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use clap::{Args, Parser, Subcommand};
+use thiserror::Error;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{error, info, warn};
+use tracing_subscriber::EnvFilter;
+
+use crate::auth::{RestCredential, Secret};
+use crate::config::{self, Config, ConfigError};
+use crate::{Line, Relay, StartError, TlsError, summary};
+
+/// It ran and failed.
+const FAILURE: u8 = 1;
+/// It could not run: usage, configuration, certificate, port.
+const CANNOT_START: u8 = 2;
+
+/// A STUN and TURN server for Hubs: forwards browsers' media to dialog, and to nobody else.
+#[derive(Debug, Parser)]
+#[command(name = "hubs-relay", version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    source: Source,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve until SIGTERM or SIGINT; what happens without a command, too.
+    Run(Source),
+    /// Read the configuration, the certificate and the key, and say what they amount to.
+    CheckConfig(Source),
+    /// Print every key with its default and what it does, as a file to begin with.
+    PrintConfig,
+    /// Make a user name and password as Reticulum does.
+    Credential {
+        /// The secret that the relay knows.
+        #[arg(long)]
+        secret: String,
+        /// How long it is good for.
+        #[arg(long, default_value = "2m", value_parser = config::parse_duration)]
+        ttl: Duration,
+        /// What follows the expiry in the user name.
+        #[arg(long, default_value = "coturn")]
+        name: String,
+    },
+}
+
+#[derive(Args, Debug)]
+struct Source {
+    /// A TOML file; without one, the environment and the defaults count.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Debug, Error)]
+enum Failure {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error("a worker failed: {0}")]
+    Worker(io::Error),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Runs the program with its arguments and environment.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.command.unwrap_or(Command::Run(cli.source)) {
+        Command::Run(source) => run(&source),
+        Command::CheckConfig(source) => check_config(&source),
+        Command::PrintConfig => io::stdout().write_all(config::DEFAULTS.as_bytes()).map_err(Failure::from),
+        Command::Credential { secret, ttl, name } => credential(&Secret::from(secret), ttl, &name),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        // `hubs-relay print-config | head` is no failure.
+        Err(Failure::Io(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(failure) => {
+            let _ = writeln!(io::stderr(), "hubs-relay: {failure}");
+            match failure {
+                Failure::Config(_) | Failure::Tls(_) | Failure::Start(_) => ExitCode::from(CANNOT_START),
+                Failure::Worker(_) | Failure::Io(_) => ExitCode::from(FAILURE),
+            }
+        }
+    }
+}
+
+fn load(source: &Source) -> Result<Config, Failure> {
+    let environment = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    Ok(Config::load(source.config.as_deref(), environment)?)
+}
+
+fn run(source: &Source) -> Result<(), Failure> {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let is_terminal = io::stderr().is_terminal();
+    let log =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(is_terminal);
+    log.with_target(false).init();
+    let mut config = load(source)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let stopped = {
+        let _guard = runtime.enter();
+        // Before anything can take long, so that no signal gets lost.
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
+    };
+    let mut relay = Relay::start(&config)?;
+    config.listen = relay.listeners().to_vec();
+    for line in summary(&config)? {
+        match line {
+            Line::Fact(fact) => info!("{fact}"),
+            Line::Warning(warning) => warn!("{warning}"),
+        }
+    }
+    info!("ready");
+    let failure = runtime.block_on(async {
+        let (mut terminate, mut interrupt) = stopped;
+        tokio::select! {
+            _ = terminate.recv() => None,
+            _ = interrupt.recv() => None,
+            failure = relay.failure() => Some(failure),
+        }
+    });
+    relay.shutdown();
+    match failure {
+        None => {
+            info!("stopped");
+            Ok(())
+        }
+        Some(failure) => {
+            error!(%failure, "a worker failed");
+            Err(Failure::Worker(failure))
+        }
+    }
+}
+
+fn check_config(source: &Source) -> Result<(), Failure> {
+    for line in summary(&load(source)?)? {
+        match line {
+            Line::Fact(fact) => writeln!(io::stdout(), "{fact}")?,
+            Line::Warning(warning) => writeln!(io::stdout(), "warning: {warning}")?,
+        }
+    }
+    Ok(())
+}
+
+fn credential(secret: &Secret, ttl: Duration, name: &str) -> Result<(), Failure> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let credential = RestCredential::new(secret, name, (now + ttl).as_secs());
+    writeln!(io::stdout(), "username={}\npassword={}", credential.username, credential.password.expose())?;
+    Ok(())
+}

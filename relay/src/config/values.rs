@@ -1,0 +1,373 @@
+//! The values of keys, parsed into what they mean.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU16;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+use toml::{Table, Value};
+
+use crate::auth::Secret;
+
+/// What clients speak below TURN.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "lowercase")]
+pub enum Transport {
+    /// Datagrams.
+    Udp,
+    /// A stream.
+    Tcp,
+    /// A stream inside TLS.
+    Tls,
+}
+
+/// A listener: `{ transport = "tls", address = "0.0.0.0:5349" }` or `tls://0.0.0.0:5349`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Listen {
+    /// What it speaks.
+    pub transport: Transport,
+    /// Where; port 0 takes any that is free.
+    pub address: SocketAddr,
+}
+
+/// Ports from one to another, both included; written `40000-49999`, or `3478` for one.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct PortRange {
+    first: NonZeroU16,
+    last: NonZeroU16,
+}
+
+/// A host in a peer rule.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Host {
+    /// One address, or all of a CIDR.
+    Network(IpNet),
+    /// Whatever addresses the name has at the time.
+    Name(String),
+}
+
+/// Peers that clients may reach: `host:ports`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Allow {
+    /// Where they are.
+    pub host: Host,
+    /// On which ports.
+    pub ports: PortRange,
+}
+
+/// A mapping: `{ announced = "203.0.113.9", actual = "dialog" }` or `203.0.113.9=dialog`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Mapping {
+    /// What peers announce.
+    pub announced: IpAddr,
+    /// Where they are: one address, or a name.
+    pub actual: Host,
+}
+
+impl PortRange {
+    /// The ports as a range.
+    pub const fn range(self) -> RangeInclusive<u16> {
+        self.first.get()..=self.last.get()
+    }
+}
+
+impl Host {
+    /// The name, if it is one.
+    pub fn name(&self) -> Option<&String> {
+        match self {
+            Self::Name(name) => Some(name),
+            Self::Network(_) => None,
+        }
+    }
+}
+
+impl FromStr for Transport {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "udp" => Ok(Self::Udp),
+            "tcp" => Ok(Self::Tcp),
+            "tls" => Ok(Self::Tls),
+            _ => Err(format!("{text:?} is not a transport: udp, tcp or tls")),
+        }
+    }
+}
+
+impl FromStr for Listen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (transport, address) = text
+            .split_once("://")
+            .ok_or_else(|| format!("{text:?} is not a listener; write tls://0.0.0.0:5349"))?;
+        Ok(Self { transport: transport.parse()?, address: parse_address(address)? })
+    }
+}
+
+impl FromStr for PortRange {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        match (first.trim().parse(), last.trim().parse()) {
+            (Ok(first), Ok(last)) if first <= last => Ok(Self { first, last }),
+            _ => Err(format!("{text:?} is no range of ports; write 40000-49999")),
+        }
+    }
+}
+
+impl FromStr for Host {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        // An IPv6 address stands in brackets where a port follows, a CIDR's before its slash.
+        let bare: String = text.chars().filter(|it| !matches!(it, '[' | ']')).collect();
+        if let Ok(network) = bare.parse::<IpAddr>().map(IpNet::from).or_else(|_| bare.parse()) {
+            return Ok(Self::Network(network));
+        }
+        let is_label = |label: &str| !label.is_empty() && label.len() <= 63;
+        let is_name = text.trim_end_matches('.').split('.').all(is_label)
+            && text.chars().all(|it| it.is_ascii_alphanumeric() || matches!(it, '.' | '-' | '_'))
+            && text.chars().any(|it| it.is_ascii_alphabetic());
+        is_name
+            .then(|| Self::Name(text.to_owned()))
+            .ok_or_else(|| format!("{text:?} is no host, address or CIDR"))
+    }
+}
+
+impl FromStr for Allow {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (host, ports) = text
+            .rsplit_once(':')
+            .filter(|(host, _)| !host.contains(':') || host.contains(']'))
+            .ok_or_else(|| format!("{text:?} says no port; write host:40000-49999, and IPv6 in brackets"))?;
+        Ok(Self { host: host.parse()?, ports: ports.parse()? })
+    }
+}
+
+impl FromStr for Mapping {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (announced, actual) = text
+            .split_once('=')
+            .ok_or_else(|| format!("{text:?} is no mapping; write 203.0.113.9=dialog"))?;
+        Self::new(announced.trim(), actual.trim())
+    }
+}
+
+impl Mapping {
+    fn new(announced: &str, actual: &str) -> Result<Self, String> {
+        let announced: IpAddr =
+            announced.parse().map_err(|_| format!("the announced {announced:?} is not an IP address"))?;
+        let actual: Host = actual.parse()?;
+        match &actual {
+            Host::Network(network) if network.prefix_len() != network.max_prefix_len() => {
+                Err(format!("the actual {network} is more than one address"))
+            }
+            Host::Network(network) if network.addr().is_ipv4() != announced.is_ipv4() => {
+                Err(format!("{announced} and {} are not of one family", network.addr()))
+            }
+            Host::Network(_) | Host::Name(_) => Ok(Self { announced, actual }),
+        }
+    }
+}
+
+/// A listener as a table of the file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ListenTable {
+    transport: Transport,
+    address: String,
+}
+
+/// A mapping as a table of the file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MappingTable {
+    announced: String,
+    actual: String,
+}
+
+impl<'de> Deserialize<'de> for Listen {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        text_or_table(deserializer, |table: ListenTable| {
+            Ok(Self { transport: table.transport, address: parse_address(&table.address)? })
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for Mapping {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        text_or_table(deserializer, |table: MappingTable| Self::new(&table.announced, &table.actual))
+    }
+}
+
+impl<'de> Deserialize<'de> for PortRange {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
+impl<'de> Deserialize<'de> for Allow {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
+/// Text, or a table that says the same in words.
+fn text_or_table<'de, D, T, Words>(
+    deserializer: D,
+    from_table: impl FnOnce(Words) -> Result<T, String>,
+) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr<Err = String>,
+    Words: for<'a> Deserialize<'a>,
+{
+    match Value::deserialize(deserializer)? {
+        Value::String(text) => text.parse().map_err(D::Error::custom),
+        Value::Table(table) => from_table(words::<Words, D>(table)?).map_err(D::Error::custom),
+        other => Err(D::Error::custom(format!("{other} is neither text nor a table"))),
+    }
+}
+
+fn words<'de, T: for<'a> Deserialize<'a>, D: Deserializer<'de>>(table: Table) -> Result<T, D::Error> {
+    table.try_into().map_err(D::Error::custom)
+}
+
+/// Addresses: text, comma-separated text or a list, but at most one of each family.
+pub(super) fn one_of_each_family<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<IpAddr>, D::Error> {
+    let texts = match Value::deserialize(deserializer)? {
+        Value::String(text) => text.split(',').map(|it| it.trim().to_owned()).collect(),
+        list => Vec::<String>::deserialize(list).map_err(D::Error::custom)?,
+    };
+    let mut addresses: Vec<IpAddr> = Vec::new();
+    for text in texts.iter().filter(|text| !text.is_empty()) {
+        let address: IpAddr =
+            text.parse().map_err(|_| D::Error::custom(format!("{text:?} is not an IP address")))?;
+        if addresses.iter().any(|other| other.is_ipv4() == address.is_ipv4()) {
+            let family = if address.is_ipv4() { "IPv4" } else { "IPv6" };
+            return Err(D::Error::custom(format!("{address} is the second {family} address")));
+        }
+        addresses.push(address);
+    }
+    Ok(addresses)
+}
+
+/// Secrets: a list of texts, or one. No error shows what it was about.
+pub(super) fn secrets<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Secret>, D::Error> {
+    match Value::deserialize(deserializer)? {
+        Value::Array(items) => items.into_iter().map(|item| secret(item).map_err(D::Error::custom)).collect(),
+        item => secret(item).map(|secret| vec![secret]).map_err(D::Error::custom),
+    }
+}
+
+/// Users and passwords. No error shows what it was about.
+pub(super) fn users<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, Secret>, D::Error> {
+    let Value::Table(users) = Value::deserialize(deserializer)? else {
+        return Err(D::Error::custom("users are a table: { name = \"password\" }"));
+    };
+    users.into_iter().map(|(name, item)| Ok((name, secret(item).map_err(D::Error::custom)?))).collect()
+}
+
+fn secret(value: Value) -> Result<Secret, &'static str> {
+    match value {
+        Value::String(text) if !text.is_empty() => Ok(Secret::from(text)),
+        _ => Err("a secret or password is text in quotes, and not empty"),
+    }
+}
+
+/// A duration as text.
+pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    parse_duration(&String::deserialize(deserializer)?).map_err(D::Error::custom)
+}
+
+/// A number with a unit: `500ms`, `30s`, `15m`, `2h`, `1d`.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is no duration; write 500ms, 30s, 15m, 2h or 1d");
+    let digits = text.find(|it: char| !it.is_ascii_digit()).ok_or_else(wrong)?;
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    let seconds = |unit: u64| number.checked_mul(unit).map(Duration::from_secs).ok_or_else(wrong);
+    match unit {
+        "ms" => Ok(Duration::from_millis(number)),
+        "s" => seconds(1),
+        "m" => seconds(60),
+        "h" => seconds(60 * 60),
+        "d" => seconds(24 * 60 * 60),
+        _ => Err(wrong()),
+    }
+}
+
+fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| format!("{text:?} is no address and port; write 0.0.0.0:5349 or [::]:5349"))
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+        })
+    }
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}", self.transport, self.address)
+    }
+}
+
+impl fmt::Display for PortRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.first == self.last {
+            write!(f, "{}", self.first)
+        } else {
+            write!(f, "{}-{}", self.first, self.last)
+        }
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => f.write_str(name),
+            Self::Network(network) => {
+                let (open, close) = if network.addr().is_ipv6() { ("[", "]") } else { ("", "") };
+                write!(f, "{open}{}{close}", network.addr())?;
+                if network.prefix_len() == network.max_prefix_len() {
+                    Ok(())
+                } else {
+                    write!(f, "/{}", network.prefix_len())
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Display for Allow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.ports)
+    }
+}
+
+impl fmt::Display for Mapping {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}", self.announced, self.actual)
+    }
+}

@@ -1,0 +1,86 @@
+//! Reads datagrams: a listener's from clients, a relay socket's from peers.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use quinn_udp::BATCH_SIZE;
+use tokio::io::Interest;
+use tokio::net::UdpSocket;
+use tracing::debug;
+
+use super::exchange::{Shared, now};
+use crate::turn::{Client, Link, RelayId};
+use crate::wire::Frame;
+
+/// A relay socket has one client's media: a burst of video, seldom more.
+const RELAY_BATCH: usize = 8;
+
+/// Serves the clients of a UDP listener for as long as the worker runs.
+pub(crate) async fn serve_datagrams(exchange: Shared, socket: std::net::UdpSocket) -> io::Result<Infallible> {
+    let socket = Rc::new(UdpSocket::from_std(socket)?);
+    let bound = socket.local_addr()?;
+    let link = Link::Datagram(exchange.borrow_mut().add_listener(Rc::clone(&socket)));
+    let received = exchange.borrow().received();
+    loop {
+        read_batch(&socket, || {
+            let now = now();
+            let mut exchange = exchange.borrow_mut();
+            let is_empty = received.borrow_mut().receive(&*socket, BATCH_SIZE, |datagram| {
+                let local = SocketAddr::new(datagram.to.unwrap_or_else(|| bound.ip()), bound.port());
+                let client = Client { remote: datagram.from, local, link };
+                if let Some(frame) = Frame::of_datagram(datagram.payload) {
+                    exchange.take_frame(now, client, frame);
+                }
+            });
+            exchange.flush();
+            is_empty
+        })
+        .await?;
+    }
+}
+
+/// Forwards what peers send to a relay socket until the task is aborted.
+pub(super) async fn serve_relay(exchange: Shared, relay: RelayId, socket: Rc<UdpSocket>) {
+    let received = exchange.borrow().received();
+    loop {
+        let result = read_batch(&socket, || {
+            let now = now();
+            let mut exchange = exchange.borrow_mut();
+            let is_empty = received.borrow_mut().receive(&*socket, RELAY_BATCH, |datagram| {
+                exchange.take_packet(now, relay, datagram.from, datagram.payload);
+            });
+            exchange.flush();
+            is_empty
+        });
+        if let Err(error) = result.await {
+            debug!(%error, "a relay socket cannot be read");
+            return;
+        }
+    }
+}
+
+/// Waits until the socket has datagrams and lets `read` take a batch; `read` says whether that was all. An error of a
+/// single packet, such as an ICMP message's, is not the socket's end.
+async fn read_batch(socket: &UdpSocket, mut read: impl FnMut() -> io::Result<bool>) -> io::Result<()> {
+    socket.readable().await?;
+    let mut failure = None;
+    let result = socket.try_io(Interest::READABLE, || match read() {
+        Ok(false) => Ok(()),
+        // The socket is empty: say so as the event loop understands it, which saves asking the kernel again.
+        Ok(true) => Err(io::ErrorKind::WouldBlock.into()),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(error),
+        Err(error) => {
+            failure = Some(error);
+            Ok(())
+        }
+    });
+    if let Some(error) = failure {
+        debug!(%error, "a datagram could not be received");
+    }
+    match result {
+        Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
+        _ => Ok(()),
+    }
+}

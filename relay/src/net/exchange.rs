@@ -1,0 +1,369 @@
+//! The exchange: a worker's core, and every socket that the core can send through.
+//!
+//! It takes what tasks read from sockets to the core, and does what the core says. Packets that belong together are
+//! collected and leave with [`Exchange::flush`].
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::{Rc, Weak};
+use std::task::Waker;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use quinn_udp::UdpSocketState;
+use ring::rand::SecureRandom;
+use tokio::net::UdpSocket;
+use tokio::task::AbortHandle;
+use tracing::{debug, warn};
+
+use super::batch::{Destination, Received, Sending, kernel_state};
+use super::{bind, datagrams};
+use crate::config::{Limits, Relaying};
+use crate::turn::{
+    Client, Command, Framing, Link, Now, PeerPolicy, PortParity, RelayId, Server, Settings, ToClient, ToPeer,
+};
+use crate::wire::{Family, Frame};
+
+/// An exchange as its tasks share it.
+pub(crate) type Shared = Rc<RefCell<Exchange>>;
+
+/// What a worker's exchange is made of.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) settings: Settings,
+    pub(crate) relaying: Relaying,
+    pub(crate) limits: Limits,
+}
+
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    server: Server,
+    this: Weak<RefCell<Self>>,
+    relaying: Relaying,
+    limits: Limits,
+    relays: Vec<Option<OpenRelay>>,
+    listeners: Vec<Rc<UdpSocket>>,
+    outboxes: Vec<Option<Outbox>>,
+    free_outboxes: Vec<u32>,
+    /// Connections without an allocation.
+    strangers: usize,
+    kernel: UdpSocketState,
+    received: Rc<RefCell<Received>>,
+    to_peers: Sending,
+    to_clients: Sending,
+}
+
+/// A relay socket and the task that reads it.
+#[derive(Debug)]
+struct OpenRelay {
+    client: Client,
+    socket: Rc<UdpSocket>,
+    task: AbortHandle,
+}
+
+/// What waits to be written to a connection.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    pub(super) bytes: VecDeque<u8>,
+    /// The task that writes it, when it sleeps.
+    pub(super) waker: Option<Waker>,
+}
+
+/// Room that an outbox keeps when it is empty.
+const RETAINED: usize = 2048;
+
+impl Exchange {
+    pub(crate) fn new(plan: Plan) -> io::Result<Shared> {
+        let address = *plan.relaying.address.first().ok_or(io::ErrorKind::AddrNotAvailable)?;
+        let received = Rc::new(RefCell::new(Received::new(kernel_state(address)?)));
+        let kernel = kernel_state(address)?;
+        Ok(Rc::new_cyclic(|this| {
+            RefCell::new(Self {
+                server: Server::new(plan.settings),
+                this: this.clone(),
+                relaying: plan.relaying,
+                limits: plan.limits,
+                relays: Vec::new(),
+                listeners: Vec::new(),
+                outboxes: Vec::new(),
+                free_outboxes: Vec::new(),
+                strangers: 0,
+                kernel,
+                received,
+                to_peers: Sending::default(),
+                to_clients: Sending::default(),
+            })
+        }))
+    }
+
+    /// A client sent a frame.
+    pub(super) fn take_frame(&mut self, now: Now, client: Client, frame: Frame<'_>) {
+        if let Some(ToPeer { relay, peer, payload }) = self.server.handle_client(now, client, frame) {
+            let destination = Destination { socket: relay.index(), to: peer, from: None };
+            if !self.to_peers.accepts(destination, payload.len(), &self.kernel) {
+                self.flush_to_peers();
+            }
+            self.to_peers.push(destination, |bytes| bytes.extend_from_slice(payload));
+        }
+        self.obey();
+    }
+
+    /// A packet came in on a relay socket.
+    pub(super) fn take_packet(&mut self, now: Now, relay: RelayId, from: SocketAddr, payload: &[u8]) {
+        let Some(ToClient { client, framing }) = self.server.handle_peer(now, relay, from) else { return };
+        match client.link {
+            Link::Datagram(listener) => {
+                let destination = to_client(client, listener);
+                let len = framing.header_len() + payload.len() + framing.padding(payload.len(), client.link);
+                if !self.to_clients.accepts(destination, len, &self.kernel) {
+                    self.flush_to_clients();
+                }
+                self.to_clients.push(destination, |bytes| write_framed(bytes, framing, payload, client.link));
+            }
+            Link::Stream(connection) => {
+                let limit = self.limits.queue;
+                if let Some(outbox) = self.outbox(connection) {
+                    outbox.push_framed(framing, payload, client.link, limit);
+                }
+            }
+        }
+    }
+
+    /// Sends what has been collected.
+    pub(super) fn flush(&mut self) {
+        self.flush_to_peers();
+        self.flush_to_clients();
+    }
+
+    /// Ends what has expired.
+    pub(crate) fn tick(&mut self) {
+        let now = now();
+        if self.server.poll_timeout().is_some_and(|deadline| deadline <= now.instant) {
+            self.server.handle_timeout(now);
+            self.obey();
+        }
+    }
+
+    /// From now on clients may reach these peers.
+    pub(crate) fn set_peers(&mut self, peers: PeerPolicy) {
+        self.server.set_peers(peers);
+    }
+
+    /// Takes a socket to answer datagrams on, and returns its number.
+    pub(super) fn add_listener(&mut self, socket: Rc<UdpSocket>) -> u32 {
+        self.listeners.push(socket);
+        (self.listeners.len() - 1) as u32
+    }
+
+    /// Counts a connection without an allocation in, if there is room for one more.
+    pub(super) const fn admit_stranger(&mut self) -> bool {
+        let has_room = self.strangers < self.limits.strangers;
+        if has_room {
+            self.strangers += 1;
+        }
+        has_room
+    }
+
+    /// Counts a connection without an allocation out, because it ended or got one.
+    pub(super) const fn dismiss_stranger(&mut self) {
+        self.strangers = self.strangers.saturating_sub(1);
+    }
+
+    /// Counts a connection in that has lost its allocation. It may stay for as long as a new one.
+    pub(super) const fn estrange(&mut self) {
+        self.strangers += 1;
+    }
+
+    /// Opens an outbox for a connection, and returns the connection's number.
+    pub(super) fn open_outbox(&mut self) -> u32 {
+        let connection = self.free_outboxes.pop().unwrap_or_else(|| {
+            self.outboxes.push(None);
+            (self.outboxes.len() - 1) as u32
+        });
+        self.outboxes[connection as usize] = Some(Outbox::default());
+        connection
+    }
+
+    /// A connection has ended.
+    pub(super) fn close_connection(&mut self, client: Client) {
+        self.server.handle_client_closed(client);
+        if let Link::Stream(connection) = client.link
+            && self.outboxes[connection as usize].take().is_some()
+        {
+            self.free_outboxes.push(connection);
+        }
+        self.obey();
+    }
+
+    pub(super) fn outbox(&mut self, connection: u32) -> Option<&mut Outbox> {
+        self.outboxes.get_mut(connection as usize)?.as_mut()
+    }
+
+    pub(super) fn is_allocated(&self, client: &Client) -> bool {
+        self.server.is_allocated(client)
+    }
+
+    pub(super) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Room to receive datagrams in, for one task at a time.
+    pub(super) fn received(&self) -> Rc<RefCell<Received>> {
+        Rc::clone(&self.received)
+    }
+
+    fn obey(&mut self) {
+        while let Some(command) = self.server.poll_command() {
+            match command {
+                Command::Send { client, bytes } => self.send_message(client, &bytes),
+                Command::OpenRelay { relay, family, parity, client } => {
+                    let relayed = self.open_relay(relay, family, parity, client).inspect_err(|error| {
+                        warn!(client = %client.remote, %error, "no relay socket");
+                    });
+                    self.server.handle_relay_opened(relay, relayed.ok());
+                }
+                Command::CloseRelay { relay } => self.close_relay(relay),
+            }
+        }
+    }
+
+    fn send_message(&mut self, client: Client, message: &[u8]) {
+        match client.link {
+            Link::Datagram(listener) => {
+                let destination = to_client(client, listener);
+                if !self.to_clients.accepts(destination, message.len(), &self.kernel) {
+                    self.flush_to_clients();
+                }
+                self.to_clients.push(destination, |bytes| bytes.extend_from_slice(message));
+            }
+            Link::Stream(connection) => {
+                let limit = self.limits.queue;
+                if let Some(outbox) = self.outbox(connection) {
+                    outbox.push(message, limit);
+                }
+            }
+        }
+    }
+
+    /// Opens a relay socket and its task, and returns the address that the client is told.
+    fn open_relay(
+        &mut self,
+        relay: RelayId,
+        family: Family,
+        parity: PortParity,
+        client: Client,
+    ) -> io::Result<SocketAddr> {
+        let is_family = |address: &&IpAddr| Family::of(SocketAddr::new(**address, 0)) == family;
+        let address = *self.relaying.address.iter().find(is_family).ok_or(io::ErrorKind::AddrNotAvailable)?;
+        let mut random = [0; 2];
+        ring::rand::SystemRandom::new().fill(&mut random).map_err(|_| io::Error::other("no randomness"))?;
+        let socket = bind::relay_socket(address, self.relaying.ports, parity, u16::from_be_bytes(random))?;
+        let bound = socket.local_addr()?;
+        let socket = Rc::new(UdpSocket::from_std(socket)?);
+
+        let exchange = self.this.upgrade().ok_or_else(|| io::Error::other("the worker is ending"))?;
+        let reading = datagrams::serve_relay(exchange, relay, Rc::clone(&socket));
+        let task = tokio::task::spawn_local(reading).abort_handle();
+        if self.relays.len() <= relay.index() {
+            self.relays.resize_with(relay.index() + 1, || None);
+        }
+        self.relays[relay.index()] = Some(OpenRelay { client, socket, task });
+
+        let advertised = self.relaying.advertise.iter().find(is_family).copied();
+        let reached_at = Some(client.local.ip()).filter(|ip| bound.ip().is_unspecified() && is_family(&ip));
+        Ok(SocketAddr::new(advertised.or(reached_at).unwrap_or_else(|| bound.ip()), bound.port()))
+    }
+
+    fn close_relay(&mut self, relay: RelayId) {
+        // What was collected may still have to leave through it.
+        self.flush_to_peers();
+        let Some(closed) = self.relays.get_mut(relay.index()).and_then(Option::take) else { return };
+        closed.task.abort();
+        debug!(client = %closed.client.remote, "relay closed");
+        if let Link::Stream(connection) = closed.client.link
+            && let Some(outbox) = self.outbox(connection)
+        {
+            // Its task finds out that the client is a stranger again.
+            outbox.wake();
+        }
+    }
+
+    fn flush_to_peers(&mut self) {
+        let Some(destination) = self.to_peers.destination() else { return };
+        match self.relays.get(destination.socket) {
+            Some(Some(relay)) => self.to_peers.send(&*relay.socket, &self.kernel),
+            _ => self.to_peers = Sending::default(),
+        }
+    }
+
+    fn flush_to_clients(&mut self) {
+        let Some(destination) = self.to_clients.destination() else { return };
+        match self.listeners.get(destination.socket) {
+            Some(listener) => self.to_clients.send(&**listener, &self.kernel),
+            None => self.to_clients = Sending::default(),
+        }
+    }
+}
+
+impl Outbox {
+    /// Appends a message, or loses it if more than `limit` bytes would wait.
+    fn push(&mut self, message: &[u8], limit: usize) {
+        if self.bytes.len() + message.len() <= limit {
+            self.bytes.extend(message);
+            self.wake();
+        }
+    }
+
+    /// Appends a payload in its frame, or loses it if more than `limit` bytes would wait.
+    fn push_framed(&mut self, framing: Framing, payload: &[u8], link: Link, limit: usize) {
+        let mut header = [0; crate::wire::Indication::MAX_HEADER_LEN];
+        let padding = framing.padding(payload.len(), link);
+        if self.bytes.len() + header.len() + payload.len() + padding > limit {
+            return;
+        }
+        if let Some(len) = framing.write_header(payload.len(), &mut header) {
+            self.bytes.extend(&header[..len]);
+            self.bytes.extend(payload);
+            self.bytes.extend(&[0; 3][..padding]);
+            self.wake();
+        }
+    }
+
+    /// Wakes the task that writes, and looks whether its client still has an allocation.
+    fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// `count` bytes have been written.
+    pub(super) fn consume(&mut self, count: usize) {
+        self.bytes.drain(..count);
+        if self.bytes.is_empty() {
+            self.bytes.shrink_to(RETAINED);
+        }
+    }
+}
+
+/// Appends a payload in its frame. One that is too long for its frame leaves nothing.
+fn write_framed(bytes: &mut Vec<u8>, framing: Framing, payload: &[u8], link: Link) {
+    let begin = bytes.len();
+    bytes.resize(begin + framing.header_len(), 0);
+    if framing.write_header(payload.len(), &mut bytes[begin..]).is_some() {
+        bytes.extend_from_slice(payload);
+        bytes.resize(bytes.len() + framing.padding(payload.len(), link), 0);
+    } else {
+        bytes.truncate(begin);
+    }
+}
+
+fn to_client(client: Client, listener: u32) -> Destination {
+    Destination { socket: listener as usize, to: client.remote, from: Some(client.local.ip()) }
+}
+
+/// The time, for one batch of packets.
+pub(super) fn now() -> Now {
+    let unix = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    Now { instant: Instant::now(), unix }
+}

@@ -1,0 +1,15 @@
+//! Sockets: what the core decides becomes packets here, and packets become the core's inputs.
+//!
+//! Everything of one worker happens on one thread. The [`exchange`] holds the core and all sockets that one can send
+//! on; a task of its own reads each socket and tells the exchange. No task keeps the exchange borrowed while it waits.
+
+mod batch;
+pub(crate) mod bind;
+mod datagrams;
+pub(crate) mod exchange;
+pub(crate) mod resolve;
+mod stream;
+pub(crate) mod tls;
+
+pub(crate) use datagrams::serve_datagrams;
+pub(crate) use stream::serve_connections;

@@ -1,0 +1,202 @@
+//! Serves clients on TCP and TLS: frames in, frames out, both bounded.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::io;
+use std::mem::MaybeUninit;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{Sleep, sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tracing::{debug, warn};
+
+use super::exchange::{Shared, now};
+use super::tls;
+use crate::turn::{Client, Link};
+use crate::wire::{NotTurn, StreamDecoder};
+
+/// The longest frame that a client without an allocation may send; requests are far shorter.
+const STRANGER_FRAME: usize = 2048;
+/// How much is read at once; a TLS record holds 16 KiB.
+const READ_SIZE: usize = 16 << 10;
+/// How long to wait when the system has no more descriptors.
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
+
+/// Why a connection is over.
+#[derive(Debug, Error)]
+enum End {
+    #[error("the client closed it")]
+    Closed,
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    NotTurn(#[from] NotTurn),
+    #[error("no allocation for {}s", .0.as_secs())]
+    Stranger(Duration),
+}
+
+/// Serves the clients of a TCP listener, or with `tls` of a TLS listener, for as long as the worker runs.
+pub(crate) async fn serve_connections(
+    exchange: Shared,
+    listener: std::net::TcpListener,
+    tls: Option<TlsAcceptor>,
+) -> io::Result<Infallible> {
+    let listener = TcpListener::from_std(listener)?;
+    loop {
+        match listener.accept().await {
+            Ok((stream, remote)) => {
+                if exchange.borrow_mut().admit_stranger() {
+                    let served = serve(exchange.clone(), stream, remote, tls.clone());
+                    tokio::task::spawn_local(served);
+                } else {
+                    debug!(client = %remote, "refused: too many connections without an allocation");
+                }
+            }
+            Err(error) => {
+                warn!(%error, "a connection could not be accepted");
+                sleep(EXHAUSTED_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn serve(exchange: Shared, stream: TcpStream, remote: SocketAddr, tls: Option<TlsAcceptor>) {
+    let mut presence = Presence { exchange, client: None, is_stranger: true };
+    // Media must not wait for more media.
+    let local = match stream.set_nodelay(true).and_then(|()| stream.local_addr()) {
+        Ok(local) => local,
+        Err(error) => return debug!(client = %remote, %error, "connection lost"),
+    };
+    let end = match tls {
+        None => serve_frames(&mut presence, stream, remote, local).await,
+        Some(acceptor) => {
+            let limit = presence.exchange.borrow().limits().handshake_timeout;
+            match timeout(limit, acceptor.accept_with(stream, tls::bound_buffers)).await {
+                Ok(Ok(stream)) => serve_frames(&mut presence, stream, remote, local).await,
+                Ok(Err(error)) => return debug!(client = %remote, %error, "TLS handshake failed"),
+                Err(_) => return debug!(client = %remote, "TLS handshake took too long"),
+            }
+        }
+    };
+    debug!(client = %remote, %end, "connection over");
+}
+
+async fn serve_frames<S: AsyncRead + AsyncWrite + Unpin>(
+    presence: &mut Presence,
+    stream: S,
+    remote: SocketAddr,
+    local: SocketAddr,
+) -> End {
+    let outbox = presence.exchange.borrow_mut().open_outbox();
+    let client = Client { remote, local, link: Link::Stream(outbox) };
+    presence.client = Some(client);
+    let decoder = StreamDecoder::new(STRANGER_FRAME);
+    let mut connection = Connection { presence, stream, decoder, client, outbox, patience: None };
+    let Err(end) = poll_fn(|cx| connection.poll(cx)).await;
+    end
+}
+
+/// A connection as the exchange knows it. Whatever ends its task, the exchange forgets it.
+struct Presence {
+    exchange: Shared,
+    client: Option<Client>,
+    is_stranger: bool,
+}
+
+impl Presence {
+    /// Notes whether the client has an allocation.
+    fn set_stranger(&mut self, is_stranger: bool) {
+        if self.is_stranger != is_stranger {
+            let mut exchange = self.exchange.borrow_mut();
+            if is_stranger { exchange.estrange() } else { exchange.dismiss_stranger() }
+        }
+        self.is_stranger = is_stranger;
+    }
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        self.set_stranger(false);
+        if let Some(client) = self.client {
+            self.exchange.borrow_mut().close_connection(client);
+        }
+    }
+}
+
+struct Connection<'a, S> {
+    presence: &'a mut Presence,
+    stream: S,
+    decoder: StreamDecoder,
+    client: Client,
+    /// The number of its outbox.
+    outbox: u32,
+    /// Runs while there is no allocation.
+    patience: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
+    /// Moves bytes both ways until neither can go on.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Infallible, End>> {
+        loop {
+            self.poll_write(cx)?;
+            match self.poll_read(cx)? {
+                Poll::Ready(()) => {}
+                Poll::Pending => break,
+            }
+        }
+        self.poll_patience(cx)
+    }
+
+    /// Writes as much of the outbox as the stream takes.
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
+        let mut exchange = self.presence.exchange.borrow_mut();
+        let Some(outbox) = exchange.outbox(self.outbox) else { return Err(End::Closed) };
+        outbox.waker = Some(cx.waker().clone());
+        while !outbox.bytes.is_empty() {
+            match Pin::new(&mut self.stream).poll_write(cx, outbox.bytes.as_slices().0)? {
+                Poll::Ready(0) => return Err(End::Closed),
+                Poll::Ready(written) => outbox.consume(written),
+                Poll::Pending => break,
+            }
+        }
+        let _ = Pin::new(&mut self.stream).poll_flush(cx)?;
+        Ok(())
+    }
+
+    /// Reads what there is and hands its frames to the exchange.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, End> {
+        let mut bytes = [MaybeUninit::uninit(); READ_SIZE];
+        let mut buffer = ReadBuf::uninit(&mut bytes);
+        match Pin::new(&mut self.stream).poll_read(cx, &mut buffer)? {
+            Poll::Pending => return Ok(Poll::Pending),
+            Poll::Ready(()) if buffer.filled().is_empty() => return Err(End::Closed),
+            Poll::Ready(()) => {}
+        }
+        let now = now();
+        let mut exchange = self.presence.exchange.borrow_mut();
+        let result =
+            self.decoder.decode(buffer.filled(), |frame| exchange.take_frame(now, self.client, frame));
+        exchange.flush();
+        Ok(Poll::Ready(result?))
+    }
+
+    /// A client without an allocation may stay for a while, and may send short frames only.
+    fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<Result<Infallible, End>> {
+        let is_stranger = !self.presence.exchange.borrow().is_allocated(&self.client);
+        let limit = self.presence.exchange.borrow().limits().stranger_timeout;
+        self.presence.set_stranger(is_stranger);
+        if is_stranger != self.patience.is_some() {
+            self.decoder.set_limit(if is_stranger { STRANGER_FRAME } else { StreamDecoder::MAX_FRAME });
+            self.patience = is_stranger.then(|| Box::pin(sleep(limit)));
+        }
+        let Some(patience) = &mut self.patience else { return Poll::Pending };
+        ready!(patience.as_mut().poll(cx));
+        Poll::Ready(Err(End::Stranger(limit)))
+    }
+}

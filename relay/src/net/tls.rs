@@ -1,0 +1,149 @@
+//! The certificate and key of TLS listeners, and what they say about themselves.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::crypto::ring::default_provider;
+use rustls::server::ResolvesServerCert;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{InconsistentKeys, ServerConfig, ServerConnection};
+use rustls_pki_types::pem::{self, PemObject as _};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use thiserror::Error;
+use tokio_rustls::TlsAcceptor;
+use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
+
+use crate::config::Tls;
+
+/// Ciphertext that may wait in the TLS layer of one connection, besides its queue.
+const BUFFER_LIMIT: usize = 16 << 10;
+
+/// Why TLS cannot be served: which file, and what is wrong with it.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum TlsError {
+    /// A file that is missing or may not be read.
+    #[error("cannot read the {what} {}: {source}; set tls.{key} to the file, or mount the certificate's secret there", path.display())]
+    Unreadable {
+        /// Certificate or key.
+        what: &'static str,
+        /// The configuration's name for it.
+        key: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file without what it should hold.
+    #[error("there is no {what} in {}: {reason}; tls.{key} has to be in PEM", path.display())]
+    Missing {
+        /// Certificate or key.
+        what: &'static str,
+        /// The configuration's name for it.
+        key: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// What was found instead.
+        reason: String,
+    },
+    /// A certificate and a key that do not belong together.
+    #[error("the key {} does not belong to the certificate {}; both come from one certificate's secret", private_key.display(), certificate.display())]
+    Mismatch {
+        /// The certificate's file.
+        certificate: PathBuf,
+        /// The key's file.
+        private_key: PathBuf,
+    },
+    /// A certificate or key that cannot be used.
+    #[error("the certificate {} or its key cannot be used: {source}", certificate.display())]
+    Unusable {
+        /// The certificate's file.
+        certificate: PathBuf,
+        /// Why.
+        source: rustls::Error,
+    },
+}
+
+/// What TLS listeners need, and what the operator wants to know about it.
+#[derive(Clone)]
+pub(crate) struct Identity {
+    pub(crate) acceptor: TlsAcceptor,
+    /// The names that it is good for.
+    pub(crate) names: Vec<String>,
+    /// The last day that it is valid, and whether that is over.
+    pub(crate) not_after: String,
+    pub(crate) is_expired: bool,
+}
+
+impl Identity {
+    /// Reads certificate and key, and checks that they belong together.
+    pub(crate) fn load(tls: &Tls) -> Result<Self, TlsError> {
+        let chain = certificates(&tls.certificate)?;
+        let key = PrivateKeyDer::from_pem_file(&tls.private_key)
+            .map_err(|error| pem_error("private key", "private_key", &tls.private_key, error))?;
+        let unusable = |source| TlsError::Unusable { certificate: tls.certificate.clone(), source };
+        let (names, not_after, is_expired) = describe(&chain[0]);
+        let provider = Arc::new(default_provider());
+        let certified = CertifiedKey::from_der(chain, key, &provider).map_err(|error| match error {
+            rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => TlsError::Mismatch {
+                certificate: tls.certificate.clone(),
+                private_key: tls.private_key.clone(),
+            },
+            error => unusable(error),
+        })?;
+        let resolver: Arc<dyn ResolvesServerCert> = Arc::new(SingleCertAndKey::from(certified));
+        let mut config = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .map_err(unusable)?
+            .with_no_client_auth()
+            .with_cert_resolver(resolver);
+        // Whole rooms come back at once after an interruption; a ticket spares each the signature.
+        config.ticketer = rustls::crypto::ring::Ticketer::new().map_err(unusable)?;
+        config.send_tls13_tickets = 1;
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        Ok(Self { acceptor, names, not_after, is_expired })
+    }
+}
+
+/// Bounds what a connection may hold back when its client does not read.
+pub(super) fn bound_buffers(connection: &mut ServerConnection) {
+    connection.set_buffer_limit(Some(BUFFER_LIMIT));
+}
+
+impl std::fmt::Debug for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Identity").field("names", &self.names).finish_non_exhaustive()
+    }
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let error = |error| pem_error("certificate", "certificate", path, error);
+    let chain: Vec<_> =
+        CertificateDer::pem_file_iter(path).map_err(error)?.collect::<Result<_, _>>().map_err(error)?;
+    if chain.is_empty() { Err(error(pem::Error::NoItemsFound)) } else { Ok(chain) }
+}
+
+fn pem_error(what: &'static str, key: &'static str, path: &Path, error: pem::Error) -> TlsError {
+    let path = path.to_owned();
+    match error {
+        pem::Error::Io(source) => TlsError::Unreadable { what, key, path, source },
+        error => TlsError::Missing { what, key, path, reason: error.to_string() },
+    }
+}
+
+/// A certificate's names, its last day, and whether that is over.
+fn describe(certificate: &CertificateDer<'_>) -> (Vec<String>, String, bool) {
+    let Ok((_, certificate)) = X509Certificate::from_der(certificate) else {
+        return (Vec::new(), "an unknown day".to_owned(), false);
+    };
+    let alternative = certificate.subject_alternative_name().ok().flatten();
+    let names =
+        alternative.into_iter().flat_map(|it| &it.value.general_names).filter_map(|name| match name {
+            GeneralName::DNSName(name) => Some((*name).to_owned()),
+            _ => None,
+        });
+    let not_after = certificate.validity().not_after;
+    let is_expired = not_after < x509_parser::time::ASN1Time::now();
+    (names.collect(), not_after.to_datetime().date().to_string(), is_expired)
+}

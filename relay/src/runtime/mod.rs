@@ -1,0 +1,256 @@
+//! Start, run and stop: a relay as a whole.
+
+mod summary;
+mod worker;
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use ring::rand::SecureRandom;
+use thiserror::Error;
+use tokio::sync::{mpsc, watch};
+
+use crate::auth::Credentials;
+use crate::config::{Config, Listen, Transport};
+use crate::net::bind::{self, Listener};
+use crate::net::exchange::Plan;
+use crate::net::resolve::Resolver;
+use crate::net::tls::{Identity, TlsError};
+use crate::turn::{Limits, NonceKey, PeerPolicy, PortParity, Settings};
+use crate::wire::Family;
+
+pub use summary::{Line, summary};
+
+/// How long a start waits for names to resolve before it goes on without them.
+const FIRST_RESOLUTION: Duration = Duration::from_secs(3);
+/// How soon a name that has no address yet is asked for again.
+const IMPATIENCE: Duration = Duration::from_secs(2);
+
+/// Why a relay cannot start. Each message says what, where, and what to do.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The certificate or its key.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// A listener's address.
+    #[error("cannot listen on {listen}: {source}{}", advice(source))]
+    Listen {
+        /// Which listener.
+        listen: Listen,
+        /// Why.
+        source: io::Error,
+    },
+    /// The address of relay sockets.
+    #[error("relay.address {address}: {source}{}", advice(source))]
+    RelayAddress {
+        /// Which address.
+        address: IpAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// Nothing to listen on, or nowhere to relay from.
+    #[error("{0} is empty; `hubs-relay print-config` shows its default")]
+    Nothing(&'static str),
+    /// A thread or what it needs from the system.
+    #[error("cannot start a worker: {0}")]
+    Worker(io::Error),
+}
+
+/// What an operator can do about an error of a socket.
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "; another program has that port: stop it, or choose another port",
+        io::ErrorKind::PermissionDenied => {
+            "; ports below 1024 need the right CAP_NET_BIND_SERVICE: grant it, or choose a higher port"
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "; this machine has no such address: use one of its own, or 0.0.0.0"
+        }
+        _ => "",
+    }
+}
+
+/// A relay that runs, on threads of its own.
+#[derive(Debug)]
+pub struct Relay {
+    listeners: Vec<Listen>,
+    stop: watch::Sender<bool>,
+    threads: Vec<JoinHandle<()>>,
+    failures: mpsc::UnboundedReceiver<io::Error>,
+}
+
+impl Relay {
+    /// Opens all sockets, then serves clients until [`Self::shutdown`] or until it is dropped.
+    pub fn start(config: &Config) -> Result<Self, StartError> {
+        if config.listen.is_empty() {
+            return Err(StartError::Nothing("listen"));
+        }
+        if config.relay.address.is_empty() {
+            return Err(StartError::Nothing("relay.address"));
+        }
+        let identity = identity(config)?;
+        for &address in &config.relay.address {
+            bind::relay_socket(address, config.relay.ports, PortParity::Any, 0)
+                .map_err(|source| StartError::RelayAddress { address, source })?;
+        }
+        let workers = match config.relay.workers {
+            0 => thread::available_parallelism().map_or(1, usize::from),
+            workers => workers,
+        };
+        let mut shares: Vec<Vec<(Transport, Listener)>> = (0..workers).map(|_| Vec::new()).collect();
+        let mut listeners = Vec::new();
+        for &listen in &config.listen {
+            let failed = |source| StartError::Listen { listen, source };
+            let sockets = bind::listen(listen.transport, listen.address, workers).map_err(failed)?;
+            let address = sockets.first().map_or(Ok(listen.address), Listener::local_addr).map_err(failed)?;
+            listeners.push(Listen { address, ..listen });
+            for (share, socket) in shares.iter_mut().zip(sockets) {
+                share.push((listen.transport, socket));
+            }
+        }
+
+        let (stop, stopping) = watch::channel(false);
+        let (failed, failures) = mpsc::unbounded_channel();
+        let (policy, policies, resolving) = resolve(config, stopping.clone())?;
+        let mut relay = Self { listeners, stop, threads: vec![resolving], failures };
+        let acceptor = identity.as_ref().map(|it| it.acceptor.clone());
+        let plan = plan(config, policy, workers).map_err(StartError::Worker)?;
+        for (number, listeners) in shares.into_iter().enumerate() {
+            let worker = worker::Worker {
+                plan: plan.clone(),
+                listeners,
+                acceptor: acceptor.clone(),
+                policies: policies.clone(),
+                stopping: stopping.clone(),
+            };
+            let failed = failed.clone();
+            let thread = thread::Builder::new().name(format!("worker-{number}"));
+            let thread = thread.spawn(move || {
+                if let Err(error) = worker.run() {
+                    let _ = failed.send(error);
+                }
+            });
+            relay.threads.push(thread.map_err(StartError::Worker)?);
+        }
+        Ok(relay)
+    }
+
+    /// Where it listens: what the configuration says, with the port that was taken for each port 0.
+    pub fn listeners(&self) -> &[Listen] {
+        &self.listeners
+    }
+
+    /// Waits until a worker fails, which it never should; without a failure it waits for ever.
+    pub async fn failure(&mut self) -> io::Error {
+        match self.failures.recv().await {
+            Some(error) => error,
+            None => io::Error::other("all workers have ended"),
+        }
+    }
+
+    /// Ends all sessions and closes all sockets.
+    pub fn shutdown(mut self) {
+        self.stop();
+    }
+
+    fn stop(&mut self) {
+        self.stop.send_replace(true);
+        for thread in self.threads.drain(..) {
+            // A worker that panicked has said so itself.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// The certificate and key, if a listener needs them.
+pub(crate) fn identity(config: &Config) -> Result<Option<Identity>, TlsError> {
+    let needs_tls = config.listen.iter().any(|it| it.transport == Transport::Tls);
+    needs_tls.then(|| Identity::load(&config.tls)).transpose()
+}
+
+/// What each worker is made of.
+fn plan(config: &Config, peers: PeerPolicy, workers: usize) -> io::Result<Plan> {
+    let random = ring::rand::SystemRandom::new();
+    let (mut nonce_key, mut seed) = ([0; 32], [0; 8]);
+    for bytes in [&mut nonce_key[..], &mut seed] {
+        random.fill(bytes).map_err(|_| io::Error::other("the system gives no random numbers"))?;
+    }
+    let limits = &config.limits;
+    let share = |of_all: usize| of_all.div_ceil(workers);
+    let settings = Settings {
+        realm: config.realm.clone(),
+        nonce_key: NonceKey::new(&nonce_key),
+        credentials: Credentials {
+            users: config.auth.users.clone(),
+            secrets: config.auth.secrets.clone(),
+            expiry_grace: config.auth.expiry_grace,
+        },
+        peers,
+        families: config.relay.address.iter().map(|ip| Family::of(SocketAddr::new(*ip, 0))).collect(),
+        limits: Limits {
+            sessions: share(limits.sessions),
+            sessions_per_address: Some(limits.sessions_per_address).filter(|limit| *limit > 0),
+            permissions: limits.permissions,
+            channels: limits.channels,
+        },
+        transaction_seed: u64::from_be_bytes(seed),
+    };
+    let mut limits = config.limits.clone();
+    limits.strangers = share(limits.strangers);
+    Ok(Plan { settings, relaying: config.relay.clone(), limits })
+}
+
+type Policies = watch::Receiver<Arc<PeerPolicy>>;
+
+/// Resolves the names of the peer rules, now and on a thread that goes on doing it.
+fn resolve(
+    config: &Config,
+    mut stopping: watch::Receiver<bool>,
+) -> Result<(PeerPolicy, Policies, JoinHandle<()>), StartError> {
+    let mut resolver = Resolver::new(config.peers.clone());
+    let (publish, policies) = watch::channel(Arc::new(resolver.policy()));
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Worker)?;
+    let (done, first) = std::sync::mpsc::channel();
+    let every = config.peers.resolve_every;
+    let resolving = async move {
+        if !resolver.has_names() {
+            let _ = done.send(());
+            return;
+        }
+        loop {
+            resolver.resolve().await;
+            let policy = Arc::new(resolver.policy());
+            publish.send_if_modified(|published| {
+                let is_new = *published != policy;
+                *published = policy;
+                is_new
+            });
+            let _ = done.send(());
+            let pause = if resolver.is_incomplete() { every.min(IMPATIENCE) } else { every };
+            tokio::time::sleep(pause).await;
+        }
+    };
+    let thread = thread::Builder::new().name("resolver".to_owned()).spawn(move || {
+        runtime.block_on(async {
+            tokio::select! {
+                () = resolving => {}
+                _ = stopping.wait_for(|stop| *stop) => {}
+            }
+        });
+    });
+    let thread = thread.map_err(StartError::Worker)?;
+    let _ = first.recv_timeout(FIRST_RESOLUTION);
+    let policy = PeerPolicy::clone(&policies.borrow());
+    Ok((policy, policies, thread))
+}

@@ -1,0 +1,83 @@
+//! What a configuration amounts to, in a few lines for the log and for `check-config`.
+
+use crate::config::{Config, Transport};
+use crate::net::tls::Identity;
+
+/// A line about a configuration.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Line {
+    /// How it is.
+    Fact(String),
+    /// How it is, and hardly as it was meant.
+    Warning(String),
+}
+
+/// What this configuration amounts to; fails on a certificate or key that cannot be used.
+pub fn summary(config: &Config) -> Result<Vec<Line>, super::TlsError> {
+    let identity = super::identity(config)?;
+    let mut lines = Vec::new();
+    for listen in &config.listen {
+        let certificate = identity.as_ref().filter(|_| listen.transport == Transport::Tls);
+        let certificate = certificate.map(|it| format!(" with {}", describe(it))).unwrap_or_default();
+        lines.push(Line::Fact(format!("listens on {listen}{certificate}")));
+    }
+    if let Some(expired) = identity.filter(|it| it.is_expired) {
+        lines.push(Line::Warning(format!(
+            "the certificate expired on {}: browsers refuse it",
+            expired.not_after
+        )));
+    }
+    lines.push(users(config));
+    lines.push(Line::Fact(format!(
+        "relays from {} on ports {}{}",
+        list(&config.relay.address),
+        config.relay.ports,
+        if config.relay.advertise.is_empty() {
+            String::new()
+        } else {
+            format!(", which it calls {}", list(&config.relay.advertise))
+        },
+    )));
+    if config.peers.allow.is_empty() {
+        let hint = "set peers.allow, for Hubs to dialog.<namespace>:40000-49999";
+        lines.push(Line::Warning(format!("clients can reach nobody: {hint}")));
+    } else {
+        lines.push(Line::Fact(format!("clients can reach {} and nobody else", list(&config.peers.allow))));
+    }
+    for mapping in &config.peers.map {
+        let (announced, actual) = (mapping.announced, &mapping.actual);
+        lines.push(Line::Fact(format!(
+            "{announced} is a name for {actual}: packets go there, to the same port"
+        )));
+    }
+    Ok(lines)
+}
+
+fn describe(identity: &Identity) -> String {
+    let names = identity.names.join(", ");
+    format!("a certificate for {:?}, valid until {}", names, identity.not_after)
+}
+
+fn users(config: &Config) -> Line {
+    let (users, secrets) = (config.auth.users.len(), config.auth.secrets.len());
+    let line = format!(
+        "realm {:?}: {users} static user{}, {secrets} secret{} for REST credentials with {}s of grace",
+        config.realm,
+        plural(users),
+        plural(secrets),
+        config.auth.expiry_grace.as_secs()
+    );
+    if users + secrets == 0 {
+        Line::Warning(format!("{line}: nobody can allocate; set auth.secrets or auth.users"))
+    } else {
+        Line::Fact(line)
+    }
+}
+
+const fn plural(count: usize) -> &'static str {
+    if count == 1 { "" } else { "s" }
+}
+
+fn list<T: ToString>(items: &[T]) -> String {
+    items.iter().map(T::to_string).collect::<Vec<_>>().join(", ")
+}

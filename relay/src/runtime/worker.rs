@@ -1,0 +1,83 @@
+//! A worker: one thread with its own listeners, its own core and its own relay sockets. It shares nothing.
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::{LocalSet, spawn_local};
+use tokio_rustls::TlsAcceptor;
+
+use crate::config::Transport;
+use crate::net::bind::Listener;
+use crate::net::exchange::{Exchange, Plan, Shared};
+use crate::net::{serve_connections, serve_datagrams};
+use crate::turn::PeerPolicy;
+
+/// How often expired sessions are looked for; none lives longer than this beyond its time.
+const TICK: Duration = Duration::from_secs(1);
+
+/// What a worker starts with.
+pub(super) struct Worker {
+    pub(super) plan: Plan,
+    pub(super) listeners: Vec<(Transport, Listener)>,
+    pub(super) acceptor: Option<TlsAcceptor>,
+    pub(super) policies: watch::Receiver<Arc<PeerPolicy>>,
+    pub(super) stopping: watch::Receiver<bool>,
+}
+
+impl Worker {
+    /// Serves clients on this thread until it is told to stop, or cannot go on.
+    pub(super) fn run(self) -> io::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        // All tasks end when this is dropped.
+        let tasks = LocalSet::new();
+        tasks.block_on(&runtime, self.serve())
+    }
+
+    async fn serve(mut self) -> io::Result<()> {
+        let exchange = Exchange::new(self.plan)?;
+        let (failed, mut failures) = mpsc::unbounded_channel();
+        for (transport, listener) in self.listeners {
+            let failed = failed.clone();
+            let serving = serve(
+                exchange.clone(),
+                listener,
+                self.acceptor.clone().filter(|_| transport == Transport::Tls),
+            );
+            spawn_local(async move {
+                let Err(error) = serving.await;
+                let _ = failed.send(error);
+            });
+        }
+        spawn_local(follow(exchange.clone(), self.policies));
+        let mut tick = tokio::time::interval(TICK);
+        loop {
+            tokio::select! {
+                _ = tick.tick() => exchange.borrow_mut().tick(),
+                _ = self.stopping.wait_for(|stop| *stop) => return Ok(()),
+                Some(error) = failures.recv() => return Err(error),
+            }
+        }
+    }
+}
+
+async fn serve(
+    exchange: Shared,
+    listener: Listener,
+    acceptor: Option<TlsAcceptor>,
+) -> io::Result<Infallible> {
+    match listener {
+        Listener::Datagrams(socket) => serve_datagrams(exchange, socket).await,
+        Listener::Connections(socket) => serve_connections(exchange, socket, acceptor).await,
+    }
+}
+
+/// Tells the core whom clients may reach, whenever that changes.
+async fn follow(exchange: Shared, mut policies: watch::Receiver<Arc<PeerPolicy>>) {
+    while policies.changed().await.is_ok() {
+        let policy = PeerPolicy::clone(&policies.borrow_and_update());
+        exchange.borrow_mut().set_peers(policy);
+    }
+}
