@@ -22,3 +22,4 @@ pub mod report;
 pub mod target;
 #[cfg(test)]
 mod testing;
+pub mod turn;

@@ -1,10 +1,13 @@
 //! What tests of several modules share: a private authority, small servers on port 0, and a context that leads to them.
 
 use std::{
+    fs,
     future::Future,
     net::{Ipv4Addr, SocketAddr},
     sync::Arc,
 };
+
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 
 use hickory_proto::{
     op::{Message, ResponseCode},
@@ -129,6 +132,35 @@ where
         }
     })
     .await
+}
+
+/// hubs-relay in this process, reached over TLS.
+pub(crate) struct TurnServer {
+    pub(crate) address: SocketAddr,
+    _relay: hubs_relay::Relay,
+}
+
+impl TurnServer {
+    /// Starts it with `rules`, which are the tables `[auth]` and `[peers]` of its configuration.
+    pub(crate) fn start(identity: &Identity, rules: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (certificate, key) = (folder.path().join("tls.crt"), folder.path().join("tls.key"));
+        let pem = |der: &CertificateDer<'_>| {
+            let text = BASE64_STANDARD.encode(der);
+            format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n")
+        };
+        fs::write(&certificate, identity.chain.iter().map(pem).collect::<String>()).unwrap();
+        fs::write(&key, identity.key.serialize_pem()).unwrap();
+        let text = format!(
+            "listen = ['tls://127.0.0.1:0']\n[tls]\ncertificate = '{}'\nprivate_key = '{}'\n\
+             [relay]\naddress = '127.0.0.1'\nworkers = 1\n{rules}",
+            certificate.display(),
+            key.display()
+        );
+        let config = hubs_relay::Config::from_text(&text, None, []).unwrap();
+        let relay = hubs_relay::Relay::start(&config).unwrap();
+        Self { address: relay.listeners()[0].address, _relay: relay }
+    }
 }
 
 /// A context for [`DOMAIN`] whose names have addresses, and in which `HOST:PORT` leads to each given server.
