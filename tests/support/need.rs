@@ -25,6 +25,9 @@ pub const BROWSERS: &[Need] =
 /// coturn as Hubs runs it: with its database.
 pub const COTURN: &[Need] = &[Need::Program("turnserver"), Need::Postgres];
 
+/// The database with pgbouncer before it.
+pub const PGBOUNCER: &[Need] = &[Need::Program("pgbouncer"), Need::Postgres];
+
 /// True, and the reason printed, if something is missing and the test has to be left out.
 ///
 /// ```no_run

@@ -1,7 +1,7 @@
 //! A throw-away `PostgreSQL`, laid out as Reticulum's migrations leave it.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nix::unistd::geteuid;
@@ -28,6 +28,9 @@ pub struct Postgres {
     _server: Process,
     _folder: TempDir,
 }
+
+/// The password of `postgres`, as Hubs generates it.
+pub(crate) const PASSWORD: &str = "123456";
 
 /// The search path that Reticulum sets for its database: coturn, which names no schema, does not find its table.
 pub const SEARCH_PATH: &str = "ret0";
@@ -61,7 +64,17 @@ impl Postgres {
 
     /// The URL that Hubs gives coturn as `PSQL`, with this host in the place of `pgbouncer`.
     pub fn url(&self) -> String {
-        format!("postgres://postgres:123456@{}/retdb", self.address)
+        format!("postgres://postgres:{PASSWORD}@{}/retdb", self.address)
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Runs a statement in Hubs' database.
+    pub fn execute(&self, statement: &str) {
+        run(&mut psql(self.address, "retdb", statement));
     }
 }
 
@@ -88,14 +101,18 @@ fn psql(address: SocketAddr, database: &str, statements: &str) -> Command {
     psql
 }
 
-/// `PostgreSQL` refuses to run as root; its Debian package brings a user for it.
 fn program(name: &str) -> Command {
-    let program = need::postgres_folder().unwrap().join(name);
+    as_user("postgres", need::postgres_folder().unwrap().join(name))
+}
+
+/// A program as somebody else, if we are root: `PostgreSQL` and pgbouncer refuse to run as root.
+pub(crate) fn as_user(user: &str, program: PathBuf) -> Command {
     if !geteuid().is_root() {
         return Command::new(program);
     }
     let mut command = Command::new("setpriv");
-    command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]).arg(program).current_dir("/");
+    command.args([format!("--reuid={user}"), format!("--regid={user}"), "--clear-groups".to_owned()]);
+    command.arg(program).current_dir("/");
     command
 }
 

@@ -3,6 +3,7 @@
 //! Asked once for each allocation; the session keeps the key that comes out.
 
 mod rest;
+mod rotation;
 mod secret;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use thiserror::Error;
 use crate::wire::IntegrityKey;
 
 pub use rest::RestCredential;
+pub(crate) use rotation::Rotation;
 pub use secret::Secret;
 
 /// Everything that can tell whether a user name and a password are good.
@@ -36,9 +38,12 @@ pub enum Refused {
     /// The user name's expiry, with the grace, lies in the past.
     #[error("the credential expired {0} seconds ago")]
     Expired(u64),
-    /// No password that we could derive made the request's MESSAGE-INTEGRITY.
-    #[error("the password is wrong, or made with an unknown secret")]
+    /// The user's password did not make the request's MESSAGE-INTEGRITY.
+    #[error("the password is wrong")]
     WrongPassword,
+    /// No password that our secrets give made the request's MESSAGE-INTEGRITY.
+    #[error("the password is wrong, or made with a secret that is not known")]
+    UnknownSecret,
 }
 
 impl Credentials {
@@ -61,7 +66,7 @@ impl Credentials {
         }
         let mut keys =
             self.secrets.iter().filter_map(|secret| key(rest::password(secret, username).expose()));
-        keys.next().ok_or(Refused::WrongPassword)
+        keys.next().ok_or(Refused::UnknownSecret)
     }
 }
 
@@ -108,7 +113,7 @@ mod tests {
             assert_eq!(sign_in(&made.username, made.password.expose()), Ok(()));
         }
         let forged = RestCredential::new(&Secret::from("forgotten"), "coturn", NOW + 120);
-        assert_eq!(sign_in(&forged.username, forged.password.expose()), Err(Refused::WrongPassword));
+        assert_eq!(sign_in(&forged.username, forged.password.expose()), Err(Refused::UnknownSecret));
     }
 
     #[test]

@@ -8,10 +8,17 @@ use super::{ConfigError, nearest};
 pub(super) const PREFIX: &str = "HUBS_RELAY_";
 const ORIGIN: &str = "the environment";
 
-/// What Hubs' own coturn is given: the realm.
+/// What Hubs' own coturn is given: the realm and the database.
 pub(super) fn hubs_own(environment: &[(String, String)]) -> Table {
-    let realm = environment.iter().find(|(name, value)| name == "REALM" && !value.is_empty());
-    realm.map(|(_, value)| ("realm".to_owned(), Value::from(value.as_str()))).into_iter().collect()
+    let mut table = Table::new();
+    for (name, value) in environment.iter().filter(|(_, value)| !value.is_empty()) {
+        match name.as_str() {
+            "REALM" => insert(&mut table, &["realm"], value.as_str().into()),
+            "PSQL" => insert(&mut table, &["auth", "postgres"], value.as_str().into()),
+            _ => {}
+        }
+    }
+    table
 }
 
 /// Our variables as a configuration.

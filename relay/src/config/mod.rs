@@ -68,6 +68,10 @@ pub struct Auth {
     pub users: BTreeMap<String, Secret>,
     #[serde(deserialize_with = "values::secrets")]
     pub secrets: Vec<Secret>,
+    #[serde(deserialize_with = "values::postgres")]
+    pub postgres: Option<tokio_postgres::Config>,
+    #[serde(deserialize_with = "values::duration")]
+    pub postgres_every: Duration,
     #[serde(deserialize_with = "values::duration")]
     pub expiry_grace: Duration,
 }
@@ -339,6 +343,34 @@ mod tests {
         assert_eq!(realm("", &[hubs]), "from Hubs");
         assert_eq!(realm("realm = 'from the file'", &[hubs]), "from the file");
         assert_eq!(realm("realm = 'from the file'", &[hubs, ("HUBS_RELAY_REALM", "ours")]), "ours");
+    }
+
+    #[test]
+    fn the_database_comes_from_hubs_own_variable_without_what_pgbouncer_refuses() {
+        let psql = "postgres://postgres:12%2F34@pgbouncer/retdb?options=-c%20search_path%3Dcoturn&application_name=x";
+        let config = with_variables(&[("PSQL", psql)]).unwrap().auth.postgres.unwrap();
+        assert_eq!(config.get_hosts(), [tokio_postgres::config::Host::Tcp("pgbouncer".to_owned())]);
+        assert_eq!(
+            (config.get_user(), config.get_password(), config.get_dbname()),
+            (Some("postgres"), Some(&b"12/34"[..]), Some("retdb"))
+        );
+        assert_eq!((config.get_options(), config.get_application_name()), (None, None));
+        let keywords =
+            with_variables(&[("PSQL", "host=pgbouncer port=6432 user=postgres password=x dbname=retdb")]);
+        assert_eq!(keywords.unwrap().auth.postgres.unwrap().get_ports(), [6432]);
+        assert!(parse("").unwrap().auth.postgres.is_none());
+    }
+
+    #[test]
+    fn a_database_that_makes_no_sense_is_named_without_its_password() {
+        for text in ["hunter2", "postgres://u:hunter2@", "postgres:hunter2", "host=x password=hunter2 prot=1"]
+        {
+            let error = parse(&format!("auth.postgres = '{text}'")).unwrap_err();
+            assert!(error.contains("auth.postgres") && error.contains("postgres://user:"), "{error}");
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+        let error = parse("auth.postgres = 'postgres://u:hunter2@h/d?sslmode=require'").unwrap_err();
+        assert!(error.contains("sslmode") && !error.contains("hunter2"), "{error}");
     }
 
     #[test]

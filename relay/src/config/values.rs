@@ -11,6 +11,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
+use tokio_postgres::config::{Host as PostgresHost, SslMode};
 use toml::{Table, Value};
 
 use crate::auth::Secret;
@@ -289,6 +290,45 @@ fn secret(value: Value) -> Result<Secret, &'static str> {
         Value::String(text) if !text.is_empty() => Ok(Secret::from(text)),
         _ => Err("a secret or password is text in quotes, and not empty"),
     }
+}
+
+/// A database, or none for an empty text. No error shows what it was about: it has a password in it. Of everything that
+/// such a text can hold, only what says where and who counts: pgbouncer refuses start-up parameters.
+pub(super) fn postgres<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<tokio_postgres::Config>, D::Error> {
+    let wrong = || D::Error::custom("write postgres://user:password@host/database");
+    let Value::String(text) = Value::deserialize(deserializer)? else { return Err(wrong()) };
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let given: tokio_postgres::Config = text.parse().map_err(|_| wrong())?;
+    if given.get_ssl_mode() == SslMode::Require {
+        return Err(D::Error::custom(
+            "sslmode=require: Hubs' databases speak no TLS inside the cluster; leave it out",
+        ));
+    }
+    let mut config = tokio_postgres::Config::new();
+    config.ssl_mode(SslMode::Disable);
+    for host in given.get_hosts() {
+        match host {
+            PostgresHost::Tcp(name) => config.host(name),
+            PostgresHost::Unix(path) => config.host_path(path),
+        };
+    }
+    for address in given.get_hostaddrs() {
+        config.hostaddr(*address);
+    }
+    for port in given.get_ports() {
+        config.port(*port);
+    }
+    given.get_user().map(|user| config.user(user));
+    given.get_password().map(|password| config.password(password));
+    given.get_dbname().map(|name| config.dbname(name));
+    if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() || config.get_user().is_none() {
+        return Err(wrong());
+    }
+    Ok(Some(config))
 }
 
 /// A duration as text.

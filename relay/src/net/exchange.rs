@@ -8,22 +8,25 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use quinn_udp::UdpSocketState;
 use ring::rand::SecureRandom;
 use tokio::net::UdpSocket;
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tracing::{debug, warn};
 
 use super::batch::{Destination, Received, Sending, kernel_state};
 use super::{bind, datagrams};
+use crate::auth::Credentials;
 use crate::config::{Limits, Relaying};
 use crate::turn::{
     Client, Command, Framing, Link, Now, PeerPolicy, PortParity, RelayId, Server, Settings, ToClient, ToPeer,
 };
-use crate::wire::{Family, Frame};
+use crate::wire::{Family, Frame, Message};
 
 /// An exchange as its tasks share it.
 pub(crate) type Shared = Rc<RefCell<Exchange>>;
@@ -34,6 +37,8 @@ pub(crate) struct Plan {
     pub(crate) settings: Settings,
     pub(crate) relaying: Relaying,
     pub(crate) limits: Limits,
+    /// To ask for the secrets to be read anew.
+    pub(crate) reread: Arc<Notify>,
 }
 
 #[derive(Debug)]
@@ -48,6 +53,9 @@ pub(crate) struct Exchange {
     free_outboxes: Vec<u32>,
     /// Connections without an allocation.
     strangers: usize,
+    reread: Arc<Notify>,
+    /// Requests that wait for the secrets to be read anew, with the time since when.
+    waiting: Vec<(Instant, Client, Box<Message>)>,
     kernel: UdpSocketState,
     received: Rc<RefCell<Received>>,
     to_peers: Sending,
@@ -70,6 +78,9 @@ pub(super) struct Outbox {
     pub(super) waker: Option<Waker>,
 }
 
+/// How many requests may wait for the secrets; who comes later is answered with those that are known.
+const MOST_WAITING: usize = 256;
+
 /// Room that an outbox keeps when it is empty.
 const RETAINED: usize = 2048;
 
@@ -89,6 +100,8 @@ impl Exchange {
                 outboxes: Vec::new(),
                 free_outboxes: Vec::new(),
                 strangers: 0,
+                reread: plan.reread,
+                waiting: Vec::new(),
                 kernel,
                 received,
                 to_peers: Sending::default(),
@@ -150,6 +163,17 @@ impl Exchange {
         self.server.set_peers(peers);
     }
 
+    /// From now on these may allocate. The secrets among them were asked for at `asked`; whoever waited then is answered.
+    pub(crate) fn set_credentials(&mut self, credentials: Credentials, asked: Instant) {
+        self.server.set_credentials(credentials);
+        let now = now();
+        for (_, client, request) in self.waiting.extract_if(.., |(since, ..)| *since <= asked) {
+            self.server.handle_reread(now, client, &request);
+        }
+        self.obey();
+        self.flush();
+    }
+
     /// Takes a socket to answer datagrams on, and returns its number.
     pub(super) fn add_listener(&mut self, socket: Rc<UdpSocket>) -> u32 {
         self.listeners.push(socket);
@@ -188,6 +212,8 @@ impl Exchange {
     /// A connection has ended.
     pub(super) fn close_connection(&mut self, client: Client) {
         self.server.handle_client_closed(client);
+        // The next connection may get its number.
+        self.waiting.retain(|(_, waits, _)| *waits != client);
         if let Link::Stream(connection) = client.link
             && self.outboxes[connection as usize].take().is_some()
         {
@@ -224,6 +250,11 @@ impl Exchange {
                     self.server.handle_relay_opened(relay, relayed.ok());
                 }
                 Command::CloseRelay { relay } => self.close_relay(relay),
+                Command::Reread { client, request } if self.waiting.len() < MOST_WAITING => {
+                    self.waiting.push((Instant::now(), client, request));
+                    self.reread.notify_one();
+                }
+                Command::Reread { client, request } => self.server.handle_reread(now(), client, &request),
             }
         }
     }

@@ -1,5 +1,6 @@
 //! Start, run and stop: a relay as a whole.
 
+mod database;
 mod summary;
 mod worker;
 
@@ -7,11 +8,11 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ring::rand::SecureRandom;
 use thiserror::Error;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 use crate::auth::Credentials;
 use crate::config::{Config, Listen, Transport};
@@ -22,6 +23,7 @@ use crate::net::tls::{Identity, TlsError};
 use crate::turn::{Limits, NonceKey, PeerPolicy, PortParity, Settings};
 use crate::wire::Family;
 
+use database::{Database, Reading};
 pub use summary::{Line, summary};
 
 /// How long a start waits for names to resolve before it goes on without them.
@@ -118,13 +120,17 @@ impl Relay {
         let (policy, policies, resolving) = resolve(config, stopping.clone())?;
         let mut relay = Self { listeners, stop, threads: vec![resolving], failures };
         let acceptor = identity.as_ref().map(|it| it.acceptor.clone());
-        let plan = plan(config, policy, workers).map_err(StartError::Worker)?;
+        let reread = Arc::new(Notify::new());
+        let (readings, reading) = read_secrets(config, Arc::clone(&reread), stopping.clone())?;
+        relay.threads.extend(reading);
+        let plan = plan(config, policy, reread, workers).map_err(StartError::Worker)?;
         for (number, listeners) in shares.into_iter().enumerate() {
             let worker = worker::Worker {
                 plan: plan.clone(),
                 listeners,
                 acceptor: acceptor.clone(),
                 policies: policies.clone(),
+                readings: readings.clone(),
                 stopping: stopping.clone(),
             };
             let failed = failed.clone();
@@ -179,7 +185,7 @@ pub(crate) fn identity(config: &Config) -> Result<Option<Identity>, TlsError> {
 }
 
 /// What each worker is made of.
-fn plan(config: &Config, peers: PeerPolicy, workers: usize) -> io::Result<Plan> {
+fn plan(config: &Config, peers: PeerPolicy, reread: Arc<Notify>, workers: usize) -> io::Result<Plan> {
     let random = ring::rand::SystemRandom::new();
     let (mut nonce_key, mut seed) = ([0; 32], [0; 8]);
     for bytes in [&mut nonce_key[..], &mut seed] {
@@ -195,6 +201,7 @@ fn plan(config: &Config, peers: PeerPolicy, workers: usize) -> io::Result<Plan> 
             secrets: config.auth.secrets.clone(),
             expiry_grace: config.auth.expiry_grace,
         },
+        secrets_rotate: config.auth.postgres.is_some(),
         peers,
         families: config.relay.address.iter().map(|ip| Family::of(SocketAddr::new(*ip, 0))).collect(),
         limits: Limits {
@@ -207,7 +214,7 @@ fn plan(config: &Config, peers: PeerPolicy, workers: usize) -> io::Result<Plan> 
     };
     let mut limits = config.limits.clone();
     limits.strangers = share(limits.strangers);
-    Ok(Plan { settings, relaying: config.relay.clone(), limits })
+    Ok(Plan { settings, relaying: config.relay.clone(), limits, reread })
 }
 
 type Policies = watch::Receiver<Arc<PeerPolicy>>;
@@ -253,4 +260,28 @@ fn resolve(
     let _ = first.recv_timeout(FIRST_RESOLUTION);
     let policy = PeerPolicy::clone(&policies.borrow());
     Ok((policy, policies, thread))
+}
+
+/// Reads the secrets of the database, if there is one, on a thread that goes on doing it.
+fn read_secrets(
+    config: &Config,
+    reread: Arc<Notify>,
+    mut stopping: watch::Receiver<bool>,
+) -> Result<(watch::Receiver<Reading>, Option<JoinHandle<()>>), StartError> {
+    let (publish, readings) = watch::channel(Reading { began: Instant::now(), secrets: Vec::new() });
+    let Some(postgres) = config.auth.postgres.clone() else { return Ok((readings, None)) };
+    let auth = &config.auth;
+    let database = Database::new(postgres, config.realm.clone(), auth.postgres_every, auth.expiry_grace);
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Worker)?;
+    let thread = thread::Builder::new().name("database".to_owned()).spawn(move || {
+        runtime.block_on(async {
+            let publish = |reading| drop(publish.send_replace(reading));
+            tokio::select! {
+                () = database.follow(&reread, publish) => {}
+                _ = stopping.wait_for(|stop| *stop) => {}
+            }
+        });
+    });
+    Ok((readings, Some(thread.map_err(StartError::Worker)?)))
 }

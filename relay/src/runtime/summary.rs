@@ -67,8 +67,13 @@ fn users(config: &Config) -> Line {
         plural(secrets),
         config.auth.expiry_grace.as_secs()
     );
+    if let Some(config) = &config.auth.postgres {
+        return Line::Fact(format!("{line}, and those of {}", super::database::place(config)));
+    }
     if users + secrets == 0 {
-        Line::Warning(format!("{line}: nobody can allocate; set auth.secrets or auth.users"))
+        Line::Warning(format!(
+            "{line}: nobody can allocate; set auth.postgres (Hubs: PSQL), auth.secrets or auth.users"
+        ))
     } else {
         Line::Fact(line)
     }

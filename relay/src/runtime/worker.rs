@@ -9,11 +9,14 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{LocalSet, spawn_local};
 use tokio_rustls::TlsAcceptor;
 
+use crate::auth::Credentials;
 use crate::config::Transport;
 use crate::net::bind::Listener;
 use crate::net::exchange::{Exchange, Plan, Shared};
 use crate::net::{serve_connections, serve_datagrams};
 use crate::turn::PeerPolicy;
+
+use super::database::Reading;
 
 /// How often expired sessions are looked for; none lives longer than this beyond its time.
 const TICK: Duration = Duration::from_secs(1);
@@ -24,6 +27,7 @@ pub(super) struct Worker {
     pub(super) listeners: Vec<(Transport, Listener)>,
     pub(super) acceptor: Option<TlsAcceptor>,
     pub(super) policies: watch::Receiver<Arc<PeerPolicy>>,
+    pub(super) readings: watch::Receiver<Reading>,
     pub(super) stopping: watch::Receiver<bool>,
 }
 
@@ -37,6 +41,7 @@ impl Worker {
     }
 
     async fn serve(mut self) -> io::Result<()> {
+        let credentials = self.plan.settings.credentials.clone();
         let exchange = Exchange::new(self.plan)?;
         let (failed, mut failures) = mpsc::unbounded_channel();
         for (transport, listener) in self.listeners {
@@ -51,7 +56,8 @@ impl Worker {
                 let _ = failed.send(error);
             });
         }
-        spawn_local(follow(exchange.clone(), self.policies));
+        spawn_local(follow_policies(exchange.clone(), self.policies));
+        spawn_local(follow_readings(exchange.clone(), self.readings, credentials));
         let mut tick = tokio::time::interval(TICK);
         loop {
             tokio::select! {
@@ -75,9 +81,18 @@ async fn serve(
 }
 
 /// Tells the core whom clients may reach, whenever that changes.
-async fn follow(exchange: Shared, mut policies: watch::Receiver<Arc<PeerPolicy>>) {
+async fn follow_policies(exchange: Shared, mut policies: watch::Receiver<Arc<PeerPolicy>>) {
     while policies.changed().await.is_ok() {
         let policy = PeerPolicy::clone(&policies.borrow_and_update());
         exchange.borrow_mut().set_peers(policy);
+    }
+}
+
+/// Tells the core who may allocate, whenever the database has been read: those, and whoever the configuration names.
+async fn follow_readings(exchange: Shared, mut readings: watch::Receiver<Reading>, configured: Credentials) {
+    while readings.changed().await.is_ok() {
+        let (mut credentials, began) = (configured.clone(), readings.borrow().began);
+        credentials.secrets.extend(readings.borrow_and_update().secrets.iter().cloned());
+        exchange.borrow_mut().set_credentials(credentials, began);
     }
 }

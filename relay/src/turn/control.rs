@@ -8,6 +8,7 @@ use tracing::debug;
 use super::permissions::{BindError, Permissions};
 use super::session::Session;
 use super::{Client, Command, Now, Peer, PortParity, RelayId, Server};
+use crate::auth::Refused;
 use crate::wire::{
     AttrType, BadAttribute, Builder, Class, ErrorCode, Family, IntegrityKey, Message, Method, PROTOCOL_UDP,
     attribute,
@@ -47,6 +48,8 @@ enum Refusal {
     Challenge(ErrorCode),
     /// 420, with the attributes.
     Unknown(Vec<AttrType>),
+    /// None of the secrets that we know signed it.
+    UnknownSecret,
 }
 
 impl From<ErrorCode> for Refusal {
@@ -62,20 +65,31 @@ impl From<BadAttribute> for Refusal {
 }
 
 impl Server {
-    pub(super) fn handle_message(&mut self, now: Now, client: Client, message: &Message) {
+    pub(super) fn handle_message(&mut self, now: Now, client: Client, message: Message) {
         if message.class() != Class::Request {
             return;
         }
         match message.method() {
-            Method::Binding => self.handle_binding(client, message),
+            Method::Binding => self.handle_binding(client, &message),
             Method::Allocate | Method::Refresh | Method::CreatePermission | Method::ChannelBind => {
-                match self.authenticate(now, client, message) {
-                    Ok(key) => self.handle_authenticated(now, client, message, &key),
-                    Err(refusal) => self.refuse(now, client, message, refusal, None),
+                match self.authenticate(now, client, &message) {
+                    Ok(key) => self.handle_authenticated(now, client, &message, &key),
+                    Err(Refusal::UnknownSecret) if self.settings.secrets_rotate => {
+                        self.commands.push_back(Command::Reread { client, request: Box::new(message) });
+                    }
+                    Err(refusal) => self.refuse(now, client, &message, refusal, None),
                 }
             }
             // A method that we do not know is discarded (RFC 8489 section 6.3); Send and Data are indications.
             Method::Send | Method::Data | Method::Other(_) => {}
+        }
+    }
+
+    /// The secrets were read anew because of this request, or could not be. It is not put off again.
+    pub fn handle_reread(&mut self, now: Now, client: Client, request: &Message) {
+        match self.authenticate(now, client, request) {
+            Ok(key) => self.handle_authenticated(now, client, request, &key),
+            Err(refusal) => self.refuse(now, client, request, refusal, None),
         }
     }
 
@@ -137,7 +151,7 @@ impl Server {
         let credentials = &self.settings.credentials;
         credentials.authenticate(username, realm, now.unix, |key| request.verify(key)).map_err(|reason| {
             debug!(client = %client.remote, ?username, %reason, "not authenticated");
-            unauthenticated()
+            if reason == Refused::UnknownSecret { Refusal::UnknownSecret } else { unauthenticated() }
         })
     }
 
@@ -300,12 +314,16 @@ impl Server {
         key: Option<&IntegrityKey>,
     ) {
         debug!(client = %client.remote, method = ?request.method(), ?refusal, "refused");
-        let answer = match refusal {
-            Refusal::Code(code) => Builder::error(request, code),
-            Refusal::Challenge(code) => Builder::new(Class::Error, request.method(), request.transaction())
+        let challenge = |code| {
+            Builder::new(Class::Error, request.method(), request.transaction())
                 .error_code(code, "")
                 .realm(&self.settings.realm)
-                .nonce(&self.settings.nonce_key.issue(client.remote, now.unix)),
+                .nonce(&self.settings.nonce_key.issue(client.remote, now.unix))
+        };
+        let answer = match refusal {
+            Refusal::Code(code) => Builder::error(request, code),
+            Refusal::Challenge(code) => challenge(code),
+            Refusal::UnknownSecret => challenge(ErrorCode::UNAUTHENTICATED),
             Refusal::Unknown(unknown) => unknown_attributes(request, &unknown),
         };
         self.send(client, if let Some(key) = key { answer.integrity(key) } else { answer });

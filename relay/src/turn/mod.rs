@@ -25,7 +25,7 @@ mod tests;
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use crate::wire::{ChannelData, ChannelNumber, Family, IndicationKind, TransactionId};
+use crate::wire::{ChannelData, ChannelNumber, Family, IndicationKind, Message, TransactionId};
 
 pub use nonce::NonceKey;
 pub use peer::{AllowedPeers, MappedAddress, Peer, PeerPolicy};
@@ -99,6 +99,14 @@ pub enum Command {
     CloseRelay {
         /// Which one.
         relay: RelayId,
+    },
+    /// A request was signed with a secret that is not known, or with none: read the secrets anew, and give it to
+    /// [`Server::handle_reread`]. Comes only where [`Settings::secrets_rotate`].
+    Reread {
+        /// Whose request.
+        client: Client,
+        /// The request.
+        request: Box<Message>,
     },
 }
 

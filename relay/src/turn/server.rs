@@ -18,6 +18,9 @@ pub struct Settings {
     pub nonce_key: NonceKey,
     /// Who may allocate.
     pub credentials: Credentials,
+    /// Whether there may be secrets that we do not know yet, so that a request which none of the known ones signed is
+    /// put off with [`Command::Reread`].
+    pub secrets_rotate: bool,
     /// Whom clients may reach.
     pub peers: PeerPolicy,
     /// The families that relay sockets can have; never empty.
@@ -75,7 +78,7 @@ impl Server {
             Frame::Message(bytes) => {
                 // What cannot be read is discarded in silence (RFC 8489 section 6.3).
                 if let Ok(message) = Message::parse(bytes) {
-                    self.handle_message(now, client, &message);
+                    self.handle_message(now, client, message);
                 }
                 None
             }
@@ -112,6 +115,11 @@ impl Server {
         for session in self.sessions.iter_mut() {
             session.permissions.apply(&self.settings.peers, session.family);
         }
+    }
+
+    /// From now on these may allocate. Sessions go on, whoever opened them.
+    pub fn set_credentials(&mut self, credentials: Credentials) {
+        self.settings.credentials = credentials;
     }
 
     /// The next thing to do.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::harness::*;
+use crate::auth::{RestCredential, Secret};
 use crate::turn::NonceKey;
 use crate::wire::*;
 
@@ -187,7 +188,7 @@ fn an_expired_credential_does_not_end_a_session() {
 #[test]
 fn another_user_cannot_touch_a_session() {
     let mut settings = settings();
-    settings.credentials.users.insert("mallory".to_owned(), crate::auth::Secret::from("m"));
+    settings.credentials.users.insert("mallory".to_owned(), Secret::from("m"));
     let mut world = World::with(settings);
     let (alice, relay) = Caller::allocated(&mut world, client());
     let mut mallory = Caller::named(&mut world, client(), "mallory", "m");
@@ -197,4 +198,49 @@ fn another_user_cannot_touch_a_session() {
     mallory.username = alice.username;
     assert_eq!(code(&mallory.refresh(&mut world, 0)), 401);
     assert!(world.relays.contains_key(&relay));
+}
+
+/// A world whose secrets rotate, and somebody who allocates there with a secret that it does not know.
+fn newcomer_with_unknown_secret() -> (World, Caller) {
+    let mut world = World::with(crate::turn::Settings { secrets_rotate: true, ..settings() });
+    let made = RestCredential::new(&Secret::from("rotated"), "coturn", UNIX_START + 120);
+    let caller = Caller::named(&mut world, client(), &made.username, made.password.expose());
+    (world, caller)
+}
+
+#[test]
+fn a_request_signed_with_an_unknown_secret_waits_for_the_secrets_to_be_read() {
+    let (mut world, mut caller) = newcomer_with_unknown_secret();
+    let request = caller.unsigned(Method::Allocate).requested_transport(PROTOCOL_UDP);
+    let request = caller.sign(request);
+    assert!(world.request(client(), request).is_none());
+    let answers = world.secrets_are_read(&[SECRET, "rotated"]);
+    assert_eq!(answers.iter().map(code).collect::<Vec<_>>(), [0]);
+    assert_eq!(world.server.sessions(), 1);
+}
+
+#[test]
+fn a_request_that_no_secret_signed_is_a_401_after_one_reading() {
+    let (mut world, mut caller) = newcomer_with_unknown_secret();
+    let request = caller.unsigned(Method::Allocate).requested_transport(PROTOCOL_UDP);
+    let request = caller.sign(request);
+    assert!(world.request(client(), request).is_none());
+    let answers = world.secrets_are_read(&[SECRET]);
+    assert_eq!(answers.iter().map(code).collect::<Vec<_>>(), [401]);
+    assert!(world.waiting.is_empty());
+}
+
+#[test]
+fn strangers_expired_and_static_users_never_make_the_secrets_be_read() {
+    let (mut world, _) = newcomer_with_unknown_secret();
+    assert_eq!(
+        code(&world.request(client(), Builder::request(Method::Allocate, TransactionId([1; 12]))).unwrap()),
+        401
+    );
+    for (username, password) in [("alice", "looking-glass"), ("bob", "guess"), ("1600000000:coturn", "guess")]
+    {
+        let mut caller = Caller::named(&mut world, client(), username, password);
+        assert_eq!(code(&caller.allocate(&mut world)), 401);
+    }
+    assert!(world.waiting.is_empty());
 }

@@ -47,6 +47,7 @@ pub(super) fn settings() -> Settings {
             secrets: vec![Secret::from(SECRET)],
             expiry_grace: Duration::ZERO,
         },
+        secrets_rotate: false,
         peers: policy(),
         families: vec![Family::V4],
         limits: Limits { sessions: 10, sessions_per_address: None, permissions: 4, channels: 4 },
@@ -61,6 +62,8 @@ pub(super) struct World {
     pub(super) relays: HashMap<RelayId, SocketAddr>,
     /// Whether the next relay socket can be opened.
     pub(super) ports_left: u16,
+    /// Requests that wait for the secrets to be read anew.
+    pub(super) waiting: Vec<(Client, Box<Message>)>,
     /// What clients were sent by command.
     inbox: Vec<(Client, Vec<u8>)>,
 }
@@ -84,6 +87,7 @@ impl World {
             now: Now { instant: Instant::now(), unix: UNIX_START },
             relays: HashMap::new(),
             ports_left: 100,
+            waiting: Vec::new(),
             inbox: Vec::new(),
         }
     }
@@ -108,6 +112,21 @@ impl World {
             to_peer.map(|it| Delivered { relay: it.relay, peer: it.peer, payload: it.payload.to_vec() });
         self.obey();
         delivered
+    }
+
+    /// The secrets have been read: these are all of them. The answers of those who waited come back.
+    pub(super) fn secrets_are_read(&mut self, secrets: &[&str]) -> Vec<Message> {
+        let credentials = Credentials {
+            secrets: secrets.iter().copied().map(Secret::from).collect(),
+            ..settings().credentials
+        };
+        self.server.set_credentials(credentials);
+        for (client, request) in std::mem::take(&mut self.waiting) {
+            self.server.handle_reread(self.now, client, &request);
+        }
+        self.obey();
+        let answers = std::mem::take(&mut self.inbox);
+        answers.iter().map(|(_, bytes)| Message::parse(bytes).unwrap()).collect()
     }
 
     /// A client's connection ends.
@@ -161,6 +180,7 @@ impl World {
                     }
                     self.server.handle_relay_opened(relay, relayed);
                 }
+                Command::Reread { client, request } => self.waiting.push((client, request)),
                 Command::CloseRelay { relay } => assert!(self.relays.remove(&relay).is_some()),
             }
         }

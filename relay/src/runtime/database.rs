@@ -1,0 +1,178 @@
+//! Reads the secrets that Reticulum keeps in `PostgreSQL`, now and then, and when somebody shows one that is not known.
+//!
+//! Hubs puts pgbouncer in front of the database. So each reading is a connection of its own with a single unnamed
+//! statement, which any pooling mode carries, and no start-up parameter that pgbouncer would refuse. The table's schema
+//! is always named: Reticulum's search path does not have it.
+
+use std::time::{Duration, Instant};
+
+use thiserror::Error;
+use tokio::sync::Notify;
+use tokio::time::{sleep, timeout};
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Config, NoTls, error::SqlState};
+use tracing::{info, warn};
+
+use crate::auth::{Rotation, Secret};
+
+const QUERY: &str = "SELECT value FROM coturn.turn_secret WHERE realm = $1 AND value IS NOT NULL ORDER BY inserted_at DESC LIMIT 64";
+
+/// A reading that takes longer has failed.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// The least time from the end of one reading to the next, so that wrong passwords cannot hammer the database.
+const REST: Duration = Duration::from_secs(1);
+
+/// The database, and what is known of its secrets.
+#[derive(Debug)]
+pub(super) struct Database {
+    config: Config,
+    realm: String,
+    every: Duration,
+    known: Rotation,
+    state: State,
+}
+
+/// How the last reading went, so that only changes are logged.
+#[derive(Debug, PartialEq)]
+enum State {
+    Unread,
+    /// With this many secrets.
+    Read(usize),
+    Failed(String),
+}
+
+/// What a reading left.
+#[derive(Debug)]
+pub(super) struct Reading {
+    /// When it began: who asked for one later is not answered by it.
+    pub(super) began: Instant,
+    /// All secrets that are known after it.
+    pub(super) secrets: Vec<Secret>,
+}
+
+#[derive(Debug, Error)]
+enum ReadError {
+    #[error("no answer within {} s", TIMEOUT.as_secs())]
+    Silence,
+    #[error("{}", explain(.0))]
+    Postgres(#[from] tokio_postgres::Error),
+}
+
+impl Database {
+    /// The database of `config`, of which the secrets of `realm` count, each for `grace` longer than it is there.
+    pub(super) const fn new(config: Config, realm: String, every: Duration, grace: Duration) -> Self {
+        Self { config, realm, every, known: Rotation::new(grace), state: State::Unread }
+    }
+
+    /// Reads again and again, for ever, and at once when `wanted`; each reading, a failed one too, is published.
+    pub(super) async fn follow(mut self, wanted: &Notify, mut publish: impl FnMut(Reading)) {
+        loop {
+            let began = Instant::now();
+            let result = timeout(TIMEOUT, self.read()).await.unwrap_or(Err(ReadError::Silence));
+            self.learn(result);
+            publish(Reading { began, secrets: self.known.secrets().cloned().collect() });
+            sleep(REST).await;
+            let pause = if matches!(self.state, State::Failed(_)) { REST * 4 } else { self.every };
+            let _ = timeout(pause, wanted.notified()).await;
+        }
+    }
+
+    async fn read(&self) -> Result<Vec<Secret>, ReadError> {
+        let (client, connection) = self.config.connect(NoTls).await?;
+        let parameters: [(&(dyn ToSql + Sync), Type); 1] = [(&self.realm, Type::TEXT)];
+        let rows = tokio::select! {
+            rows = client.query_typed(QUERY, &parameters) => rows?,
+            Err(error) = connection => return Err(error.into()),
+        };
+        rows.iter().map(|row| Ok(Secret::from(row.try_get::<_, String>(0)?))).collect()
+    }
+
+    fn learn(&mut self, result: Result<Vec<Secret>, ReadError>) {
+        let (place, realm) = (place(&self.config), self.realm.as_str());
+        let state = match result {
+            Ok(secrets) => {
+                let count = secrets.len();
+                self.known.learn(Instant::now(), secrets);
+                State::Read(count)
+            }
+            Err(error) => State::Failed(error.to_string()),
+        };
+        match &state {
+            _ if state == self.state => {}
+            State::Read(0) => warn!(
+                "{place} has no secret for realm {realm:?} in coturn.turn_secret: nobody can allocate until Reticulum \
+                 has written one; is this its realm?"
+            ),
+            State::Read(count) => info!(count, "{place} has secrets for realm {realm:?}"),
+            State::Failed(reason) => {
+                let known = self.known.secrets().count();
+                warn!(known, "cannot read secrets from {place}: {reason}; those that are known stay valid");
+            }
+            State::Unread => {}
+        }
+        self.state = state;
+    }
+}
+
+/// Where the database is, without a password.
+pub(super) fn place(config: &Config) -> String {
+    let hosts = config.get_hosts().iter().map(|host| match host {
+        tokio_postgres::config::Host::Tcp(name) => name.clone(),
+        tokio_postgres::config::Host::Unix(path) => path.display().to_string(),
+    });
+    let database = config.get_dbname().or_else(|| config.get_user()).unwrap_or_default();
+    format!("database {database} at {}", hosts.collect::<Vec<_>>().join(", "))
+}
+
+/// What went wrong, and what to do about it where that is known.
+fn explain(error: &tokio_postgres::Error) -> String {
+    let advice = match error.code() {
+        Some(&SqlState::UNDEFINED_TABLE | &SqlState::INVALID_SCHEMA_NAME) => {
+            "; is this Reticulum's database, and have its migrations run?"
+        }
+        Some(&SqlState::INVALID_PASSWORD | &SqlState::INVALID_AUTHORIZATION_SPECIFICATION) => {
+            "; compare auth.postgres (PSQL) with the secret `configs`"
+        }
+        Some(&SqlState::INSUFFICIENT_PRIVILEGE) => "; grant the user SELECT on coturn.turn_secret",
+        _ => "",
+    };
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(inner) = source {
+        text = format!("{text}: {inner}");
+        source = inner.source();
+    }
+    // A server's words go to the log: on one line, and without what a terminal would obey.
+    let text: String = text.chars().flat_map(char::escape_debug).take(300).collect();
+    text + advice
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn however_often_somebody_asks_the_database_is_asked_once_a_second_at_most() {
+        let refusing = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut config = Config::new();
+        config.host("127.0.0.1").port(refusing.local_addr().unwrap().port()).user("u");
+        drop(refusing);
+        let database = Database::new(config, "turkey".to_owned(), Duration::from_hours(1), Duration::ZERO);
+        let (wanted, readings) = (Notify::new(), AtomicUsize::new(0));
+        let following = database.follow(&wanted, |_| _ = readings.fetch_add(1, Ordering::Relaxed));
+        let asking = async {
+            for _ in 0..1000 {
+                wanted.notify_one();
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::select! {
+            () = following => {}
+            () = asking => {}
+        }
+        assert!((2..=11).contains(&readings.load(Ordering::Relaxed)), "{readings:?} in 10 s");
+    }
+}
