@@ -148,7 +148,7 @@ fn turn_certificate_fault<'a>(seen: &Seen<'a>) -> Option<&'a Finding> {
     seen.findings.iter().find(|f| {
         f.status == Status::Fail
             && (201..=209).contains(&f.code.number())
-            && f.target.as_deref().is_some_and(|t| t.ends_with(":5349"))
+            && f.target.as_deref().is_some_and(|t| t.starts_with("turns:"))
     })
 }
 

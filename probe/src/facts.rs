@@ -9,7 +9,7 @@ use std::{
     sync::OnceLock,
 };
 
-use crate::target::Name;
+use crate::target::{DIALOG, Name, Target};
 
 /// A fact that was not found out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -58,8 +58,11 @@ pub struct Facts {
     pub turn_certificate: Fact<TurnCertificate>,
     /// Where media is to go, and with which credentials, as a joined room says.
     pub room: Fact<RoomFacts>,
-    /// The addresses that dialog announces, without loopback ones and unusable text.
-    pub announced: Fact<Vec<IpAddr>>,
+    /// Where dialog's WebSocket opens.
+    pub dialog: Fact<DialogFacts>,
+    /// Where dialog told clients to send media: the candidates that lead anywhere, never none. The ports were those of a
+    /// transport that is closed again.
+    pub announced: Fact<Vec<SocketAddr>>,
     /// A TURN server that accepted the credentials.
     pub turn: Fact<TurnFacts>,
 }
@@ -69,9 +72,26 @@ impl Default for Facts {
         Self {
             addresses: Fact::new("the addresses of the names", "dns.addresses"),
             turn_certificate: Fact::new("what certificate TURN shows", "tls.certificates"),
-            room: Fact::new("a room to join: give --room", "room.join"),
+            room: Fact::new("a joined room", "room.join"),
+            dialog: Fact::new("dialog's WebSocket", "dialog.candidates"),
             announced: Fact::new("an address that dialog announces", "dialog.candidates"),
             turn: Fact::new("an allocation on the TURN server", "turn.allocate"),
+        }
+    }
+}
+
+impl Facts {
+    /// That `name` has an address.
+    pub fn has_address(&self, name: Name) -> Result<(), Missing> {
+        let known = self.addresses.get()?;
+        known.contains_key(&name).then_some(()).ok_or(self.addresses.missing)
+    }
+
+    /// Where a browser opens dialog's WebSocket: where the room says, else where Hubs has it.
+    pub fn signalling(&self, target: &Target) -> DialogFacts {
+        match self.room.get() {
+            Ok(room) => DialogFacts { host: room.host.clone(), port: room.port },
+            Err(_) => DialogFacts { host: target.host(Name::Stream), port: DIALOG },
         }
     }
 }
@@ -83,6 +103,16 @@ pub enum TurnCertificate {
     Accepted,
     /// It refuses it, so nothing that follows is open to a browser.
     Refused,
+}
+
+/// Where dialog's WebSocket is. What a browser makes of its certificate is a finding of `tls.certificates`; whoever looks
+/// further opens it all the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DialogFacts {
+    /// The host.
+    pub host: String,
+    /// The port.
+    pub port: u16,
 }
 
 /// What a room told us when we joined.

@@ -1,5 +1,9 @@
 //! The checks, a module for each group. Each function reads facts, does one thing and returns findings.
 
+pub(crate) mod dialog;
 pub(crate) mod dns;
 pub(crate) mod http;
+pub(crate) mod ice;
+pub(crate) mod room;
 pub(crate) mod tls;
+mod websocket;

@@ -1,6 +1,6 @@
 //! Certificates: would a browser accept what each name shows on each port?
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 use rustls::CertificateError;
@@ -11,53 +11,90 @@ use x509_parser::{certificate::X509Certificate, extensions::GeneralName, prelude
 use crate::{
     check::{Context, Outcome},
     codes::Code,
-    facts::TurnCertificate,
+    facts::{RoomFacts, TurnCertificate},
     finding::Finding,
     net::{Judgement, Presented, TlsError, Trust},
-    target::{DIALOG, HTTPS, Name, TURN},
+    target::{DIALOG, HTTPS, Name, TURN, Target},
 };
 
 /// Warn when a certificate runs out within this time: Let's Encrypt's are renewed with 30 days left, so somebody forgot.
 const RUNS_OUT_SOON: Duration = Duration::from_hours(14 * 24);
 
 pub(crate) async fn certificates(cx: Arc<Context>) -> Outcome {
-    let addresses = cx.facts.addresses.get()?;
-    let mut places: Vec<(Name, u16)> = Name::ALL.map(|name| (name, HTTPS)).into();
-    places.extend([(Name::Stream, DIALOG), (Name::Stream, TURN)]);
-    places.retain(|(name, _)| addresses.contains_key(name));
-
-    let findings = join_all(places.into_iter().map(|(name, port)| {
+    let known = cx.facts.addresses.get()?;
+    let places = places(&cx.target, known, cx.facts.room.get().ok());
+    let judged = join_all(places.iter().map(|place| {
         let cx = Arc::clone(&cx);
         async move {
-            let host = cx.target.host(name);
-            let shown = cx.net.tls(&host, port, Trust::Anything).await.map(|(_, presented)| presented);
-            if port == TURN
-                && let Ok(presented) = &shown
-            {
-                cx.facts.turn_certificate.learn(match presented.judgement {
-                    Judgement::Accepted => TurnCertificate::Accepted,
-                    Judgement::Refused(_) => TurnCertificate::Refused,
-                });
-            }
-            judge(&Place { domain: cx.target.domain(), host: &host, port }, shown, OffsetDateTime::now_utc())
-                .at(format!("{host}:{port}"))
+            let shown =
+                cx.net.tls(&place.host, place.port, Trust::Anything).await.map(|(_, presented)| presented);
+            let accepted = shown.as_ref().ok().map(|presented| presented.judgement == Judgement::Accepted);
+            let finding = judge(place, cx.target.domain(), shown, OffsetDateTime::now_utc());
+            (place, accepted, finding.at(place.to_string()))
         }
     }))
     .await;
-    Ok(findings)
+    let of_turn = || {
+        judged
+            .iter()
+            .filter(|(place, ..)| place.purpose == Purpose::Turn)
+            .filter_map(|(_, accepted, _)| *accepted)
+    };
+    if of_turn().next().is_some() {
+        let accepted = of_turn().all(|accepted| accepted);
+        cx.facts.turn_certificate.learn(if accepted {
+            TurnCertificate::Accepted
+        } else {
+            TurnCertificate::Refused
+        });
+    }
+    Ok(judged.into_iter().map(|(.., finding)| finding).collect())
+}
+
+/// Where browsers meet a certificate: where the room sends them, or else where Hubs has dialog and TURN.
+fn places(target: &Target, known: &BTreeMap<Name, Vec<IpAddr>>, room: Option<&RoomFacts>) -> Vec<Place> {
+    let place = |purpose, host: String, port| Place { purpose, host, port };
+    let mut places: Vec<_> =
+        known.keys().map(|name| place(Purpose::Pages, target.host(*name), HTTPS)).collect();
+    let stream = known.contains_key(&Name::Stream).then(|| target.host(Name::Stream));
+    if let Some(host) = room.map(|r| r.host.clone()).or(stream) {
+        places.push(place(Purpose::Dialog, host.clone(), room.map_or(DIALOG, |r| r.port)));
+        let ports = room.and_then(|r| r.turn.as_ref()).map_or(&[TURN][..], |turn| &turn.ports);
+        places.extend(ports.iter().map(|port| place(Purpose::Turn, host.clone(), *port)));
+    }
+    places
 }
 
 /// Where a certificate was seen.
-struct Place<'a> {
-    domain: &'a str,
-    host: &'a str,
+struct Place {
+    purpose: Purpose,
+    host: String,
     port: u16,
 }
 
-fn judge(place: &Place<'_>, shown: Result<Presented, TlsError>, now: OffsetDateTime) -> Finding {
+/// What browsers go there for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    Pages,
+    Dialog,
+    Turn,
+}
+
+impl fmt::Display for Place {
+    /// As the URL that a browser has for it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.purpose {
+            Purpose::Pages => write!(f, "https://{}", self.host),
+            Purpose::Dialog => write!(f, "wss://{}:{}", self.host, self.port),
+            Purpose::Turn => write!(f, "turns:{}:{}", self.host, self.port),
+        }
+    }
+}
+
+fn judge(place: &Place, domain: &str, shown: Result<Presented, TlsError>, now: OffsetDateTime) -> Finding {
     match shown {
         Ok(Presented { chain, judgement }) => match Leaf::read(&chain) {
-            Some(leaf) => judge_chain(place, &chain, &leaf, judgement, now),
+            Some(leaf) => judge_chain(place, domain, &chain, &leaf, judgement, now),
             None => Finding::fail(Code::CertificateValid, "what the server shows is no certificate"),
         },
         Err(e @ (TlsError::Connect(_) | TlsError::Silent | TlsError::Handshake(_))) => {
@@ -69,14 +106,16 @@ fn judge(place: &Place<'_>, shown: Result<Presented, TlsError>, now: OffsetDateT
     }
 }
 
-fn unreachable_port(place: &Place<'_>, error: &TlsError) -> Finding {
+fn unreachable_port(place: &Place, error: &TlsError) -> Finding {
     let finding = Finding::fail(Code::TlsAnswers, error.to_string());
-    let behind = match place.port {
-        TURN => [
+    let behind = match place.purpose {
+        Purpose::Turn => [
             "kubectl get configmap haproxy-tcp-config -n hcce -o yaml",
             "kubectl get pods -n hcce -l app=coturn",
         ],
-        _ => ["kubectl get pods -n hcce -l app=haproxy", "kubectl get ingress -n hcce"],
+        Purpose::Pages | Purpose::Dialog => {
+            ["kubectl get pods -n hcce -l app=haproxy", "kubectl get ingress -n hcce"]
+        }
     };
     finding.fix(
         format!("Look at whether the load balancer forwards port {}, and at what is behind it:", place.port),
@@ -140,7 +179,8 @@ impl Leaf {
 }
 
 fn judge_chain(
-    place: &Place<'_>,
+    place: &Place,
+    domain: &str,
     chain: &[CertificateDer<'_>],
     leaf: &Leaf,
     judgement: Judgement,
@@ -160,7 +200,7 @@ fn judge_chain(
         Judgement::Accepted => {
             return Finding::pass(Code::CertificateValid, format!("accepted, valid until {}", date(leaf.not_after)));
         }
-        Judgement::Refused(reason) => refused(place, chain, leaf, &reason),
+        Judgement::Refused(reason) => refused(place, domain, chain, leaf, &reason),
     };
     finding
         .seen("subject", &leaf.subject)
@@ -173,23 +213,23 @@ const NONE: [&str; 0] = [];
 
 /// Names the fault. What is special to Hubs comes first, because it has a remedy of its own.
 fn refused(
-    place: &Place<'_>,
+    place: &Place,
+    domain: &str,
     chain: &[CertificateDer<'_>],
     leaf: &Leaf,
     reason: &CertificateError,
 ) -> Finding {
-    if leaf.self_signed && place.port == TURN && leaf.common_name == "dialog" {
+    if leaf.self_signed && place.purpose == Purpose::Turn && leaf.common_name == "dialog" {
         return Finding::fail(Code::CertificateOfCoturn, "TURN shows coturn's built-in certificate, which no browser accepts")
             .because("Hubs' coturn is built with a self-signed certificate for the name \"dialog\", and haproxy passes port 5349 through as it is")
             .fix("Put hubs-relay in coturn's place with the certificate of this name, see deploy/README.md", NONE);
     }
-    if leaf.self_signed && leaf.names.is_empty() && leaf.common_name == place.domain {
+    if leaf.self_signed && leaf.names.is_empty() && leaf.common_name == domain {
         return Finding::fail(Code::CertificateDefault, "haproxy shows Hubs' default certificate, which no browser accepts")
             .because("haproxy is started with --default-ssl-certificate and the self-signed certificate cert-hcce")
             .fix(
                 format!(
-                    "Create the real certificates, then let the argument --default-ssl-certificate of haproxy name hcce/cert-{}, or take it out:",
-                    place.domain
+                    "Create the real certificates, then let the argument --default-ssl-certificate of haproxy name hcce/cert-{domain}, or take it out:"
                 ),
                 ["npm run gen-ssl", "kubectl edit deployment haproxy -n hcce"],
             );
@@ -230,13 +270,15 @@ fn refused(
     }
 }
 
-fn renewal(place: &Place<'_>) -> String {
-    match place.port {
-        TURN => format!(
+fn renewal(place: &Place) -> String {
+    match place.purpose {
+        Purpose::Turn => format!(
             "Give the TURN server the certificate of {}, which Hubs keeps in the secret cert-{}:",
             place.host, place.host
         ),
-        _ => format!("Issue a certificate for {} and keep it in the secret cert-{}:", place.host, place.host),
+        Purpose::Pages | Purpose::Dialog => {
+            format!("Issue a certificate for {} and keep it in the secret cert-{}:", place.host, place.host)
+        }
     }
 }
 
@@ -254,13 +296,22 @@ mod tests {
         testing::{Authority, DOMAIN, Identity, context, tcp_server, tls_server},
     };
 
+    fn place(host: String, port: u16) -> Place {
+        let purpose = match port {
+            TURN => Purpose::Turn,
+            DIALOG => Purpose::Dialog,
+            _ => Purpose::Pages,
+        };
+        Place { purpose, host, port }
+    }
+
     /// What is said about `identity` when it is shown on `port` of `name`.
     async fn said(authority: &Authority, identity: Identity, name: Name, port: u16) -> Finding {
         let server = tls_server(identity, |_| std::future::ready(())).await;
         let cx = context(Some(authority.root_pem()), &[(name, port, server)]);
         let host = cx.target.host(name);
         let shown = cx.net.tls(&host, port, Trust::Anything).await.map(|(_, presented)| presented);
-        judge(&Place { domain: DOMAIN, host: &host, port }, shown, OffsetDateTime::now_utc())
+        judge(&place(host, port), DOMAIN, shown, OffsetDateTime::now_utc())
     }
 
     #[track_caller]
@@ -384,8 +435,8 @@ mod tests {
         let cx = context(None, &[(Name::Stream, TURN, server)]);
         let shown = cx.net.tls(&cx.target.host(Name::Stream), TURN, Trust::Anything).await.map(|(_, p)| p);
         assert!(matches!(shown, Err(TlsError::Handshake(_))), "{shown:?}");
-        let place = Place { domain: DOMAIN, host: "stream.hubs.example.test", port: TURN };
-        assert_said(&judge(&place, shown, OffsetDateTime::now_utc()), Code::TlsAnswers, Status::Fail);
+        let place = place("stream.hubs.example.test".to_owned(), TURN);
+        assert_said(&judge(&place, DOMAIN, shown, OffsetDateTime::now_utc()), Code::TlsAnswers, Status::Fail);
     }
 
     #[tokio::test]

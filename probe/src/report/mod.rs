@@ -115,7 +115,7 @@ pub(crate) mod tests {
                 .seen("cors.hubs.example.org", "192.0.2.8")
                 .fix("Point all four at the same address", ["kubectl get service lb -n hcce"]),
             Finding::fail(Code::CertificateOfCoturn, "TURN shows coturn's built-in certificate")
-                .at("stream.hubs.example.org:5349")
+                .at("turns:stream.hubs.example.org:5349")
                 .seen("issuer", "CN=dialog\x1b[2J")
                 .because("coturn's image is built with it")
                 .fix("Put hubs-relay in coturn's place, see deploy/README.md", Vec::<String>::new()),

@@ -1,0 +1,137 @@
+//! Media straight to dialog: does it answer a browser's ICE check at the addresses that it announces?
+
+use std::{io, net::SocketAddr, sync::Arc};
+
+use futures_util::future::join_all;
+
+use crate::{
+    candidate::Candidate,
+    check::{Context, Outcome, Stop},
+    codes::Code,
+    finding::Finding,
+    ice::{self, Agent, Schedule},
+    net::Trust,
+    protoo::{Dialog, ProtooError, TransportStats},
+};
+
+/// A candidate, and what came of the check towards it.
+type Tried = (SocketAddr, io::Result<ice::Outcome>);
+
+pub(crate) async fn direct(cx: Arc<Context>) -> Outcome {
+    let endpoint = cx.facts.dialog.get()?;
+    cx.facts.announced.get()?;
+    let unable = |e: ProtooError| Stop::Unable(format!("dialog worked a moment ago, and now: {e}"));
+    let mut dialog =
+        Dialog::open(&cx.net, &endpoint.host, endpoint.port, Trust::Anything).await.map_err(unable)?;
+    let transport = dialog.create_transport().await.map_err(unable)?;
+    let agent = Agent::new(&transport.ice);
+    let addresses = transport.candidates.iter().filter_map(Candidate::address);
+    let tried: Vec<Tried> = join_all(addresses.filter(|a| cx.net.family().admits(a.ip())).map(|address| {
+        let agent = &agent;
+        async move { (address, ice::direct(address, agent, Schedule::default()).await) }
+    }))
+    .await;
+    let witness = dialog.transport_stats(&transport.id).await;
+    let _ = dialog.close_transport(&transport.id).await;
+    dialog.close().await;
+    Ok(vec![judge(&tried, witness.as_ref())])
+}
+
+fn judge(tried: &[Tried], witness: Result<&TransportStats, &ProtooError>) -> Finding {
+    let code = Code::DirectPath;
+    let outcomes = || tried.iter().filter_map(|(address, outcome)| Some((address, outcome.as_ref().ok()?)));
+    let answered = outcomes().find_map(|(address, outcome)| match outcome {
+        ice::Outcome::Answered { round_trip, .. } => Some((address, round_trip)),
+        _ => None,
+    });
+    let finding = match answered {
+        Some((address, round_trip)) => {
+            let milliseconds = round_trip.as_secs_f32() * 1000.0;
+            Finding::pass(code, format!("dialog answers ICE at {address} in {milliseconds:.0} ms"))
+        }
+        None if tried.is_empty() => {
+            return Finding::skip(code, "dialog announces no address of the family that -4 or -6 asks for");
+        }
+        None if outcomes().next().is_none() => {
+            Finding::error(code, "this machine cannot send UDP to dialog's addresses")
+        }
+        None => {
+            let (summary, cause) = explain(tried, witness);
+            Finding::warn(code, summary).because(cause).fix(
+                "Nothing, if TURN works: it carries all media. The direct path needs nodes with public addresses, dialog's among them, and open ports:",
+                [
+                    "kubectl get nodes -o wide",
+                    "az aks nodepool add -g GROUP --cluster-name CLUSTER -n media --enable-node-public-ip --allowed-host-ports 40000-49999/udp",
+                ],
+            )
+        }
+    };
+    tried
+        .iter()
+        .fold(finding, |finding, (address, outcome)| finding.seen(&address.to_string(), describe(outcome)))
+        .seen("dialog saw", testimony(witness))
+}
+
+/// What is wrong with the direct path and why, in words; the most telling outcome decides.
+fn explain(tried: &[Tried], witness: Result<&TransportStats, &ProtooError>) -> (String, &'static str) {
+    let mut ips: Vec<_> = tried.iter().map(|(address, _)| address.ip().to_string()).collect();
+    ips.dedup();
+    let ips = ips.join(", ");
+    let has = |wanted: fn(&ice::Outcome) -> bool| tried.iter().any(|(_, o)| o.as_ref().is_ok_and(wanted));
+    if witness.is_ok_and(|w| w.ice_state.heard_us()) {
+        return (
+            format!("our ICE checks to {ips} reach dialog, and its answers do not come back"),
+            "something on the way lets UDP through in one direction only, or gives the answers another sender",
+        );
+    }
+    if has(|o| matches!(o, ice::Outcome::Rejected(_) | ice::Outcome::AnsweredElsewhere { .. })) {
+        return (
+            format!("something answers at {ips}, but it is not this dialog"),
+            "the announced address belongs to another dialog, or to another server altogether",
+        );
+    }
+    if has(|o| *o == ice::Outcome::PortClosed) {
+        return (
+            format!("nothing listens on dialog's UDP port at {ips}"),
+            "the host is there and says so (ICMP), but it is not dialog's node, or dialog moved to another one",
+        );
+    }
+    if has(|o| *o == ice::Outcome::NoRoute) {
+        return (
+            format!("no way leads to {ips}"),
+            "this machine, or a router on the way, says that the address cannot be reached (ICMP)",
+        );
+    }
+    (
+        format!("dialog does not answer at {ips}"),
+        "on AKS the announced address is the one with which the cluster goes out to the internet, and nothing leads in there; otherwise a firewall, perhaps that of this network, drops UDP 40000-49999",
+    )
+}
+
+fn describe(outcome: &io::Result<ice::Outcome>) -> String {
+    match outcome {
+        Ok(ice::Outcome::Answered { round_trip, mapped, .. }) => {
+            format!("answers in {:.1} ms, and sees us as {mapped}", round_trip.as_secs_f32() * 1000.0)
+        }
+        Ok(ice::Outcome::AnsweredElsewhere { from }) => format!("the answer comes from {from} instead"),
+        Ok(ice::Outcome::Rejected(rejection)) => {
+            format!("refuses with {} {}", rejection.code, rejection.reason)
+        }
+        Ok(ice::Outcome::PortClosed) => "nothing listens on the port (ICMP)".to_owned(),
+        Ok(ice::Outcome::NoRoute) => "no way leads there".to_owned(),
+        Ok(ice::Outcome::Silent { sent }) => format!("no answer to {sent} checks"),
+        Err(e) => e.to_string(),
+    }
+}
+
+/// What the other end says about it.
+fn testimony(witness: Result<&TransportStats, &ProtooError>) -> String {
+    match witness {
+        Err(e) => format!("not known: {e}"),
+        Ok(stats) => match (&stats.ice_selected_tuple, stats.ice_state.heard_us()) {
+            (Some(tuple), true) => format!("a check from {tuple}"),
+            (None, true) => "a check".to_owned(),
+            (_, false) => "no check".to_owned(),
+        },
+    }
+}
