@@ -77,6 +77,7 @@ impl Key<'_> {
     fn parse(&self, text: &str) -> Result<Value, ConfigError> {
         let items = || text.split(',').map(str::trim).filter(|item| !item.is_empty());
         match self.default {
+            Value::Array(_) | Value::Table(_) if looks_like_toml(text) => self.parse_toml(text),
             Value::Integer(_) => match text.trim().parse::<i64>() {
                 Ok(number) => Ok(Value::Integer(number)),
                 Err(_) => Err(self.wrong(&format!("{text:?} is not a whole number"))),
@@ -95,9 +96,24 @@ impl Key<'_> {
         }
     }
 
+    /// A list or table as it stands in a file.
+    fn parse_toml(&self, text: &str) -> Result<Value, ConfigError> {
+        let table: Result<Table, _> = toml::from_str(&format!("value = {}", text.trim()));
+        let value = table.ok().and_then(|mut table| table.remove("value"));
+        // The message must not show the value: it may have passwords in it.
+        value.ok_or_else(|| self.wrong("begins like TOML and is none; write [\"one\", \"two\"], or one,two"))
+    }
+
     fn wrong(&self, message: &str) -> ConfigError {
         ConfigError::Value { origin: ORIGIN.to_owned(), message: format!("{}: {message}", self.variable) }
     }
+}
+
+/// A bracket alone may also begin an IPv6 address.
+fn looks_like_toml(text: &str) -> bool {
+    let text = text.trim_start();
+    let item = text.strip_prefix('[').map_or("", str::trim_start);
+    text.starts_with('{') || item.starts_with(['"', '\'', '{', ']'])
 }
 
 fn insert(table: &mut Table, path: &[&str], value: Value) {

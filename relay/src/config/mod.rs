@@ -334,6 +334,24 @@ mod tests {
     }
 
     #[test]
+    fn a_list_in_the_environment_may_stand_as_in_a_file() {
+        let config = with_variables(&[
+            ("HUBS_RELAY_AUTH__SECRETS", r#"["one, and more", 'two']"#),
+            ("HUBS_RELAY_AUTH__USERS", r#"{ alice = "a,b" }"#),
+            ("HUBS_RELAY_PEERS__ALLOW", "[2001:db8::]/32:1-2,[::1]:3"),
+            ("HUBS_RELAY_PEERS__MAP", r#"[{ announced = "203.0.113.9", actual = "dialog" }]"#),
+        ])
+        .unwrap();
+        let secrets: Vec<_> = config.auth.secrets.iter().map(Secret::expose).collect();
+        assert_eq!(secrets, ["one, and more", "two"]);
+        assert_eq!(config.auth.users["alice"].expose(), "a,b");
+        assert_eq!(config.peers.allow[1].to_string(), "[::1]:3");
+        assert_eq!(config.peers.map[0].to_string(), "203.0.113.9=dialog");
+        let error = with_variables(&[("HUBS_RELAY_AUTH__SECRETS", "['hunter2\"]")]).unwrap_err();
+        assert!(error.contains("HUBS_RELAY_AUTH__SECRETS") && !error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
     fn the_environment_wins_over_the_file_and_the_file_over_hubs_realm() {
         let realm = |text: &str, variables: &[(&str, &str)]| {
             let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));

@@ -39,6 +39,8 @@ enum End {
     NotTurn(#[from] NotTurn),
     #[error("no allocation for {}s", .0.as_secs())]
     Stranger(Duration),
+    #[error("a frame was not finished for {}s", .0.as_secs())]
+    Unfinished(Duration),
 }
 
 /// Serves the clients of a TCP listener, or with `tls` of a TLS listener, for as long as the worker runs.
@@ -97,7 +99,8 @@ async fn serve_frames<S: AsyncRead + AsyncWrite + Unpin>(
     let client = Client { remote, local, link: Link::Stream(outbox) };
     presence.client = Some(client);
     let decoder = StreamDecoder::new(STRANGER_FRAME);
-    let mut connection = Connection { presence, stream, decoder, client, outbox, patience: None };
+    let mut connection =
+        Connection { presence, stream, decoder, client, outbox, has_finished: false, patience: None };
     let Err(end) = poll_fn(|cx| connection.poll(cx)).await;
     end
 }
@@ -136,7 +139,9 @@ struct Connection<'a, S> {
     client: Client,
     /// The number of its outbox.
     outbox: u32,
-    /// Runs while there is no allocation.
+    /// Whether a frame has been finished since `patience` began.
+    has_finished: bool,
+    /// Runs while there is no allocation, or a frame without an end.
     patience: Option<Pin<Box<Sleep>>>,
 }
 
@@ -180,23 +185,38 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         }
         let now = now();
         let mut exchange = self.presence.exchange.borrow_mut();
-        let result =
-            self.decoder.decode(buffer.filled(), |frame| exchange.take_frame(now, self.client, frame));
+        let result = self.decoder.decode(buffer.filled(), |frame| {
+            self.has_finished = true;
+            exchange.take_frame(now, self.client, frame);
+        });
         exchange.flush();
         Ok(Poll::Ready(result?))
     }
 
-    /// A client without an allocation may stay for a while, and may send short frames only.
+    /// A client without an allocation may stay for a while, and may send short frames only. One that has an allocation
+    /// may stay, but has to finish what it begins to send.
     fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<Result<Infallible, End>> {
         let is_stranger = !self.presence.exchange.borrow().is_allocated(&self.client);
         let limit = self.presence.exchange.borrow().limits().stranger_timeout;
-        self.presence.set_stranger(is_stranger);
-        if is_stranger != self.patience.is_some() {
+        if is_stranger != self.presence.is_stranger {
+            self.presence.set_stranger(is_stranger);
             self.decoder.set_limit(if is_stranger { STRANGER_FRAME } else { StreamDecoder::MAX_FRAME });
-            self.patience = is_stranger.then(|| Box::pin(sleep(limit)));
+            self.patience = None;
         }
-        let Some(patience) = &mut self.patience else { return Poll::Pending };
-        ready!(patience.as_mut().poll(cx));
-        Poll::Ready(Err(End::Stranger(limit)))
+        if !is_stranger && !self.decoder.is_waiting() {
+            return Poll::Pending;
+        }
+        let patience = self.patience.get_or_insert_with(|| Box::pin(sleep(limit)));
+        loop {
+            ready!(patience.as_mut().poll(cx));
+            if is_stranger {
+                return Poll::Ready(Err(End::Stranger(limit)));
+            }
+            // Media often ends a read within a frame. The timer is not wound up for each of these, but looks back.
+            if !std::mem::take(&mut self.has_finished) {
+                return Poll::Ready(Err(End::Unfinished(limit)));
+            }
+            patience.as_mut().reset(tokio::time::Instant::now() + limit);
+        }
     }
 }

@@ -6,6 +6,7 @@ mod worker;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -136,7 +137,9 @@ impl Relay {
             let failed = failed.clone();
             let thread = thread::Builder::new().name(format!("worker-{number}"));
             let thread = thread.spawn(move || {
-                if let Err(error) = worker.run() {
+                // Nothing of the worker outlives its panic.
+                let ended = panic::catch_unwind(AssertUnwindSafe(|| worker.run()));
+                if let Err(error) = ended.unwrap_or_else(|_| Err(io::Error::other("it panicked"))) {
                     let _ = failed.send(error);
                 }
             });
@@ -166,7 +169,7 @@ impl Relay {
     fn stop(&mut self) {
         self.stop.send_replace(true);
         for thread in self.threads.drain(..) {
-            // A worker that panicked has said so itself.
+            // A thread that panicked has said so itself.
             let _ = thread.join();
         }
     }

@@ -1,0 +1,157 @@
+//! What a client may cost: connections that say nothing or the wrong thing, frames that never end, readers that do not
+//! read.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::thread;
+
+use hubs_relay::wire::{Builder, Method, TransactionId, attribute};
+use hubs_relay::{Config, Relay};
+use socket2::{Domain, Socket, Type};
+
+use crate::client::{self, Client, Connection, LIMIT, USER, channel};
+use crate::identity::Identity;
+
+const SOON: &str = "stranger_timeout = '300ms'";
+const LATE: &str = "stranger_timeout = '10m'";
+
+/// A relay with one worker, on TCP and TLS.
+fn start(limits: &[&str]) -> Relay {
+    let identity = Identity::new("turn.test");
+    let (user, password) = USER;
+    let text = format!(
+        "listen = ['tcp://127.0.0.1:0', 'tls://127.0.0.1:0']\nrelay.address = '127.0.0.1'\nrelay.workers = 1\n\
+         auth.users = {{ {user} = '{password}' }}\npeers.allow = ['127.0.0.1:1-65535']\n\
+         [limits]\nhandshake_timeout = '300ms'\n{}\n{}",
+        limits.join("\n"),
+        identity.config()
+    );
+    Relay::start(&Config::from_text(&text, None, []).unwrap()).unwrap()
+}
+
+fn address(relay: &Relay) -> SocketAddr {
+    relay.listeners()[0].address
+}
+
+/// Waits until the relay closes a connection that it has nothing to say to.
+fn assert_closed(stream: &mut TcpStream) {
+    match stream.read(&mut [0; 1]) {
+        Ok(0) => {}
+        Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
+        other => panic!("still open: {other:?}"),
+    }
+}
+
+#[test]
+fn a_connection_that_says_nothing_is_closed() {
+    let relay = start(&[SOON]);
+    for listen in relay.listeners() {
+        assert_closed(&mut client::tcp(listen.address));
+    }
+}
+
+#[test]
+fn a_connection_that_says_little_at_a_time_is_closed_all_the_same() {
+    let relay = start(&[SOON]);
+    for listen in relay.listeners() {
+        let mut stream = client::tcp(listen.address);
+        let mut reader = stream.try_clone().unwrap();
+        let closed = thread::spawn(move || assert_closed(&mut reader));
+        // A Binding request of which a byte comes now and then; a TLS record begins no better.
+        let request = Builder::request(Method::Binding, TransactionId([1; 12])).software("slow").finish();
+        let bytes = if listen.address == address(&relay) { request } else { vec![22, 3, 1, 2, 0, 1, 0] };
+        for byte in bytes.iter().take(bytes.len() - 1) {
+            if closed.is_finished() || stream.write_all(&[*byte]).is_err() {
+                break;
+            }
+        }
+        closed.join().unwrap();
+    }
+}
+
+#[test]
+fn no_more_strangers_are_admitted_than_allowed_and_those_who_go_make_room() {
+    let relay = start(&["strangers = 3", LATE]);
+    let mut known = Client::new(Connection::new(client::tcp(address(&relay))));
+    known.allocate();
+    let strangers: Vec<_> =
+        (0..3).map(|_| Client::new(Connection::new(client::tcp(address(&relay))))).collect();
+    let strangers: Vec<_> = strangers.into_iter().map(|mut it| (it.binding(), it)).collect();
+    assert_closed(&mut client::tcp(address(&relay)));
+    assert_eq!(known.refresh(LIMIT), 0, "who has an allocation is no stranger");
+    drop(strangers);
+    // The relay learns of it a moment later.
+    let admitted = || {
+        let mut stream = client::tcp(address(&relay));
+        let request = Builder::request(Method::Binding, TransactionId([1; 12])).finish();
+        stream.write_all(&request).is_ok() && stream.read(&mut [0; 64]).is_ok_and(|len| len > 0)
+    };
+    assert!((0..1000).any(|_| admitted()));
+}
+
+#[test]
+fn a_frame_that_never_ends_closes_the_connection_of_a_client_with_an_allocation() {
+    let relay = start(&[SOON]);
+    let mut client = Client::new(Connection::new(client::tcp(address(&relay))));
+    client.allocate();
+    // Complete frames alone do not: this client was quiet for longer than a stranger may be.
+    client.link.stream.set_read_timeout(Some(std::time::Duration::from_millis(700))).unwrap();
+    assert_eq!(client.link.stream.read(&mut [0; 1]).unwrap_err().kind(), ErrorKind::WouldBlock);
+    client.link.stream.set_read_timeout(Some(LIMIT)).unwrap();
+    assert_eq!(client.refresh(LIMIT), 0);
+    client.link.stream.write_all(&[0x40, 0x00, 0x01]).unwrap();
+    assert_closed(&mut client.link.stream);
+}
+
+#[test]
+fn what_is_not_turn_closes_the_connection() {
+    let relay = start(&[LATE]);
+    let long =
+        Builder::request(Method::Binding, TransactionId([1; 12])).attribute(attribute::DATA, &[0; 2500]);
+    for bytes in
+        [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0xff; 20], &[0, 1, 0, 3, 0x21, 0x12, 0xa4, 0x42], &long.finish()]
+    {
+        let mut stream = client::tcp(address(&relay));
+        stream.write_all(bytes).unwrap();
+        assert_closed(&mut stream);
+    }
+}
+
+#[test]
+fn a_client_that_does_not_read_loses_packets_and_stays_in_step() {
+    let relay = start(&["queue = 20000", LATE]);
+    // A small window, so that little can hide in the kernel.
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.connect(&address(&relay).into()).unwrap();
+    socket.set_read_timeout(Some(LIMIT)).unwrap();
+    let mut client = Client::new(Connection::new(TcpStream::from(socket)));
+    let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let relayed = client.allocate();
+    assert_eq!(client.bind(channel(0x4000), peer.local_addr().unwrap()), 0);
+
+    // Far more than queue and kernel hold, at a pace at which the relay reads everything: it answers a request on
+    // another connection after each burst.
+    let mut other = Client::new(Connection::new(client::tcp(address(&relay))));
+    other.allocate();
+    let bursts = 400_u16;
+    for burst in 0..bursts {
+        for _ in 0..20 {
+            peer.send_to(&[&burst.to_be_bytes()[..], &[7; 1000]].concat(), relayed).unwrap();
+        }
+        other.binding();
+    }
+    let last = [0xff; 1002];
+    let mut received = 0;
+    loop {
+        let frame = client.receive().expect("the connection holds");
+        received += 1;
+        if frame[4..] == last {
+            break;
+        }
+        // What the queue lost is lost, and what comes now finds room again.
+        peer.send_to(&last, relayed).unwrap();
+    }
+    assert!(received < usize::from(bursts) * 20, "nothing was lost, so the queue has no bound");
+    assert_eq!(client.refresh(LIMIT), 0);
+}

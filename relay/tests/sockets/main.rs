@@ -1,0 +1,10 @@
+//! hubs-relay over real sockets: started in this process on ports of its own, or as the program that it is.
+
+#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+
+mod bounds;
+mod client;
+mod identity;
+mod program;
+mod start;
+mod transports;

@@ -1,0 +1,138 @@
+//! The program: its start, its end, its exit codes.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::UdpSocket;
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::client::{self, Client};
+
+fn hubs_relay() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hubs-relay"));
+    command.env_clear().stdin(Stdio::null());
+    command
+}
+
+/// The relay as a program, on a UDP port of its own.
+struct Running {
+    child: Child,
+    log: BufReader<ChildStderr>,
+}
+
+impl Running {
+    fn start(variables: &[(&str, &str)]) -> (Self, std::net::SocketAddr) {
+        let child = hubs_relay()
+            .env("HUBS_RELAY_LISTEN", "udp://127.0.0.1:0")
+            .envs(variables.iter().copied())
+            .stderr(Stdio::piped())
+            .spawn();
+        let mut child = child.unwrap();
+        let log = BufReader::new(child.stderr.take().unwrap());
+        let mut running = Self { child, log };
+        let line = running.line_with("listens on udp://");
+        let address = line.rsplit("udp://").next().unwrap().trim().parse().unwrap();
+        running.line_with("ready");
+        (running, address)
+    }
+
+    fn line_with(&mut self, text: &str) -> String {
+        let mut line = String::new();
+        while !line.contains(text) {
+            line.clear();
+            assert!(self.log.read_line(&mut line).unwrap() > 0, "no line with {text:?}");
+        }
+        line
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id().cast_signed()), signal).unwrap();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+#[test]
+fn it_serves_until_sigterm_or_sigint_and_exits_with_0() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let (mut relay, address) = Running::start(&[]);
+        Client::new(client::udp(address)).binding();
+        relay.signal(signal);
+        relay.line_with("stopped");
+        assert_eq!(relay.child.wait().unwrap().code(), Some(0));
+        UdpSocket::bind(address).unwrap();
+    }
+}
+
+#[test]
+fn it_exits_with_2_and_one_line_when_it_cannot_start() {
+    let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let listen = format!("udp://{}", taken.local_addr().unwrap());
+    for (variable, value, expected) in [
+        ("HUBS_RELAY_LISTEN", listen.as_str(), "hubs-relay: cannot listen on udp://127.0.0.1:"),
+        (
+            "HUBS_RELAY_LISTEN",
+            "tls://127.0.0.1:0",
+            "hubs-relay: cannot read the certificate /certs/tls.crt: ",
+        ),
+        (
+            "HUBS_RELAY_PEERS__ALOW",
+            "x:1",
+            "hubs-relay: unknown key HUBS_RELAY_PEERS__ALOW in the environment; ",
+        ),
+        ("HUBS_RELAY_RELAY__PORTS", "9-1", "hubs-relay: the configuration and the environment: "),
+    ] {
+        let output = hubs_relay().env(variable, value).output().unwrap();
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.starts_with(expected) && said.lines().count() == 1, "{said}");
+    }
+    let output = hubs_relay().args(["--config", "/nowhere.toml"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).starts_with("hubs-relay: cannot read the configuration /nowhere.toml: "));
+}
+
+#[test]
+fn check_config_says_what_a_configuration_amounts_to_and_opens_nothing() {
+    let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let listen = format!("udp://{}", taken.local_addr().unwrap());
+    let output = hubs_relay().arg("check-config").env("HUBS_RELAY_LISTEN", &listen).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.starts_with(&format!("listens on {listen}\n")) && said.contains("\nwarning: "), "{said}");
+    let output = hubs_relay().args(["check-config", "--config", "/nowhere.toml"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn print_config_prints_a_file_that_changes_nothing() {
+    let printed = hubs_relay().arg("print-config").output().unwrap().stdout;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("relay.toml");
+    std::fs::write(&file, printed).unwrap();
+    let check = |arguments: &[&str]| {
+        let listen = ("HUBS_RELAY_LISTEN", "udp://127.0.0.1:0");
+        hubs_relay().arg("check-config").args(arguments).envs([listen]).output().unwrap().stdout
+    };
+    assert_eq!(check(&["--config", file.to_str().unwrap()]), check(&[]));
+}
+
+#[test]
+fn credential_makes_what_the_relay_accepts() {
+    let output = hubs_relay().args(["credential", "--secret", "shared"]).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let mut values = said.lines().map(|line| line.split_once('=').unwrap().1);
+    let (username, password) = (values.next().unwrap(), values.next().unwrap());
+    let (_relay, address) = Running::start(&[("HUBS_RELAY_AUTH__SECRETS", "other,shared")]);
+    Client::named(client::udp(address), username, password).allocate();
+}
