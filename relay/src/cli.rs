@@ -54,7 +54,7 @@ enum Command {
 
 #[derive(Args, Debug)]
 struct Source {
-    /// A TOML file; without one, the environment and the defaults count.
+    /// A TOML file; without one, the environment and what suits Hubs count.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }

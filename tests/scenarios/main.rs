@@ -4,6 +4,7 @@
 
 mod browsers_refuse_shipped_turn;
 mod probe_survives_hostile_servers;
+mod relay_asks_dialog_what_it_announces;
 mod relay_reads_rotating_secrets;
 
 const PROBE: &str = env!("CARGO_BIN_EXE_hubs-probe-under-test");

@@ -1,16 +1,15 @@
 //! Reticulum replaces the secret in its database every few minutes; the relay lets in whoever holds a credential of any
 //! of them, and goes on without the database.
 
-use std::net::{SocketAddr, UdpSocket};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use hubs_relay::auth::{RestCredential, Secret};
-use hubs_relay::wire::{Builder, Class, IntegrityKey, Message, Method, PROTOCOL_UDP, TransactionId};
 use hubs_relay::{Config, Relay};
-use hubs_tests::bed::{REALM, TURN_SECRET, loopback};
+use hubs_tests::bed::{REALM, TURN_SECRET};
 use hubs_tests::need::{self, skip};
 use hubs_tests::pgbouncer::{self, AuthType, PgBouncer};
 use hubs_tests::postgres::{Postgres, SEARCH_PATH};
+use hubs_tests::turn::TurnClient;
 
 #[test]
 fn secrets_come_through_pgbouncer_in_transaction_mode_with_md5() {
@@ -103,24 +102,11 @@ fn insert(database: &Postgres, secret: &str) {
 fn may_allocate(relay: &Relay, secret: &str) -> bool {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let credential = RestCredential::new(&Secret::from(secret), "coturn", now + 120);
-    let socket = UdpSocket::bind(loopback(0)).unwrap();
-    socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     let server = relay.listeners()[0].address;
-    let ask = || Builder::request(Method::Allocate, TransactionId([7; 12])).requested_transport(PROTOCOL_UDP);
-
-    let challenge = answer(&socket, server, ask());
-    let nonce = challenge.nonce().unwrap().unwrap();
-    let key = IntegrityKey::long_term(&credential.username, REALM, credential.password.expose());
-    let signed = ask().username(&credential.username).realm(REALM).nonce(nonce).integrity(&key);
-    let answer = answer(&socket, server, signed);
-    let code = answer.error_code().unwrap().map(|(code, _)| code.0);
-    assert!(matches!(code, None | Some(401)), "{answer:?}");
-    answer.class() == Class::Success
-}
-
-fn answer(socket: &UdpSocket, server: SocketAddr, request: Builder) -> Message {
-    socket.send_to(&request.finish(), server).unwrap();
-    let mut bytes = [0; 1500];
-    let (len, _) = socket.recv_from(&mut bytes).unwrap();
-    Message::parse(&bytes[..len]).unwrap()
+    let client = TurnClient::new(server, &credential.username, credential.password.expose());
+    match client.allocate() {
+        Ok(()) => true,
+        Err(401) => false,
+        Err(code) => panic!("{code}"),
+    }
 }

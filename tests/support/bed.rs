@@ -59,6 +59,7 @@ pub struct Bed {
     turn: IdentityFiles,
     ports: Ports,
     turn_backend: u16,
+    dialog_backend: u16,
     _dialog: Process,
     _reticulum: Process,
     _ingress: Process,
@@ -114,6 +115,7 @@ impl Bed {
             turn,
             ports,
             turn_backend,
+            dialog_backend: dialog_port,
             _dialog: dialog,
             _reticulum: reticulum,
             _ingress: ingress,
@@ -143,6 +145,11 @@ impl Bed {
     /// Where the ingress expects the TURN server.
     pub fn turn_backend(&self) -> SocketAddr {
         loopback(self.turn_backend)
+    }
+
+    /// Where dialog's own WebSocket listens, behind the ingress.
+    pub fn dialog_backend(&self) -> SocketAddr {
+        loopback(self.dialog_backend)
     }
 
     /// The good certificate of the TURN server.

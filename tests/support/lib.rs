@@ -24,3 +24,4 @@ pub mod postgres;
 pub mod probe;
 pub mod process;
 pub mod relay;
+pub mod turn;

@@ -18,7 +18,7 @@ use toml::{Table, Value};
 
 use crate::auth::Secret;
 
-pub use values::{Allow, Host, Listen, Mapping, PortRange, Transport, parse_duration};
+pub use values::{Allow, Announced, Host, Listen, Mapping, PortRange, Transport, parse_duration};
 
 /// Every key with its default and its explanation, as a file that can be used.
 pub const DEFAULTS: &str = include_str!("default.toml");
@@ -143,8 +143,11 @@ pub enum ConfigError {
     },
 }
 
+/// What stands in for a file beside Hubs.
+const HUBS: &str = include_str!("hubs.toml");
+
 impl Config {
-    /// The configuration of a file, if there is one, and of these environment variables.
+    /// The configuration of a file, or what suits Hubs if there is none, and of these environment variables.
     pub fn load(
         file: Option<&Path>,
         environment: impl IntoIterator<Item = (String, String)>,
@@ -155,7 +158,7 @@ impl Config {
         });
         let text = text.transpose()?;
         let origin = file.map(|path| path.display().to_string());
-        Self::from_text(text.as_deref().unwrap_or(""), origin.as_deref(), environment)
+        Self::from_text(text.as_deref().unwrap_or(HUBS), origin.as_deref(), environment)
     }
 
     /// The configuration of a TOML text; the name of its origin appears in errors.
@@ -452,6 +455,27 @@ mod tests {
     fn what_is_not_toml_is_named_with_its_place() {
         let error = parse("realm = \"x\"\n[relay\n").unwrap_err();
         assert!(error.contains("relay.toml is not TOML") && error.contains("line 2"), "{error}");
+    }
+
+    #[test]
+    fn without_a_file_clients_reach_hubs_dialog_and_nobody_else() {
+        let config = Config::load(None, []).unwrap();
+        assert_eq!(config.peers.allow, ["dialog:40000-49999".parse().unwrap()]);
+        assert_eq!(config.peers.map, ["auto=dialog".parse().unwrap()]);
+        assert_eq!(config.peers.map[0].announced, Announced::Auto { signalling_port: 4443 });
+        let variable = ("HUBS_RELAY_PEERS__ALLOW".to_owned(), "10.0.0.1:5".to_owned());
+        assert_eq!(Config::load(None, [variable]).unwrap().peers.allow.len(), 1);
+    }
+
+    #[test]
+    fn a_mapping_that_asks_dialog_may_say_at_which_port() {
+        let map = |text: &str| parse(&format!("peers.map = [{text}]")).map(|config| config.peers.map);
+        let automatic = map("{ announced = 'auto', actual = 'dialog', signalling_port = 14443 }").unwrap();
+        assert_eq!(automatic[0].announced, Announced::Auto { signalling_port: 14443 });
+        let error =
+            map("{ announced = '203.0.113.9', actual = 'dialog', signalling_port = 14443 }").unwrap_err();
+        assert!(error.contains("peers.map") && error.contains("signalling_port"), "{error}");
+        assert!(map("'automatic=dialog'").unwrap_err().contains("\"auto\""));
     }
 
     #[test]

@@ -66,10 +66,25 @@ pub struct Allow {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Mapping {
     /// What peers announce.
-    pub announced: IpAddr,
+    pub announced: Announced,
     /// Where they are: one address, or a name.
     pub actual: Host,
 }
+
+/// How it is known what peers announce.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Announced {
+    /// The operator says so.
+    Fixed(IpAddr),
+    /// They are dialogs, which are asked at this port: `auto`.
+    Auto {
+        /// Where their WebSocket listens.
+        signalling_port: u16,
+    },
+}
+
+/// Where dialog's WebSocket listens in Hubs.
+const SIGNALLING_PORT: u16 = 4443;
 
 impl PortRange {
     /// The ports as a range.
@@ -162,23 +177,32 @@ impl FromStr for Mapping {
         let (announced, actual) = text
             .split_once('=')
             .ok_or_else(|| format!("{text:?} is no mapping; write 203.0.113.9=dialog"))?;
-        Self::new(announced.trim(), actual.trim())
+        Self::new(announced.trim(), actual.trim(), None)
     }
 }
 
 impl Mapping {
-    fn new(announced: &str, actual: &str) -> Result<Self, String> {
-        let announced: IpAddr =
-            announced.parse().map_err(|_| format!("the announced {announced:?} is not an IP address"))?;
+    fn new(announced: &str, actual: &str, signalling_port: Option<u16>) -> Result<Self, String> {
+        let announced = match (announced, signalling_port) {
+            ("auto", port) => Announced::Auto { signalling_port: port.unwrap_or(SIGNALLING_PORT) },
+            (_, Some(_)) => return Err("signalling_port goes with announced = \"auto\" only".to_owned()),
+            (address, None) => Announced::Fixed(address.parse().map_err(|_| {
+                format!(
+                    "the announced {address:?} is not an IP address; write one, or \"auto\" to ask dialog"
+                )
+            })?),
+        };
         let actual: Host = actual.parse()?;
-        match &actual {
-            Host::Network(network) if network.prefix_len() != network.max_prefix_len() => {
+        match (&actual, announced) {
+            (Host::Network(network), _) if network.prefix_len() != network.max_prefix_len() => {
                 Err(format!("the actual {network} is more than one address"))
             }
-            Host::Network(network) if network.addr().is_ipv4() != announced.is_ipv4() => {
-                Err(format!("{announced} and {} are not of one family", network.addr()))
+            (Host::Network(network), Announced::Fixed(address))
+                if network.addr().is_ipv4() != address.is_ipv4() =>
+            {
+                Err(format!("{address} and {} are not of one family", network.addr()))
             }
-            Host::Network(_) | Host::Name(_) => Ok(Self { announced, actual }),
+            _ => Ok(Self { announced, actual }),
         }
     }
 }
@@ -197,6 +221,7 @@ struct ListenTable {
 struct MappingTable {
     announced: String,
     actual: String,
+    signalling_port: Option<u16>,
 }
 
 impl<'de> Deserialize<'de> for Listen {
@@ -209,7 +234,9 @@ impl<'de> Deserialize<'de> for Listen {
 
 impl<'de> Deserialize<'de> for Mapping {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        text_or_table(deserializer, |table: MappingTable| Self::new(&table.announced, &table.actual))
+        text_or_table(deserializer, |table: MappingTable| {
+            Self::new(&table.announced, &table.actual, table.signalling_port)
+        })
     }
 }
 
@@ -403,6 +430,15 @@ impl fmt::Display for Host {
 impl fmt::Display for Allow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.host, self.ports)
+    }
+}
+
+impl fmt::Display for Announced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fixed(address) => address.fmt(f),
+            Self::Auto { .. } => f.write_str("auto"),
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 mod batch;
 pub(crate) mod bind;
 mod datagrams;
+mod dialog;
 pub(crate) mod exchange;
 pub(crate) mod resolve;
 mod stream;

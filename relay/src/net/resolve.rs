@@ -1,63 +1,139 @@
-//! Turns the names in peer rules into addresses, again and again: pods move.
+//! Turns peer rules into addresses, again and again, because pods move: names by asking DNS, what dialog announces by
+//! asking dialog.
 //!
-//! It asks DNS itself, so that a static binary needs nothing of the system's resolver but its configuration. A name
-//! that does not resolve keeps the addresses that it had.
+//! It asks DNS itself, so that a static binary needs nothing of the system's resolver but its configuration. Whoever
+//! does not answer keeps the addresses that it had.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::LookupIpStrategy;
 use tracing::{info, warn};
 
-use crate::config::{Host, Peers};
+use super::dialog;
+use crate::config::{Announced, Host, Mapping, Peers};
 use crate::turn::{AllowedPeers, MappedAddress, PeerPolicy};
 
-/// The names of the peer rules and what they were last.
+/// What the peer rules leave open, and what it was last.
 pub(crate) struct Resolver {
     peers: Peers,
-    known: BTreeMap<String, Known>,
+    /// The addresses that a name has.
+    names: BTreeMap<String, Known>,
+    /// The addresses that a dialog announces, by where its WebSocket is.
+    dialogs: BTreeMap<SocketAddr, Known>,
 }
 
+/// Addresses that were found out.
 #[derive(Default)]
 struct Known {
     addresses: Vec<IpAddr>,
-    /// Why the last look-up failed, if it did; warned about once.
+    /// Why the last question was not answered, if it was not.
     failure: Option<String>,
+}
+
+/// What an answer changed, and so is worth a line in the log.
+#[derive(Debug, Eq, PartialEq)]
+enum News {
+    Found,
+    Failed,
 }
 
 impl Resolver {
     pub(crate) fn new(peers: Peers) -> Self {
         let hosts = peers.allow.iter().map(|it| &it.host).chain(peers.map.iter().map(|it| &it.actual));
         let names: BTreeSet<&String> = hosts.filter_map(|host| host.name()).collect();
-        let known = names.into_iter().map(|name| (name.clone(), Known::default())).collect();
-        Self { peers, known }
+        let names = names.into_iter().map(|name| (name.clone(), Known::default())).collect();
+        Self { peers, names, dialogs: BTreeMap::new() }
     }
 
-    /// Whether there is anything to look up.
-    pub(crate) fn has_names(&self) -> bool {
-        !self.known.is_empty()
+    /// Whether there is anything to ask for.
+    pub(crate) fn has_questions(&self) -> bool {
+        !self.names.is_empty() || self.automatic().next().is_some()
     }
 
-    /// Whether some name has no address yet.
+    /// Whether somebody has never answered.
     pub(crate) fn is_incomplete(&self) -> bool {
-        self.known.values().any(|it| it.addresses.is_empty())
+        self.names.values().chain(self.dialogs.values()).any(|it| it.addresses.is_empty())
     }
 
-    /// Looks every name up once.
+    /// Asks everybody once.
     pub(crate) async fn resolve(&mut self) {
+        self.resolve_names().await;
+        self.ask_dialogs().await;
+    }
+
+    async fn resolve_names(&mut self) {
+        if self.names.is_empty() {
+            return;
+        }
         let resolver = TokioResolver::builder_tokio().and_then(|mut builder| {
             let options = builder.options_mut();
             options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
             options.cache_size = 0;
             builder.build()
         });
-        for (name, known) in &mut self.known {
+        for (name, known) in &mut self.names {
             let found = match &resolver {
                 Ok(resolver) => resolver.lookup_ip(name.as_str()).await.map_err(|error| error.to_string()),
                 Err(error) => Err(error.to_string()),
             };
-            known.learn(name, found.map(|found| found.iter().collect()));
+            let news = known.learn(found.and_then(|found| match found.iter().collect::<Vec<_>>() {
+                none if none.is_empty() => Err("it has no address".to_owned()),
+                addresses => Ok(addresses),
+            }));
+            let Known { addresses, failure } = &*known;
+            match news {
+                Some(News::Found) => info!(name, ?addresses, "peer resolved"),
+                Some(News::Failed) => {
+                    let failure = failure.as_deref();
+                    warn!(name, failure, kept = ?addresses, "a peer's name does not resolve; it will be asked for again");
+                }
+                None => {}
+            }
+        }
+    }
+
+    async fn ask_dialogs(&mut self) {
+        let places: BTreeSet<SocketAddr> = self
+            .automatic()
+            .flat_map(|(mapping, port)| {
+                self.actual(mapping).into_iter().map(move |address| SocketAddr::new(address, port))
+            })
+            .collect();
+        self.dialogs.retain(|place, _| places.contains(place));
+        for place in places {
+            let answer = dialog::announced(place).await.map_err(|error| error.to_string());
+            let known = self.dialogs.entry(place).or_default();
+            let news = known.learn(answer);
+            let Known { addresses, failure } = &*known;
+            match news {
+                Some(News::Found) => info!(dialog = %place, announced = ?addresses, "dialog announces"),
+                Some(News::Failed) => {
+                    let failure = failure.as_deref();
+                    warn!(
+                        dialog = %place, failure, kept = ?addresses,
+                        "dialog does not say what it announces; it will be asked again"
+                    );
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// The mappings for which dialog has to be asked, with the port to ask at.
+    fn automatic(&self) -> impl Iterator<Item = (&Mapping, u16)> {
+        self.peers.map.iter().filter_map(|mapping| match mapping.announced {
+            Announced::Auto { signalling_port } => Some((mapping, signalling_port)),
+            Announced::Fixed(_) => None,
+        })
+    }
+
+    /// The addresses behind a mapping today.
+    fn actual(&self, mapping: &Mapping) -> Vec<IpAddr> {
+        match &mapping.actual {
+            Host::Network(network) => vec![network.addr()],
+            Host::Name(name) => self.addresses(name).to_vec(),
         }
     }
 
@@ -71,45 +147,48 @@ impl Resolver {
             };
             networks.into_iter().map(move |network| AllowedPeers { network, ports: ports.clone() })
         });
-        let map = self.peers.map.iter().filter_map(|mapping| {
-            let actual = match &mapping.actual {
-                Host::Network(network) => network.addr(),
-                Host::Name(name) => {
-                    let is_same_family = |it: &&IpAddr| it.is_ipv4() == mapping.announced.is_ipv4();
-                    *self.addresses(name).iter().find(is_same_family)?
+        let map = self.peers.map.iter().flat_map(|mapping| {
+            let actual = self.actual(mapping);
+            match mapping.announced {
+                Announced::Fixed(announced) => {
+                    let actual = actual.into_iter().find(|it| it.is_ipv4() == announced.is_ipv4());
+                    actual.map(|actual| MappedAddress { announced, actual }).into_iter().collect()
                 }
-            };
-            Some(MappedAddress { announced: mapping.announced, actual })
+                Announced::Auto { signalling_port } => {
+                    let announced = |place| self.dialogs.get(&place).map_or(&[][..], |it| &it.addresses);
+                    let mapped = actual.into_iter().flat_map(|actual| {
+                        let announced = announced(SocketAddr::new(actual, signalling_port));
+                        announced.iter().map(move |announced| MappedAddress { announced: *announced, actual })
+                    });
+                    mapped.collect::<Vec<_>>()
+                }
+            }
         });
         PeerPolicy { allow: allow.collect(), map: map.collect() }
     }
 
     /// The addresses that a name has today.
     pub(crate) fn addresses(&self, name: &str) -> &[IpAddr] {
-        self.known.get(name).map_or(&[], |known| &known.addresses)
+        self.names.get(name).map_or(&[], |known| &known.addresses)
     }
 }
 
 impl Known {
-    fn learn(&mut self, name: &str, found: Result<Vec<IpAddr>, String>) {
-        let found = found.and_then(|mut addresses| {
-            addresses.sort_unstable();
-            addresses.dedup();
-            if addresses.is_empty() { Err("it has no address".to_owned()) } else { Ok(addresses) }
-        });
-        match found {
-            Ok(addresses) => {
-                if self.addresses != addresses {
-                    info!(name, ?addresses, "peer resolved");
-                }
+    /// Takes an answer. A failure changes no address, and is news only if the last one was another.
+    fn learn(&mut self, answer: Result<Vec<IpAddr>, String>) -> Option<News> {
+        match answer {
+            Ok(mut addresses) => {
+                addresses.sort_unstable();
+                addresses.dedup();
+                let is_new = self.addresses != addresses || self.failure.is_some();
                 *self = Self { addresses, failure: None };
+                is_new.then_some(News::Found)
             }
-            Err(failure) if self.failure.as_ref() != Some(&failure) => {
-                let kept = &self.addresses;
-                warn!(name, %failure, ?kept, "a peer's name does not resolve; it will be asked for again");
+            Err(failure) => {
+                let is_new = self.failure.as_ref() != Some(&failure);
                 self.failure = Some(failure);
+                is_new.then_some(News::Failed)
             }
-            Err(_) => {}
         }
     }
 }

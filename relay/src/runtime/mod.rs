@@ -222,7 +222,7 @@ fn plan(config: &Config, peers: PeerPolicy, reread: Arc<Notify>, workers: usize)
 
 type Policies = watch::Receiver<Arc<PeerPolicy>>;
 
-/// Resolves the names of the peer rules, now and on a thread that goes on doing it.
+/// Finds out what the peer rules leave open, now and on a thread that goes on doing it.
 fn resolve(
     config: &Config,
     mut stopping: watch::Receiver<bool>,
@@ -234,7 +234,7 @@ fn resolve(
     let (done, first) = std::sync::mpsc::channel();
     let every = config.peers.resolve_every;
     let resolving = async move {
-        if !resolver.has_names() {
+        if !resolver.has_questions() {
             let _ = done.send(());
             return;
         }

@@ -1,6 +1,6 @@
 //! What a configuration amounts to, in a few lines for the log and for `check-config`.
 
-use crate::config::{Config, Transport};
+use crate::config::{Announced, Config, Transport};
 use crate::net::tls::Identity;
 
 /// A line about a configuration.
@@ -45,10 +45,15 @@ pub fn summary(config: &Config) -> Result<Vec<Line>, super::TlsError> {
         lines.push(Line::Fact(format!("clients can reach {} and nobody else", list(&config.peers.allow))));
     }
     for mapping in &config.peers.map {
-        let (announced, actual) = (mapping.announced, &mapping.actual);
-        lines.push(Line::Fact(format!(
-            "{announced} is a name for {actual}: packets go there, to the same port"
-        )));
+        let actual = &mapping.actual;
+        lines.push(Line::Fact(match mapping.announced {
+            Announced::Fixed(announced) => {
+                format!("{announced} is a name for {actual}: packets go there, to the same port")
+            }
+            Announced::Auto { signalling_port } => format!(
+                "asks {actual} on port {signalling_port} what it announces: packets to that go there, to the same port"
+            ),
+        }));
     }
     Ok(lines)
 }
