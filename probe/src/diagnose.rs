@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::{
     codes::Code,
     finding::{Finding, Remedy, Status},
+    target::Name,
 };
 
 /// What the findings amount to.
@@ -30,7 +31,7 @@ pub struct Verdict {
     pub headline: String,
     /// Why, in one or two sentences more.
     pub detail: String,
-    /// The codes that it rests on or explains.
+    /// The codes that it rests on or explains, its own cause's first.
     pub explains: Vec<Code>,
     /// What to do.
     pub remedy: Option<Remedy>,
@@ -39,30 +40,266 @@ pub struct Verdict {
 /// The verdict over `findings` about `domain`.
 pub fn diagnose(domain: &str, findings: &[Finding]) -> Verdict {
     let seen = Seen { domain, findings };
-    RULES.iter().find_map(|rule| rule(&seen)).unwrap_or_else(|| inconclusive(&seen))
+    RULES.iter().find_map(|rule| rule(&seen)).unwrap_or_else(|| undecided(&seen))
 }
 
 type Rule = fn(&Seen<'_>) -> Option<Verdict>;
 
-const RULES: &[Rule] = &[names_missing, web_dead, dialog_dead, turn_broken, pages_broken, good];
+const RULES: &[Rule] =
+    &[names_missing, entrance_closed, web_dead, room_closed, dialog_dead, turn_broken, else_broken, good];
 
-/// Findings, asked by code.
+fn names_missing(seen: &Seen<'_>) -> Option<Verdict> {
+    let missing: Vec<_> = seen.with(Code::NameResolves, Status::Fail).collect();
+    // Without cors. people still meet and hear each other.
+    let cause = *missing.iter().find(|f| f.target.as_deref().is_none_or(|t| !t.starts_with("cors.")))?;
+    let headline = if missing.len() == Name::ALL.len() {
+        format!("None of the names of {} has an address, so browsers cannot find it.", seen.domain)
+    } else {
+        let name = cause.target.as_deref().unwrap_or(seen.domain);
+        format!("{name} has no address, so browsers cannot find it.")
+    };
+    Some(seen.broken_by(cause, headline))
+}
+
+/// What stands between a browser and a room: the certificates of pages and signalling, and the ports behind them.
+fn entrance_closed(seen: &Seen<'_>) -> Option<Verdict> {
+    let pages = [format!("https://{}", seen.domain), format!("https://assets.{}", seen.domain)];
+    let is_entrance = |target: &str| target.starts_with("wss:") || pages.iter().any(|p| p == target);
+    let cause = seen.certificate_faults(is_entrance).next()?;
+    let place = cause.target.as_deref().unwrap_or(seen.domain);
+    let why = match cause.code {
+        Code::TlsAnswers => format!("nothing that a browser understands answers at {place}"),
+        _ => format!("browsers refuse the certificate of {place}"),
+    };
+    Some(seen.broken_by(cause, format!("Nobody gets into a room: {why}.")))
+}
+
+fn web_dead(seen: &Seen<'_>) -> Option<Verdict> {
+    let (cause, why) = [
+        (Code::HubsHealthy, "Hubs itself does not answer as it should"),
+        (Code::HubsName, "the domain does not lead to Hubs"),
+        (Code::HubsMeta, "Reticulum is set up for another name"),
+    ]
+    .into_iter()
+    .find_map(|(code, why)| Some((seen.failed(code)?, why)))?;
+    Some(seen.broken_by(cause, format!("The pages of {} do not work: {why}.", seen.domain)))
+}
+
+fn room_closed(seen: &Seen<'_>) -> Option<Verdict> {
+    let cause = seen.failed(Code::RoomJoined)?;
+    Some(
+        seen.broken_by(
+            cause,
+            "Nobody gets into the room: Reticulum does not let anybody join it.".to_owned(),
+        ),
+    )
+}
+
+fn dialog_dead(seen: &Seen<'_>) -> Option<Verdict> {
+    let (cause, why) = [
+        (Code::SignallingOpens, "the media server, dialog, cannot be reached"),
+        (Code::TransportCreated, "the media server, dialog, does not do its work"),
+        (Code::CandidatesUsable, "the media server, dialog, tells browsers no address to send voice to"),
+    ]
+    .into_iter()
+    .find_map(|(code, why)| Some((seen.failed(code)?, why)))?;
+    Some(seen.broken_by(cause, format!("Nobody can be heard: {why}.")))
+}
+
+/// TURN is broken. What that means depends on whether media can also go directly.
+fn turn_broken(seen: &Seen<'_>) -> Option<Verdict> {
+    let Turn::Broken { cause, why } = seen.turn() else { return None };
+    let headline = match seen.direct() {
+        Direct::Dead => format!("Nobody can be heard: {why}, and voice has no other way."),
+        Direct::Works => {
+            format!("Voice works for most people, but for nobody behind a strict firewall: {why}.")
+        }
+        Direct::Unknown => format!("Nobody behind a strict firewall can be heard: {why}."),
+    };
+    let mut verdict = seen.broken_by(cause, headline);
+    if seen.direct() == Direct::Unknown {
+        verdict.detail += " Whether voice can go directly was not examined.";
+    }
+    Some(verdict)
+}
+
+/// Something is broken that does not silence rooms.
+fn else_broken(seen: &Seen<'_>) -> Option<Verdict> {
+    let cause = seen.findings.iter().find(|f| f.status == Status::Fail)?;
+    let heard = match (seen.direct(), seen.turn()) {
+        (Direct::Works, _) | (_, Turn::Works) => "Voice works, but something else is broken",
+        _ => "Something is broken, and whether voice works could not be decided",
+    };
+    Some(seen.broken_by(cause, format!("{heard}: {}.", cause.summary)))
+}
+
+fn good(seen: &Seen<'_>) -> Option<Verdict> {
+    let (detail, remedy) = match (seen.direct(), seen.turn()) {
+        (Direct::Works, Turn::Works) => ("Media reaches the media server directly and through TURN.", None),
+        (Direct::Works, _) => (
+            "Media reaches the media server directly. TURN, which people behind strict firewalls need, was not proven.",
+            seen.lacks_credentials().then(|| seen.name_a_room()),
+        ),
+        (Direct::Dead, Turn::Works) => (
+            "Media reaches the media server through TURN, which is enough. It cannot go directly, which costs some delay.",
+            None,
+        ),
+        (Direct::Unknown, Turn::Works) => (
+            "Media reaches the media server through TURN, which is enough. The direct path was not examined.",
+            None,
+        ),
+        _ => return None,
+    };
+    Some(Verdict {
+        outcome: Outcome::Good,
+        headline: format!("People in rooms of {} can hear each other.", seen.domain),
+        detail: detail.to_owned(),
+        explains: seen.symptoms(),
+        remedy,
+    })
+}
+
+/// No rule holds, so nothing is broken that we saw, and no path of the media was seen to work.
+fn undecided(seen: &Seen<'_>) -> Verdict {
+    let unable = seen.findings.iter().find(|f| f.status == Status::Error);
+    let (headline, detail, remedy) = match (seen.direct(), unable) {
+        (_, Some(finding)) => (
+            "Whether people hear each other could not be decided from here.",
+            format!("{}: {}.", finding.code, finding.summary),
+            finding.remedy.clone(),
+        ),
+        (Direct::Dead, None) if seen.lacks_credentials() => (
+            "Voice cannot go directly; whether TURN carries it was not tried.",
+            "That is how Hubs on AKS is meant to be, so all depends on TURN. A room gives the credentials to try it."
+                .to_owned(),
+            Some(seen.name_a_room()),
+        ),
+        (_, None) => (
+            "Whether people hear each other could not be decided.",
+            "No path of the media was followed to its end.".to_owned(),
+            seen.lacks_credentials().then(|| seen.name_a_room()),
+        ),
+    };
+    let mut explains = seen.symptoms();
+    if let Some(finding) = unable {
+        explains.retain(|code| *code != finding.code);
+        explains.insert(0, finding.code);
+    }
+    Verdict { outcome: Outcome::Inconclusive, headline: headline.to_owned(), detail, explains, remedy }
+}
+
+/// Whether media reaches dialog without TURN.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Direct {
+    Works,
+    Dead,
+    Unknown,
+}
+
+/// Whether media reaches dialog through TURN as a browser uses it.
+enum Turn<'a> {
+    Works,
+    /// By which finding, earliest on the way, and what to say of it.
+    Broken {
+        cause: &'a Finding,
+        why: &'static str,
+    },
+    Untried,
+}
+
+/// Findings, asked by what they mean.
 struct Seen<'a> {
     domain: &'a str,
     findings: &'a [Finding],
 }
 
 impl<'a> Seen<'a> {
+    fn direct(&self) -> Direct {
+        let has = |status| self.with(Code::DirectPath, status).next().is_some();
+        match (has(Status::Pass), has(Status::Warn) || has(Status::Fail)) {
+            (true, _) => Direct::Works,
+            (false, true) => Direct::Dead,
+            (false, false) => Direct::Unknown,
+        }
+    }
+
+    fn turn(&self) -> Turn<'a> {
+        if self.relayed_as_in_a_browser() {
+            return Turn::Works;
+        }
+        match self.turn_fault() {
+            Some((cause, why)) => Turn::Broken { cause, why },
+            None => Turn::Untried,
+        }
+    }
+
+    /// The checks of TURN go on behind a certificate that a browser refuses, so what they reach counts only together with
+    /// a certificate that was accepted at the same place.
+    fn relayed_as_in_a_browser(&self) -> bool {
+        let accepted = |f: &&Finding| {
+            is_certificate(f.code)
+                && matches!(f.status, Status::Pass | Status::Warn)
+                && f.target.as_deref().is_some_and(is_turn)
+        };
+        let refused = self.certificate_faults(is_turn).next().is_some();
+        self.with(Code::RelayedDtls, Status::Pass).any(|relayed| {
+            self.findings.iter().filter(accepted).any(|f| !refused || f.target == relayed.target)
+        })
+    }
+
+    /// The first thing on the way through TURN that is broken: what fails behind it may fail because of it.
+    fn turn_fault(&self) -> Option<(&'a Finding, &'static str)> {
+        if let Some(room) = self.with(Code::RoomJoined, Status::Warn).next() {
+            return Some((room, "browsers are not told of any TURN server"));
+        }
+        if let Some(finding) = self.certificate_faults(is_turn).next() {
+            return Some(match finding.code {
+                Code::TlsAnswers => (finding, "nothing answers where browsers look for the TURN server"),
+                _ => (finding, "browsers refuse the certificate of the TURN server"),
+            });
+        }
+        let turned_away = match self.with(Code::RoomJoined, Status::Pass).next() {
+            Some(_) => "the TURN server turns everybody away",
+            None => "the TURN server does not take the given credentials",
+        };
+        [
+            (Code::TurnChallenges, "what answers in the TURN server's place is none"),
+            (Code::TurnAllocates, turned_away),
+            (Code::TurnPermits, "the TURN server does not let anybody reach the media server"),
+            (Code::RelayedPath, "what goes through the TURN server does not reach the media server"),
+            (Code::RelayedDtls, "the connection through the TURN server breaks before the first sound"),
+        ]
+        .into_iter()
+        .find_map(|(code, why)| Some((self.failed(code)?, why)))
+    }
+
+    /// Failures of the certificate, or of the port that should show one, where `place` holds of the URL.
+    fn certificate_faults(&self, place: impl Fn(&str) -> bool) -> impl Iterator<Item = &'a Finding> {
+        self.findings.iter().filter(move |f| {
+            f.status == Status::Fail && is_certificate(f.code) && f.target.as_deref().is_some_and(&place)
+        })
+    }
+
+    fn lacks_credentials(&self) -> bool {
+        let tried = self.failed(Code::TurnAllocates).is_some()
+            || self.with(Code::TurnAllocates, Status::Pass).next().is_some();
+        !tried && self.with(Code::RoomJoined, Status::Skip).next().is_some()
+    }
+
+    fn name_a_room(&self) -> Remedy {
+        Remedy {
+            text: "Open a room in a browser and give its URL, so that TURN can be tried with the room's credentials:"
+                .to_owned(),
+            commands: vec![format!("hubs-probe check {0} --room https://{0}/ROOM", self.domain)],
+        }
+    }
+
     fn with(&self, code: Code, status: Status) -> impl Iterator<Item = &'a Finding> {
         self.findings.iter().filter(move |f| f.code == code && f.status == status)
     }
 
     fn failed(&self, code: Code) -> Option<&'a Finding> {
         self.with(code, Status::Fail).next()
-    }
-
-    fn passed(&self, code: Code) -> bool {
-        self.with(code, Status::Pass).next().is_some()
     }
 
     /// Codes that failed or warned, each once.
@@ -78,139 +315,308 @@ impl<'a> Seen<'a> {
         codes
     }
 
-    fn broken(&self, headline: String, detail: impl Into<String>, remedy: Option<Remedy>) -> Verdict {
+    /// A verdict that says of its cause what the finding says of itself, and names what else fails.
+    fn broken_by(&self, cause: &Finding, headline: String) -> Verdict {
+        let mut explains = self.symptoms();
+        explains.retain(|code| *code != cause.code);
+        explains.insert(0, cause.code);
         Verdict {
             outcome: Outcome::Broken,
             headline,
-            detail: detail.into(),
-            explains: self.symptoms(),
-            remedy,
+            detail: format!("{}.{}", cause.cause.as_ref().unwrap_or(&cause.summary), self.others(cause)),
+            explains,
+            remedy: cause.remedy.clone(),
         }
     }
 
-    /// A verdict that says about one finding what the finding says of itself.
-    fn because_of(&self, finding: &Finding, headline: String) -> Verdict {
-        let detail = finding.cause.clone().unwrap_or_else(|| finding.summary.clone());
-        self.broken(headline, detail, finding.remedy.clone())
-    }
-}
-
-fn names_missing(seen: &Seen<'_>) -> Option<Verdict> {
-    let finding = seen.failed(Code::NameResolves)?;
-    let name = finding.target.as_deref().unwrap_or(seen.domain);
-    Some(seen.because_of(finding, format!("{name} has no address, so browsers cannot find it.")))
-}
-
-fn web_dead(seen: &Seen<'_>) -> Option<Verdict> {
-    let finding = seen.failed(Code::HubsHealthy)?;
-    Some(seen.because_of(
-        finding,
-        format!("The pages of {} do not work: Hubs itself does not answer.", seen.domain),
-    ))
-}
-
-fn dialog_dead(seen: &Seen<'_>) -> Option<Verdict> {
-    let finding = [Code::SignallingOpens, Code::TransportCreated, Code::CandidatesUsable]
-        .into_iter()
-        .find_map(|code| seen.failed(code))?;
-    Some(seen.because_of(
-        finding,
-        "Nobody can be heard: the media server does not answer as it should.".to_owned(),
-    ))
-}
-
-/// TURN is broken, and it matters, because media has no other way.
-fn turn_broken(seen: &Seen<'_>) -> Option<Verdict> {
-    if seen.passed(Code::DirectPath)
-        || seen.passed(Code::RelayedDtls) && turn_certificate_fault(seen).is_none()
-    {
-        return None;
-    }
-    if let Some(finding) = turn_certificate_fault(seen) {
-        return Some(seen.because_of(
-            finding,
-            "Nobody can be heard: browsers refuse the certificate of the TURN server, and voice has no other way.".to_owned(),
-        ));
-    }
-    let (finding, why) = [
-        (Code::TurnChallenges, "the TURN server does not answer"),
-        (Code::TurnAllocates, "the TURN server refuses everybody's credentials"),
-        (Code::TurnPermits, "the TURN server does not let anybody reach the media server"),
-        (Code::RelayedPath, "the TURN server sends to an address behind which nobody is"),
-        (Code::RelayedDtls, "the connection through the TURN server breaks before the first sound"),
-    ]
-    .into_iter()
-    .find_map(|(code, why)| Some((seen.failed(code)?, why)))?;
-    Some(seen.because_of(finding, format!("Nobody can be heard: {why}, and voice has no other way.")))
-}
-
-fn turn_certificate_fault<'a>(seen: &Seen<'a>) -> Option<&'a Finding> {
-    seen.findings.iter().find(|f| {
-        f.status == Status::Fail
-            && (201..=209).contains(&f.code.number())
-            && f.target.as_deref().is_some_and(|t| t.starts_with("turns:"))
-    })
-}
-
-fn pages_broken(seen: &Seen<'_>) -> Option<Verdict> {
-    let finding = seen.findings.iter().find(|f| f.status == Status::Fail)?;
-    let heard = seen.passed(Code::DirectPath) || seen.passed(Code::RelayedDtls);
-    let headline = if heard {
-        "Voice works, but something else is broken."
-    } else {
-        "Something that rooms need is broken."
-    };
-    let mut verdict = seen.because_of(finding, format!("{headline} {}.", finding.summary));
-    verdict.explains = vec![finding.code];
-    Some(verdict)
-}
-
-fn good(seen: &Seen<'_>) -> Option<Verdict> {
-    let direct = seen.passed(Code::DirectPath);
-    let relayed = seen.passed(Code::RelayedDtls);
-    let detail = match (direct, relayed) {
-        (true, true) => "Media reaches the media server directly and through TURN.",
-        (true, false) => {
-            "Media reaches the media server directly. TURN, which people behind strict firewalls need, was not proven."
+    /// A sentence on the failures that have another code than `cause`, each code once.
+    fn others(&self, cause: &Finding) -> String {
+        let mut named = vec![cause.code];
+        let mut others = Vec::new();
+        for finding in self.findings.iter().filter(|f| f.status == Status::Fail) {
+            if !named.contains(&finding.code) {
+                named.push(finding.code);
+                others.push(format!("{} ({})", finding.summary, finding.code));
+            }
         }
-        (false, true) => {
-            "Media reaches the media server through TURN, which is enough; the direct path is dead."
-        }
-        (false, false) => return None,
-    };
-    Some(Verdict {
-        outcome: Outcome::Good,
-        headline: format!("People in rooms of {} can hear each other.", seen.domain),
-        detail: detail.to_owned(),
-        explains: seen.symptoms(),
-        remedy: None,
-    })
+        if others.is_empty() { String::new() } else { format!(" Also broken: {}.", others.join("; ")) }
+    }
 }
 
-fn inconclusive(seen: &Seen<'_>) -> Verdict {
-    let direct_dead = seen.with(Code::DirectPath, Status::Warn).next().is_some();
-    let unable = seen.findings.iter().find(|f| f.status == Status::Error);
-    let no_credentials = seen.with(Code::TurnAllocates, Status::Skip).next().is_some();
-    let (headline, detail) = match unable {
-        Some(finding) => (
-            "This could not be decided from here.".to_owned(),
-            format!("{}: {}", finding.check, finding.summary),
-        ),
-        None if direct_dead && no_credentials => (
-            "Voice cannot go the direct way; whether TURN carries it was not tried.".to_owned(),
-            "TURN was not tried, because no credentials were given.".to_owned(),
-        ),
-        None => (
-            "This could not be decided.".to_owned(),
-            "No path of the media was examined to its end.".to_owned(),
-        ),
-    };
-    let remedy = no_credentials.then(|| Remedy {
-        text: "Name a room, so that its TURN credentials can be used:".to_owned(),
-        commands: vec![format!(
-            "hubs-probe check {} --room <the part of a room's URL after the domain>",
-            seen.domain
-        )],
-    });
-    Verdict { outcome: Outcome::Inconclusive, headline, detail, explains: seen.symptoms(), remedy }
+fn is_certificate(code: Code) -> bool {
+    (Code::CertificateValid..=Code::TlsAnswers).contains(&code)
+}
+
+/// Whether the URL is TURN's.
+fn is_turn(url: &str) -> bool {
+    url.starts_with("turns:")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TURN: &str = "turns:stream.example.org:5349";
+
+    fn pass(code: Code) -> Finding {
+        Finding::pass(code, "works")
+    }
+
+    fn fail(code: Code) -> Finding {
+        Finding::fail(code, "is broken").because("of something").fix("Mend it:", ["mend"])
+    }
+
+    fn direct(status: Status) -> Finding {
+        Finding::new(Code::DirectPath, status, "direct")
+    }
+
+    /// What a run over a good deployment finds, as far as `without` leaves it, and `with` in place of it.
+    fn run(with: impl IntoIterator<Item = Finding>) -> Vec<Finding> {
+        let mut findings = vec![
+            pass(Code::NameResolves).at("example.org"),
+            pass(Code::RoomJoined),
+            pass(Code::CertificateValid).at("https://example.org"),
+            pass(Code::CertificateValid).at("wss://stream.example.org:4443"),
+            pass(Code::CertificateValid).at(TURN),
+            pass(Code::HubsHealthy),
+            pass(Code::SignallingOpens),
+            pass(Code::TransportCreated),
+            pass(Code::CandidatesUsable),
+            direct(Status::Warn),
+            pass(Code::TurnChallenges).at(TURN),
+            pass(Code::TurnAllocates).at(TURN),
+            pass(Code::TurnPermits).at(TURN),
+            pass(Code::RelayedPath).at(TURN),
+            pass(Code::RelayedDtls).at(TURN),
+        ];
+        for finding in with {
+            let same = |f: &Finding| {
+                let both_turn = f.target.as_deref() == Some(TURN) && finding.target.as_deref() == Some(TURN);
+                f.code == finding.code || is_certificate(f.code) && is_certificate(finding.code) && both_turn
+            };
+            findings.retain(|f| !same(f));
+            findings.push(finding);
+        }
+        findings
+    }
+
+    /// What of TURN fails when `first` does: everything behind it is not tried.
+    fn turn_broken_at(first: Code) -> Vec<Finding> {
+        let chain = [
+            Code::TurnChallenges,
+            Code::TurnAllocates,
+            Code::TurnPermits,
+            Code::RelayedPath,
+            Code::RelayedDtls,
+        ];
+        let behind = chain.into_iter().filter(move |code| *code > first);
+        let mut findings = vec![fail(first).at(TURN)];
+        findings.extend(behind.map(|code| Finding::skip(code, "not tried")));
+        findings
+    }
+
+    fn verdict(with: impl IntoIterator<Item = Finding>) -> Verdict {
+        diagnose("example.org", &run(with))
+    }
+
+    #[track_caller]
+    fn assert_broken(with: impl IntoIterator<Item = Finding>, cause: Code, headline: &str) {
+        let verdict = verdict(with);
+        assert_eq!(
+            (verdict.outcome, verdict.explains.first()),
+            (Outcome::Broken, Some(&cause)),
+            "{verdict:#?}"
+        );
+        assert!(verdict.headline.contains(headline), "{verdict:#?}");
+        assert!(verdict.remedy.is_some(), "{verdict:#?}");
+    }
+
+    #[test]
+    fn media_through_turn_is_enough() {
+        let verdict = verdict([]);
+        assert_eq!((verdict.outcome, verdict.remedy), (Outcome::Good, None));
+        assert!(verdict.detail.contains("which is enough"), "{}", verdict.detail);
+    }
+
+    #[test]
+    fn each_cause_that_hubs_ships_is_named() {
+        for (code, headline) in [
+            (
+                Code::CertificateOfCoturn,
+                "Nobody can be heard: browsers refuse the certificate of the TURN server",
+            ),
+            (Code::TurnAllocates, "Nobody can be heard: the TURN server turns everybody away"),
+            (
+                Code::TurnPermits,
+                "Nobody can be heard: the TURN server does not let anybody reach the media server",
+            ),
+            (
+                Code::RelayedPath,
+                "Nobody can be heard: what goes through the TURN server does not reach the media server",
+            ),
+        ] {
+            assert_broken(turn_broken_at(code), code, headline);
+        }
+    }
+
+    #[test]
+    fn of_several_causes_the_earliest_is_named_and_the_others_are_listed() {
+        let both = || {
+            turn_broken_at(Code::TurnAllocates).into_iter().chain([fail(Code::CertificateOfCoturn).at(TURN)])
+        };
+        assert_broken(both(), Code::CertificateOfCoturn, "refuse the certificate");
+        let verdict = verdict(both());
+        assert!(verdict.detail.contains("Also broken: is broken (HP0602)."), "{}", verdict.detail);
+        assert_eq!(verdict.explains, [Code::CertificateOfCoturn, Code::DirectPath, Code::TurnAllocates]);
+    }
+
+    #[test]
+    fn what_comes_later_on_the_way_through_turn_is_named_too() {
+        assert_broken(
+            [fail(Code::TlsAnswers).at(TURN)],
+            Code::TlsAnswers,
+            "nothing answers where browsers look",
+        );
+        assert_broken(
+            turn_broken_at(Code::TurnChallenges),
+            Code::TurnChallenges,
+            "in the TURN server's place",
+        );
+        assert_broken(turn_broken_at(Code::RelayedDtls), Code::RelayedDtls, "before the first sound");
+        let no_turn = Finding::warn(Code::RoomJoined, "no TURN").fix("Mend it:", ["mend"]);
+        let untried = turn_broken_at(Code::TurnChallenges).into_iter().skip(1);
+        let untried = untried.chain([Finding::skip(Code::TurnChallenges, "not tried")]);
+        assert_broken(untried.chain([no_turn]), Code::RoomJoined, "not told of any TURN server");
+    }
+
+    #[test]
+    fn credentials_from_the_command_line_that_are_refused_say_nothing_of_everybody() {
+        let findings = turn_broken_at(Code::TurnAllocates).into_iter();
+        let findings = findings.chain([Finding::skip(Code::RoomJoined, "no room")]);
+        assert_broken(findings, Code::TurnAllocates, "does not take the given credentials");
+    }
+
+    #[test]
+    fn with_a_direct_path_a_broken_turn_silences_some_only() {
+        for code in [Code::CertificateOfCoturn, Code::TlsAnswers, Code::TurnAllocates, Code::RelayedPath] {
+            let findings = turn_broken_at(code).into_iter().chain([direct(Status::Pass)]);
+            assert_broken(
+                findings,
+                code,
+                "Voice works for most people, but for nobody behind a strict firewall",
+            );
+        }
+    }
+
+    #[test]
+    fn nobody_is_said_to_be_silent_while_the_direct_path_is_unknown() {
+        for status in [Status::Skip, Status::Error] {
+            let findings = || turn_broken_at(Code::TurnAllocates).into_iter().chain([direct(status)]);
+            assert_broken(findings(), Code::TurnAllocates, "Nobody behind a strict firewall");
+            assert!(verdict(findings()).detail.contains("was not examined"));
+        }
+    }
+
+    #[test]
+    fn what_was_relayed_behind_a_certificate_that_browsers_refuse_is_never_good() {
+        for status in [Status::Warn, Status::Pass, Status::Skip, Status::Error] {
+            let refused = fail(Code::CertificateSelfSigned).at(TURN);
+            let verdict = verdict([refused, direct(status)]);
+            assert_eq!(verdict.outcome, Outcome::Broken, "{verdict:#?}");
+        }
+        // Nor is it while nobody knows what browsers make of the certificate.
+        let unknown = verdict([Finding::error(Code::CertificateValid, "not finished within 15 s").at(TURN)]);
+        assert_eq!(unknown.outcome, Outcome::Inconclusive, "{unknown:#?}");
+    }
+
+    #[test]
+    fn one_of_two_turn_servers_that_works_is_enough() {
+        let other = "turns:stream.example.org:443";
+        let mut findings = run([]);
+        findings.push(fail(Code::CertificateSelfSigned).at(other));
+        let verdict = diagnose("example.org", &findings);
+        assert!(verdict.headline.starts_with("Voice works, but something else is broken"), "{verdict:#?}");
+    }
+
+    #[test]
+    fn without_credentials_nothing_is_decided_and_the_next_step_is_named() {
+        let untried = || {
+            let skipped = [Code::RoomJoined, Code::TurnChallenges, Code::TurnAllocates, Code::TurnPermits];
+            let skipped = skipped.into_iter().chain([Code::RelayedPath, Code::RelayedDtls]);
+            skipped.map(|code| Finding::skip(code, "not tried"))
+        };
+        let next = "hubs-probe check example.org --room https://example.org/ROOM";
+        let undecided = verdict(untried());
+        assert_eq!(undecided.outcome, Outcome::Inconclusive, "{undecided:#?}");
+        assert_eq!(undecided.remedy.unwrap().commands, [next]);
+        let good = verdict(untried().chain([direct(Status::Pass)]));
+        assert_eq!(good.outcome, Outcome::Good, "{good:#?}");
+        assert_eq!(good.remedy.unwrap().commands, [next]);
+    }
+
+    #[test]
+    fn a_room_that_says_no_leaves_it_undecided_with_the_reason_and_the_way_on() {
+        let skipped = [Code::TurnAllocates, Code::RelayedPath, Code::RelayedDtls];
+        let skipped = skipped.map(|code| Finding::skip(code, "not tried")).into_iter();
+        let refused =
+            Finding::error(Code::RoomJoined, "there is no such room").fix("Give another:", ["again"]);
+        let verdict = verdict(skipped.chain([refused]));
+        assert_eq!((verdict.outcome, verdict.explains[0]), (Outcome::Inconclusive, Code::RoomJoined));
+        assert!(verdict.detail.contains("there is no such room"));
+        assert_eq!(verdict.remedy.unwrap().commands, ["again"]);
+    }
+
+    #[test]
+    fn what_keeps_people_out_of_rooms_comes_before_what_silences_them() {
+        let silent = || turn_broken_at(Code::CertificateOfCoturn);
+        for (cause, headline) in [
+            (fail(Code::NameResolves).at("stream.example.org"), "stream.example.org has no address"),
+            (
+                fail(Code::CertificateDates).at("https://example.org"),
+                "refuse the certificate of https://example.org",
+            ),
+            (
+                fail(Code::CertificateDates).at("wss://stream.example.org:4443"),
+                "of wss://stream.example.org:4443",
+            ),
+            (
+                fail(Code::TlsAnswers).at("wss://stream.example.org:4443"),
+                "answers at wss://stream.example.org:4443",
+            ),
+            (fail(Code::HubsHealthy), "Hubs itself does not answer"),
+            (fail(Code::HubsMeta), "set up for another name"),
+            (fail(Code::HubsName), "does not lead to Hubs"),
+            (fail(Code::RoomJoined), "does not let anybody join"),
+            (fail(Code::SignallingOpens), "cannot be reached"),
+            (fail(Code::TransportCreated), "does not do its work"),
+            (fail(Code::CandidatesUsable), "no address to send voice to"),
+        ] {
+            let code = cause.code;
+            assert_broken(silent().into_iter().chain([cause]), code, headline);
+        }
+    }
+
+    #[test]
+    fn what_silences_nobody_is_still_broken() {
+        let cors = fail(Code::CertificateDates).at("https://cors.example.org");
+        for (cause, code) in [
+            (cors.clone(), Code::CertificateDates),
+            (fail(Code::NameResolves).at("cors.example.org"), Code::NameResolves),
+            (fail(Code::CandidateText), Code::CandidateText),
+        ] {
+            assert_broken([cause], code, "Voice works, but something else is broken");
+        }
+        let unknown = [Finding::skip(Code::RelayedDtls, "not tried"), cors];
+        assert_broken(unknown, Code::CertificateDates, "whether voice works could not be decided");
+    }
+
+    #[test]
+    fn a_machine_without_network_decides_nothing() {
+        let findings = [
+            Finding::error(Code::NameResolves, "the resolver gives no answer"),
+            Finding::skip(Code::SignallingOpens, "needs the addresses"),
+        ];
+        let verdict = diagnose("example.org", &findings);
+        assert_eq!((verdict.outcome, verdict.explains[0]), (Outcome::Inconclusive, Code::NameResolves));
+    }
 }
