@@ -171,6 +171,15 @@ pub static CHECKS: &[Check] = &[
         timeout: SECOND.saturating_mul(30),
         run: |cx| Box::pin(checks::ice::direct(cx)),
     },
+    Check {
+        id: "turn.allocate",
+        group: Group::Turn,
+        question: "does TURN answer, and does it accept credentials?",
+        code: Code::TurnAllocates,
+        after: &["dns.addresses", "room.join"],
+        timeout: SECOND.saturating_mul(40),
+        run: |cx| Box::pin(checks::turn::allocate(cx)),
+    },
 ];
 
 /// The check of that name.

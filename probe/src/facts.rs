@@ -9,7 +9,10 @@ use std::{
     sync::OnceLock,
 };
 
-use crate::target::{DIALOG, Name, Target};
+use crate::{
+    target::{DIALOG, Name, Target},
+    turn::Login,
+};
 
 /// A fact that was not found out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -153,8 +156,14 @@ impl fmt::Debug for RoomTurn {
 }
 
 /// A TURN server that accepted the credentials.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct TurnFacts {
-    /// Where relayed packets come from.
-    pub relayed: SocketAddr,
+    /// Its host.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// The credentials.
+    pub login: Login,
+    /// What a browser makes of its certificate.
+    pub certificate: TurnCertificate,
 }

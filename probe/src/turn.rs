@@ -82,6 +82,9 @@ pub enum TurnError {
         /// How it says so.
         refusal: Refusal,
     },
+    /// The server does not ask who we are.
+    #[error("the server allocates for anybody, without credentials")]
+    Open,
     /// Each nonce is out of date as soon as it is given out.
     #[error("the server calls every nonce stale, even one that it has just given out")]
     AlwaysStale,
@@ -220,7 +223,7 @@ impl Client {
         let request = Request::Allocate;
         let answer = self.connection.exchange(request, |m| m.requested_transport(PROTOCOL_UDP)).await?;
         if answer.class() == Class::Success {
-            return Err(malformed(request, "it allocates for somebody who has shown no credentials"));
+            return Err(TurnError::Open);
         }
         let refusal = Refusal::read(request, &answer)?;
         if refusal.code != ErrorCode::UNAUTHENTICATED {
@@ -663,7 +666,7 @@ mod tests {
         let without_nonce = |_: usize, m: &Message| Builder::error(m, ErrorCode::UNAUTHENTICATED).finish();
         assert!(matches!(challenged(without_nonce).await, TurnError::Malformed { .. }));
         let open = |_: usize, m: &Message| Builder::success(m).finish();
-        assert!(matches!(challenged(open).await, TurnError::Malformed { .. }));
+        assert!(matches!(challenged(open).await, TurnError::Open));
         let without_code =
             |_: usize, m: &Message| Builder::new(Class::Error, m.method(), m.transaction()).finish();
         assert!(matches!(challenged(without_code).await, TurnError::Malformed { .. }));

@@ -6,4 +6,5 @@ pub(crate) mod http;
 pub(crate) mod ice;
 pub(crate) mod room;
 pub(crate) mod tls;
+pub(crate) mod turn;
 mod websocket;
