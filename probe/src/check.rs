@@ -86,6 +86,20 @@ pub struct Context {
     pub facts: Facts,
 }
 
+impl Context {
+    /// The same task, with nothing learned yet.
+    #[must_use]
+    pub fn anew(&self) -> Self {
+        Self {
+            target: self.target.clone(),
+            net: self.net.clone(),
+            room: self.room.clone(),
+            turn_login: self.turn_login.clone(),
+            facts: Facts::default(),
+        }
+    }
+}
+
 /// Findings, or why there are none.
 pub type Outcome = Result<Vec<Finding>, Stop>;
 

@@ -23,6 +23,7 @@ use crate::{
     net::{ConnectTo, Family, Net, NetError, NetOptions},
     report::{self, EXIT_USAGE, End, FailOn, Report, human::Style},
     target::{Room, Target, TurnLogin},
+    watch,
 };
 
 /// Finds out why nobody hears anybody in a Hubs room.
@@ -44,6 +45,8 @@ struct Cli {
 enum Command {
     /// Check a deployment and say what is broken.
     Check(Box<CheckArgs>),
+    /// Show a deployment live: the checks, then each path to its media server, measured once a second.
+    Watch(Box<DeploymentArgs>),
     /// Show every check, and every code with what it asserts.
     List,
     /// Explain a code: what it means, how it is found out, what to do.
@@ -130,6 +133,12 @@ pub(crate) enum UsageError {
     CaFile { path: PathBuf, source: io::Error },
     #[error(transparent)]
     Net(#[from] NetError),
+    #[error(
+        "watch draws on a terminal, and {0} is none: run `hubs-probe check` instead, with --output json for a program"
+    )]
+    NoTerminal(&'static str),
+    #[error("the terminal cannot be used ({0}): run `hubs-probe check` instead")]
+    Terminal(#[source] io::Error),
 }
 
 impl DeploymentArgs {
@@ -173,6 +182,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let code = match cli.command {
         Command::Check(args) => in_runtime(check(*args)),
+        Command::Watch(args) => in_runtime(watch(*args)),
         Command::List => {
             print(&list());
             0
@@ -206,6 +216,19 @@ async fn check(args: CheckArgs) -> Result<u8, UsageError> {
     let report = engine::run(cx, CHECKS, args.deployment.timeout, &sink, interrupted()).await;
     print(&render(&report, args.output));
     Ok(report.exit_code(args.fail_on))
+}
+
+async fn watch(args: DeploymentArgs) -> Result<u8, UsageError> {
+    let not_ours =
+        [("standard input", io::stdin().is_terminal()), ("standard output", io::stdout().is_terminal())];
+    if let Some((name, _)) = not_ours.into_iter().find(|(_, is_terminal)| !is_terminal) {
+        return Err(UsageError::NoTerminal(name));
+    }
+    let Style { colour, ascii } = style();
+    let theme = hubs_tui::Theme { colour, ascii };
+    let watched = watch::watch(args.context()?, args.timeout, theme).await.map_err(UsageError::Terminal)?;
+    print(&report::human::render(&watched.report, style()));
+    Ok(watched.exit_code())
 }
 
 fn render(report: &Report, output: Output) -> String {

@@ -22,6 +22,17 @@ pub enum Outcome {
     Inconclusive,
 }
 
+impl Outcome {
+    /// The word that stands for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Good => "GOOD",
+            Self::Broken => "BROKEN",
+            Self::Inconclusive => "UNDECIDED",
+        }
+    }
+}
+
 /// The one cause, or that there is none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Verdict {

@@ -23,3 +23,4 @@ pub mod target;
 #[cfg(test)]
 mod testing;
 pub mod turn;
+mod watch;

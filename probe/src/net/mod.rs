@@ -127,6 +127,7 @@ pub enum ConnectError {
 }
 
 /// The way onto the network.
+#[derive(Clone)]
 pub struct Net {
     resolver: TokioResolver,
     resolver_name: String,

@@ -153,13 +153,13 @@ fn write_counts(out: &mut String, report: &Report) {
 }
 
 fn write_verdict(out: &mut String, verdict: &Verdict, style: Style) {
-    let (word, colour) = match verdict.outcome {
-        Outcome::Good => ("GOOD", Colour::Green),
-        Outcome::Broken => ("BROKEN", Colour::Red),
-        Outcome::Inconclusive => ("UNDECIDED", Colour::Yellow),
+    let colour = match verdict.outcome {
+        Outcome::Good => Colour::Green,
+        Outcome::Broken => Colour::Red,
+        Outcome::Inconclusive => Colour::Yellow,
     };
-    let _ =
-        writeln!(out, "\n{}  {}", style.paint(colour, word), style.paint(Colour::Bold, &verdict.headline));
+    let word = style.paint(colour, verdict.outcome.word());
+    let _ = writeln!(out, "\n{word}  {}", style.paint(Colour::Bold, &verdict.headline));
     let _ = writeln!(out, "    {}", verdict.detail);
     if !verdict.explains.is_empty() {
         let codes: Vec<_> = verdict.explains.iter().map(ToString::to_string).collect();

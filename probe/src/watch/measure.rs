@@ -1,0 +1,156 @@
+//! Measures each path to dialog once a second with a real ICE check, until it is told to stop.
+//!
+//! The paths lead to a transport that dialog keeps for as long as our WebSocket is open. When it ends,
+//! it is opened again; in the end it is closed, so that nothing stays behind.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::future::join_all;
+use hubs_tui::feed::{Feed, Path};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+    time::{Instant, sleep, sleep_until, timeout},
+};
+
+use super::path::{Measured, PERIOD};
+use crate::{
+    check::Context,
+    facts::DialogFacts,
+    finding::printable,
+    ice::Agent,
+    net::Trust,
+    protoo::{Dialog, ProtooError, Transport},
+};
+
+/// How long to wait before dialog is asked again for what it did not give.
+const RETRY: Duration = Duration::from_secs(3);
+
+/// How often dialog is asked about the transport. Its answers show that it still holds it, and the questions keep proxies on the
+/// way from closing the WebSocket as idle.
+const INQUIRY: Duration = Duration::from_secs(10);
+
+/// How long servers may take to let us go.
+const GOODBYE_LIMIT: Duration = Duration::from_secs(3);
+
+/// A measurement under way. Dropped, it ends as well, but is not waited for.
+pub(super) struct Measurement {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Measurement {
+    /// Measures the paths to the deployment, and tells what comes of it.
+    pub(super) fn start(cx: Arc<Context>, tell: mpsc::Sender<Feed>) -> Self {
+        let (stop, stopped) = oneshot::channel();
+        let mut measuring = Measuring { cx, tell, paths: Vec::new() };
+        Self { stop, task: tokio::spawn(async move { measuring.run(stopped).await }) }
+    }
+
+    /// Ends it, and waits until all is given back.
+    pub(super) async fn end(self) {
+        drop(self.stop);
+        // Who does not let us go in time finds the connection closed.
+        let _ = timeout(GOODBYE_LIMIT, self.task).await;
+    }
+}
+
+struct Measuring {
+    cx: Arc<Context>,
+    tell: mpsc::Sender<Feed>,
+    paths: Vec<Measured>,
+}
+
+impl Measuring {
+    async fn run(&mut self, mut stopped: oneshot::Receiver<()>) {
+        loop {
+            let opened = tokio::select! {
+                _ = &mut stopped => return,
+                opened = self.open() => opened,
+            };
+            let obstacle = match opened {
+                Err(error) => error,
+                Ok((mut dialog, transport)) => {
+                    self.lead_to(&transport).await;
+                    let agent = Agent::new(&transport.ice);
+                    let ended = tokio::select! {
+                        _ = &mut stopped => None,
+                        error = ask_after(&mut dialog, &transport) => Some(error),
+                        () = self.measure(&agent) => None,
+                    };
+                    dialog.close().await;
+                    let Some(error) = ended else { return };
+                    error
+                }
+            };
+            self.lose(&obstacle).await;
+            tokio::select! {
+                _ = &mut stopped => return,
+                () = sleep(RETRY) => {}
+            }
+        }
+    }
+
+    /// A transport that waits at dialog. Whether browsers accept dialog's certificate is for a check to say.
+    async fn open(&self) -> Result<(Dialog, Transport), ProtooError> {
+        let Context { net, facts, target, .. } = &*self.cx;
+        let DialogFacts { host, port } = facts.signalling(target);
+        let mut dialog = Dialog::open(net, &host, port, Trust::Anything).await?;
+        let transport = dialog.create_transport().await?;
+        Ok((dialog, transport))
+    }
+
+    /// Takes the paths that lead to the transport.
+    async fn lead_to(&mut self, transport: &Transport) {
+        self.paths = Measured::towards(transport);
+        let described: Vec<Path> = self.paths.iter().map(Measured::description).collect();
+        if described.is_empty() {
+            self.note("dialog announces no address to which a path could lead").await;
+        }
+        self.send(Feed::Paths(described)).await;
+    }
+
+    /// Measures each path once a second, without end.
+    async fn measure(&mut self, agent: &Agent) {
+        let tell = &self.tell;
+        join_all(self.paths.iter_mut().map(async |path| {
+            loop {
+                let began = Instant::now();
+                let outcome = path.sample(agent).await;
+                // The view alone can be gone, and then we are about to be stopped.
+                let _ = tell.send(Feed::Sample { path: path.name.clone(), outcome }).await;
+                sleep_until(began + PERIOD).await;
+            }
+        }))
+        .await;
+    }
+
+    /// While there is no transport, no path leads anywhere.
+    async fn lose(&self, obstacle: &ProtooError) {
+        let obstacle = printable(&format!("no transport: {obstacle}"));
+        if self.paths.is_empty() {
+            self.note(&obstacle).await;
+        }
+        for path in &self.paths {
+            self.send(Feed::Sample { path: path.name.clone(), outcome: Err(obstacle.clone()) }).await;
+        }
+    }
+
+    async fn note(&self, text: &str) {
+        self.send(Feed::Note(text.to_owned())).await;
+    }
+
+    async fn send(&self, feed: Feed) {
+        let _ = self.tell.send(feed).await;
+    }
+}
+
+/// Asks dialog about the transport until it does not know it any more.
+async fn ask_after(dialog: &mut Dialog, transport: &Transport) -> ProtooError {
+    loop {
+        sleep(INQUIRY).await;
+        if let Err(error) = dialog.transport_stats(&transport.id).await {
+            return error;
+        }
+    }
+}
