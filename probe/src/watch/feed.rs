@@ -12,7 +12,9 @@ use crate::{
 /// What the live view is to be told of an event.
 pub(super) fn translate(event: Event) -> Vec<feed::Feed> {
     match event {
-        Event::RunStarted { target, checks } => {
+        Event::RunStarted { target, mut checks } => {
+            // The table has them in the order in which they can run, where a group may come in two parts.
+            checks.sort_by_key(|check| check.group);
             vec![feed::Feed::RunStarted { target, checks: checks.into_iter().map(check).collect() }]
         }
         Event::CheckStarted { check } => vec![feed::Feed::CheckStarted { check: check.to_owned() }],
@@ -86,7 +88,7 @@ fn verdict(verdict: &Verdict) -> feed::Verdict {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{collections::BTreeSet, time::Duration};
 
     use super::*;
     use crate::{check::CHECKS, codes::Code, report::tests::sample};
@@ -100,9 +102,12 @@ mod tests {
     }
 
     #[test]
-    fn a_run_is_announced_with_every_check_under_the_heading_of_its_group() {
+    fn a_run_is_announced_with_every_check_those_of_a_group_together() {
         let event = Event::RunStarted { target: "hubs.example.org".into(), checks: CHECKS.iter().collect() };
         let [feed::Feed::RunStarted { target, checks }] = &translate(event)[..] else { panic!() };
+        let mut groups: Vec<_> = checks.iter().map(|c| c.group.as_str()).collect();
+        groups.dedup();
+        assert_eq!(groups.iter().collect::<BTreeSet<_>>().len(), groups.len(), "{groups:?}");
         assert_eq!((target.as_str(), checks.len()), ("hubs.example.org", CHECKS.len()));
         assert_eq!((checks[0].id.as_str(), checks[0].group.as_str()), ("dns.addresses", "Names"));
         assert_eq!(checks[0].title, CHECKS[0].question);
