@@ -13,15 +13,17 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use futures_util::FutureExt;
 
 use crate::{
     check::{CHECKS, Context},
     codes::Code,
+    demo::{self, Deployment, DeploymentError, Turn, narrative},
     engine,
     event::{Event, Sink},
     facts::Facts,
     net::{ConnectTo, Family, Net, NetError, NetOptions},
-    report::{self, EXIT_USAGE, End, FailOn, Report, human::Style},
+    report::{self, EXIT_BROKEN, EXIT_GOOD, EXIT_USAGE, End, FailOn, Report, human::Style},
     target::{Room, Target, TurnLogin},
     watch,
 };
@@ -47,6 +49,10 @@ enum Command {
     Check(Box<CheckArgs>),
     /// Show a deployment live: the checks, then each path to its media server, measured once a second.
     Watch(Box<DeploymentArgs>),
+    /// Watch the probe find out what is broken, and the relay mend it, on a deployment inside this process.
+    ///
+    /// Needs no network and no rights, and takes some seconds. Exit status: 0 if all went as announced.
+    Demo(DemoArgs),
     /// Show every check, and every code with what it asserts.
     List,
     /// Explain a code: what it means, how it is found out, what to do.
@@ -68,7 +74,17 @@ struct CheckArgs {
     fail_on: FailOn,
 }
 
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+#[derive(Debug, Args)]
+struct DemoArgs {
+    /// The form of the reports: the story for people, or a JSON array of both.
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+    /// Check nothing; keep the deployment running with this TURN server, and say how to look at it.
+    #[arg(long, value_enum, value_name = "TURN", num_args = 0..=1, default_missing_value = "relay", conflicts_with = "output")]
+    serve: Option<Turn>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum Output {
     /// For people.
     #[default]
@@ -183,6 +199,7 @@ pub fn main() -> ExitCode {
     let code = match cli.command {
         Command::Check(args) => in_runtime(check(*args)),
         Command::Watch(args) => in_runtime(watch(*args)),
+        Command::Demo(args) => in_runtime(demo(args)),
         Command::List => {
             print(&list());
             0
@@ -209,10 +226,7 @@ fn in_runtime(work: impl Future<Output = Result<u8, UsageError>>) -> u8 {
 
 async fn check(args: CheckArgs) -> Result<u8, UsageError> {
     let cx = args.deployment.context()?;
-    let sink = match args.output {
-        Output::Human if io::stderr().is_terminal() => progress(),
-        Output::Human | Output::Json => Sink::none(),
-    };
+    let sink = sink(args.output);
     let report = engine::run(cx, CHECKS, args.deployment.timeout, &sink, interrupted()).await;
     print(&render(&report, args.output));
     Ok(report.exit_code(args.fail_on))
@@ -229,6 +243,48 @@ async fn watch(args: DeploymentArgs) -> Result<u8, UsageError> {
     let watched = watch::watch(args.context()?, args.timeout, theme).await.map_err(UsageError::Terminal)?;
     print(&report::human::render(&watched.report, style()));
     Ok(watched.exit_code())
+}
+
+async fn demo(args: DemoArgs) -> Result<u8, UsageError> {
+    let stop = interrupted().shared();
+    let played = match args.serve {
+        Some(turn) => serve(turn, stop).await,
+        None => play(args.output, stop).await,
+    };
+    Ok(played.unwrap_or_else(|e| {
+        let _ = writeln!(io::stderr(), "hubs-probe: the demo cannot start: {e}");
+        EXIT_BROKEN
+    }))
+}
+
+async fn play(output: Output, stop: impl Future<Output = End> + Clone) -> Result<u8, DeploymentError> {
+    let style = style();
+    let play = demo::play(&sink(output), stop, |scene| {
+        if output == Output::Human {
+            print(&narrative::scene(&scene, style));
+        }
+    })
+    .await?;
+    print(&match output {
+        Output::Human => narrative::end(&play, style),
+        Output::Json => report::json::render_all(play.reports()),
+    });
+    Ok(play.exit_code())
+}
+
+async fn serve(turn: Turn, stop: impl Future<Output = End>) -> Result<u8, DeploymentError> {
+    let deployment = Deployment::start(turn).await?;
+    let program = std::env::args().next().unwrap_or_else(|| "hubs-probe".to_owned());
+    print(&narrative::serving(&deployment, turn, &program));
+    stop.await;
+    Ok(EXIT_GOOD)
+}
+
+fn sink(output: Output) -> Sink {
+    match output {
+        Output::Human if io::stderr().is_terminal() => progress(),
+        Output::Human | Output::Json => Sink::none(),
+    }
 }
 
 fn render(report: &Report, output: Output) -> String {

@@ -8,6 +8,7 @@ pub mod check;
 mod checks;
 pub mod cli;
 pub mod codes;
+mod demo;
 pub mod diagnose;
 pub mod engine;
 pub mod event;

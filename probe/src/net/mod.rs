@@ -208,7 +208,7 @@ mod tests {
             ("stream.example.org", 4443, "127.0.0.1:8443".parse().unwrap())
         );
         let v6: ConnectTo = "a.org:443:[::1]:8443".parse().unwrap();
-        assert_eq!(v6.to, "[::1]:8443".parse().unwrap());
+        assert_eq!(v6.to, "[::1]:8443".parse::<SocketAddr>().unwrap());
     }
 
     #[test]

@@ -30,6 +30,11 @@ enum Colour {
 }
 
 impl Style {
+    /// A line that stands above others.
+    pub(crate) fn heading(self, text: &str) -> String {
+        self.paint(Colour::Bold, text)
+    }
+
     fn paint(self, colour: Colour, text: &str) -> String {
         if !self.colour {
             return text.to_owned();

@@ -14,8 +14,24 @@ pub const SCHEMA_VERSION: &str = "1.0";
 
 /// The report as one JSON document, ending with a line break.
 pub fn render(report: &Report) -> String {
+    pretty(&document(report))
+}
+
+/// Several reports as one JSON array of such documents, ending with a line break.
+pub fn render_all(reports: &[Report]) -> String {
+    pretty(&reports.iter().map(document).collect::<Vec<_>>())
+}
+
+fn pretty(value: &impl Serialize) -> String {
+    // Only a map with keys that are no text could fail, and there is none.
+    let mut text = serde_json::to_string_pretty(value).unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+fn document(report: &Report) -> Document<'_> {
     let count = |status| report.count(status);
-    let document = Document {
+    Document {
         schema_version: SCHEMA_VERSION,
         tool: Tool { name: "hubs-probe", version: env!("CARGO_PKG_VERSION") },
         run: Run {
@@ -34,11 +50,7 @@ pub fn render(report: &Report) -> String {
         },
         verdict: &report.verdict,
         findings: &report.findings,
-    };
-    // Only a map with keys that are no text could fail, and there is none.
-    let mut text = serde_json::to_string_pretty(&document).unwrap_or_default();
-    text.push('\n');
-    text
+    }
 }
 
 #[derive(Serialize)]

@@ -1,0 +1,236 @@
+//! The deployment as a whole: starts its parts, exchanges its TURN server, and says how to get there. It ends when it is
+//! dropped.
+
+use std::{
+    fs, io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+};
+
+use hubs_relay::{Relay, auth::Secret};
+use rustls::{ServerConfig, crypto::ring, server::ResolvesServerCertUsingSni};
+use tempfile::TempDir;
+use tokio::{
+    net::{TcpListener, UdpSocket},
+    task::{JoinSet, spawn_blocking},
+};
+use tokio_rustls::TlsAcceptor;
+
+use super::{
+    authority::{Authority, Identity},
+    dialog::Dialog,
+    dns, dtls,
+    front::{self, Backends},
+    reticulum::Reticulum,
+    turn::{self, TurnError},
+};
+use crate::{
+    check::Context,
+    facts::Facts,
+    net::{Net, NetError, NetOptions},
+    random,
+    target::{DIALOG, HTTPS, Name, Room, TURN, Target},
+};
+
+/// The top-level name is reserved for tests (RFC 6761 section 6.2).
+const DOMAIN: &str = "hubs.demo.test";
+
+const ROOM: &str = "demo-room";
+
+/// What dialog announces: an address reserved for documentation (RFC 5737), at which nobody can be, as nobody is at the
+/// address with which a cluster goes out to the internet.
+pub(crate) const ANNOUNCED: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 9));
+
+const HERE: Ipv4Addr = Ipv4Addr::LOCALHOST;
+
+/// Which TURN server the deployment has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Turn {
+    /// As Hubs ships it: no browser can use it.
+    Shipped,
+    /// hubs-relay.
+    Relay,
+}
+
+/// Why there is no deployment.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DeploymentError {
+    #[error("cannot keep files in {}: {source}; set TMPDIR to a folder that can be written", path.display())]
+    Folder { path: PathBuf, source: io::Error },
+    #[error("cannot listen on {HERE} for {what}: {source}")]
+    Listen { what: &'static str, source: io::Error },
+    #[error("cannot make a certificate: {0}")]
+    Certificate(String),
+    #[error("cannot start the TURN server: {0}")]
+    Turn(#[from] TurnError),
+    #[error(transparent)]
+    Net(#[from] NetError),
+}
+
+/// A deployment of Hubs in this process, on loopback.
+pub(crate) struct Deployment {
+    target: Target,
+    room: Room,
+    folder: TempDir,
+    ca_pem: String,
+    turn_secret: Secret,
+    /// The certificate of `stream.`, which is good for TURN as well.
+    stream_identity: Identity,
+    resolver: SocketAddr,
+    front: SocketAddr,
+    turn_address: SocketAddr,
+    /// None only while another takes its place.
+    turn: Option<Relay>,
+    _servers: JoinSet<()>,
+}
+
+impl Deployment {
+    /// Starts it, with this TURN server.
+    pub(crate) async fn start(turn: Turn) -> Result<Self, DeploymentError> {
+        let target: Target = DOMAIN.parse().expect("a domain; every test of the demo reads it");
+        let room: Room = ROOM.parse().expect("a room; every test of the demo reads it");
+        let folder = tempfile::tempdir()
+            .map_err(|source| DeploymentError::Folder { path: std::env::temp_dir(), source })?;
+        let turn_secret = Secret::from(random::name::<32>());
+
+        let certificate = |e: rcgen::Error| DeploymentError::Certificate(e.to_string());
+        let authority = Authority::new().map_err(certificate)?;
+        let ca_pem = authority.pem();
+        let ca_file = folder.path().join(CA_FILE);
+        fs::write(&ca_file, &ca_pem).map_err(|source| DeploymentError::Folder { path: ca_file, source })?;
+        let issue = |name| authority.issue(&target.host(name)).map_err(certificate);
+
+        let listen = |what| move |source| DeploymentError::Listen { what, source };
+        let dns = UdpSocket::bind((HERE, 0)).await.map_err(listen("DNS"))?;
+        let resolver = dns.local_addr().map_err(listen("DNS"))?;
+        let https = TcpListener::bind((HERE, 0)).await.map_err(listen("HTTPS"))?;
+        let front = https.local_addr().map_err(listen("HTTPS"))?;
+        let backends = Arc::new(Backends {
+            target: target.clone(),
+            reticulum: Reticulum::new(target.clone(), room.clone(), turn_secret.clone()),
+            dialog: Dialog::new(dtls::Identity::new().map_err(DeploymentError::Certificate)?, ANNOUNCED),
+        });
+        let mut certificates = ResolvesServerCertUsingSni::new();
+        for name in Name::ALL {
+            let identity = issue(name)?;
+            let tls = |e: rustls::Error| DeploymentError::Certificate(e.to_string());
+            certificates.add(&target.host(name), identity.certified_key().map_err(tls)?).map_err(tls)?;
+        }
+        let mut servers = JoinSet::new();
+        servers.spawn(dns::serve(dns, Name::ALL.map(|name| target.host(name)).into(), HERE));
+        servers.spawn(front::serve(https, acceptor(certificates)?, backends));
+
+        let mut deployment = Self {
+            stream_identity: issue(Name::Stream)?,
+            target,
+            room,
+            folder,
+            ca_pem,
+            turn_secret,
+            resolver,
+            front,
+            turn_address: (HERE, 0).into(),
+            turn: None,
+            _servers: servers,
+        };
+        deployment.put(turn).await?;
+        Ok(deployment)
+    }
+
+    /// Puts this TURN server in the place of the one that is there, on the same port.
+    pub(crate) async fn put(&mut self, turn: Turn) -> Result<(), DeploymentError> {
+        if let Some(relay) = self.turn.take() {
+            // It waits for its threads. A panic in there is no reason not to start another.
+            let _ = spawn_blocking(|| relay.shutdown()).await;
+        }
+        let place = turn::Place { listen: self.turn_address, folder: self.folder.path() };
+        let relay = match turn {
+            Turn::Shipped => {
+                let identity =
+                    Identity::of_coturns_image().map_err(|e| DeploymentError::Certificate(e.to_string()))?;
+                turn::as_shipped(&place, &identity)?
+            }
+            Turn::Relay => turn::repaired(&place, &self.stream_identity, &self.turn_secret, ANNOUNCED)?,
+        };
+        if let Some(listener) = relay.listeners().first() {
+            self.turn_address = listener.address;
+        }
+        self.turn = Some(relay);
+        Ok(())
+    }
+
+    /// What a check of it begins with. Nothing in here could not stand on a command line, see [`Self::command`].
+    pub(crate) fn context(&self) -> Result<Arc<Context>, DeploymentError> {
+        let detours = self.detours();
+        let net = Net::new(&NetOptions {
+            resolver: Some(self.resolver),
+            ca_pem: Some(self.ca_pem.clone().into_bytes()),
+            connect_to: detours.iter().filter_map(|detour| detour.parse().ok()).collect(),
+            ..NetOptions::default()
+        })?;
+        Ok(Arc::new(Context {
+            target: self.target.clone(),
+            net,
+            room: Some(self.room.clone()),
+            turn_login: None,
+            facts: Facts::default(),
+        }))
+    }
+
+    /// The command line by which `program` gets here from another terminal: `verb` is `check` or `watch`.
+    pub(crate) fn command(&self, program: &str, verb: &str) -> Vec<String> {
+        let ca_file = self.folder.path().join(CA_FILE);
+        let mut words = vec![
+            format!("{program} {verb} {}", self.target),
+            format!("--room {}", self.room.sid()),
+            format!("--resolver {}", self.resolver),
+            format!("--ca-file {}", ca_file.display()),
+        ];
+        words.extend(self.detours().iter().map(|detour| format!("--connect-to {detour}")));
+        words
+    }
+
+    /// Its domain.
+    pub(crate) fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// Its DNS server.
+    pub(crate) fn resolver(&self) -> SocketAddr {
+        self.resolver
+    }
+
+    /// Its ingress.
+    pub(crate) fn front(&self) -> SocketAddr {
+        self.front
+    }
+
+    /// Its TURN server.
+    pub(crate) fn turn_address(&self) -> SocketAddr {
+        self.turn_address
+    }
+
+    /// From the ports of a real deployment, which only root may open, to ours.
+    fn detours(&self) -> Vec<String> {
+        let https = Name::ALL.map(|name| (name, HTTPS, self.front));
+        let others = [(Name::Stream, DIALOG, self.front), (Name::Stream, TURN, self.turn_address)];
+        https
+            .into_iter()
+            .chain(others)
+            .map(|(name, port, to)| format!("{}:{port}:{to}", self.target.host(name)))
+            .collect()
+    }
+}
+
+/// The certificate of the demo's authority, in the deployment's folder.
+const CA_FILE: &str = "ca.pem";
+
+fn acceptor(certificates: ResolvesServerCertUsingSni) -> Result<TlsAcceptor, DeploymentError> {
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|e| DeploymentError::Certificate(e.to_string()))?
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(certificates));
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}

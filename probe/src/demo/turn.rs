@@ -1,0 +1,83 @@
+//! The demo's TURN server, twice on the same port: as wrong as Hubs ships it, and as it should be. Both times it is
+//! hubs-relay; only the configuration differs.
+
+use std::{
+    fs, io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use hubs_relay::{Config, Relay, StartError, auth::Secret, config::ConfigError};
+
+use super::{authority::Identity, dialog};
+
+/// Why there is no TURN server.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TurnError {
+    #[error("cannot write {}: {source}", path.display())]
+    Write { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Start(#[from] StartError),
+}
+
+/// What the two have in common.
+pub(super) struct Place<'a> {
+    /// Where it listens.
+    pub(super) listen: SocketAddr,
+    /// For the files of its certificate.
+    pub(super) folder: &'a Path,
+}
+
+/// As Hubs ships it: a certificate that no browser accepts, a secret that is not Reticulum's, which makes every login a
+/// 401 as the missing table does, and nobody whom it could reach.
+pub(super) fn as_shipped(place: &Place<'_>, identity: &Identity) -> Result<Relay, TurnError> {
+    start(place, "coturn", identity, &Secret::from(crate::random::name::<32>()), "")
+}
+
+/// As it should be.
+pub(super) fn repaired(
+    place: &Place<'_>,
+    identity: &Identity,
+    secret: &Secret,
+    announced: std::net::IpAddr,
+) -> Result<Relay, TurnError> {
+    start(place, "hubs-relay", identity, secret, &peers(announced))
+}
+
+/// The lines of the configuration by which dialog is reached.
+pub(super) fn peers(announced: std::net::IpAddr) -> String {
+    let (actual, first, last) = (dialog::ACTUAL, dialog::PORTS.start(), dialog::PORTS.end());
+    format!(
+        "allow = [\"{actual}:{first}-{last}\"]\nmap = [{{ announced = \"{announced}\", actual = \"{actual}\" }}]"
+    )
+}
+
+fn start(
+    place: &Place<'_>,
+    name: &str,
+    identity: &Identity,
+    secret: &Secret,
+    peers: &str,
+) -> Result<Relay, TurnError> {
+    let write = |extension: &str, text: String| {
+        let path = place.folder.join(format!("{name}.{extension}"));
+        match fs::write(&path, text) {
+            Ok(()) => Ok(path),
+            Err(source) => Err(TurnError::Write { path, source }),
+        }
+    };
+    let certificate = write("crt", identity.certificate_pem())?;
+    let key = write("key", identity.key_pem())?;
+    let text = format!(
+        "listen = [\"tls://{}\"]\ntls = {{ certificate = {:?}, private_key = {:?} }}\n\
+         relay = {{ address = \"{}\", workers = 1 }}\nauth.secrets = [\"{}\"]\n[peers]\n{peers}\n",
+        place.listen,
+        certificate.display().to_string(),
+        key.display().to_string(),
+        dialog::ACTUAL,
+        secret.expose(),
+    );
+    Ok(Relay::start(&Config::from_text(&text, Some("the demo's configuration"), [])?)?)
+}
