@@ -194,6 +194,15 @@ pub static CHECKS: &[Check] = &[
         timeout: SECOND.saturating_mul(40),
         run: |cx| Box::pin(checks::turn::allocate(cx)),
     },
+    Check {
+        id: "turn.media",
+        group: Group::Turn,
+        question: "does media reach dialog through TURN?",
+        code: Code::RelayedDtls,
+        after: &["turn.allocate", "dialog.candidates"],
+        timeout: SECOND.saturating_mul(50),
+        run: |cx| Box::pin(checks::media::relayed(cx)),
+    },
 ];
 
 /// The check of that name.

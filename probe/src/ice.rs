@@ -187,6 +187,21 @@ pub enum Outcome {
     },
 }
 
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Answered { round_trip, mapped, .. } => {
+                write!(f, "answers in {:.1} ms, and sees us as {mapped}", round_trip.as_secs_f32() * 1000.0)
+            }
+            Self::AnsweredElsewhere { from } => write!(f, "the answer comes from {from} instead"),
+            Self::Rejected(Rejection { code, reason }) => write!(f, "refuses with {} {reason}", code.0),
+            Self::PortClosed => f.write_str("nothing listens on the port (ICMP)"),
+            Self::NoRoute => f.write_str("no way leads there"),
+            Self::Silent { sent } => write!(f, "no answer to {sent} checks"),
+        }
+    }
+}
+
 /// Sends checks to `peer` until one is answered or all were waited for.
 pub async fn check<P: Path>(
     path: &mut P,

@@ -73,7 +73,7 @@ fn configuration(
     write!(
         text,
         "[tls]\ncertificate = \"{certificate}\"\nprivate_key = \"{key}\"\n[relay]\naddress = \"127.0.0.1\"\n\
-         [auth]\n{auth}\n[peers]\n{peers}\n[admin]\naddress = \"127.0.0.1:0\"\n"
+         [auth]\n{auth}\n[peers]\n{peers}\n"
     )
     .unwrap();
     text

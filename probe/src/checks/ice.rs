@@ -68,7 +68,10 @@ fn judge(tried: &[Tried], witness: Result<&TransportStats, &ProtooError>) -> Fin
     };
     tried
         .iter()
-        .fold(finding, |finding, (address, outcome)| finding.seen(&address.to_string(), describe(outcome)))
+        .fold(finding, |finding, (address, outcome)| match outcome {
+            Ok(outcome) => finding.seen(&address.to_string(), outcome),
+            Err(e) => finding.seen(&address.to_string(), e),
+        })
         .seen("dialog saw", testimony(witness))
 }
 
@@ -108,24 +111,8 @@ fn explain(tried: &[Tried], witness: Result<&TransportStats, &ProtooError>) -> (
     )
 }
 
-fn describe(outcome: &io::Result<ice::Outcome>) -> String {
-    match outcome {
-        Ok(ice::Outcome::Answered { round_trip, mapped, .. }) => {
-            format!("answers in {:.1} ms, and sees us as {mapped}", round_trip.as_secs_f32() * 1000.0)
-        }
-        Ok(ice::Outcome::AnsweredElsewhere { from }) => format!("the answer comes from {from} instead"),
-        Ok(ice::Outcome::Rejected(rejection)) => {
-            format!("refuses with {} {}", rejection.code, rejection.reason)
-        }
-        Ok(ice::Outcome::PortClosed) => "nothing listens on the port (ICMP)".to_owned(),
-        Ok(ice::Outcome::NoRoute) => "no way leads there".to_owned(),
-        Ok(ice::Outcome::Silent { sent }) => format!("no answer to {sent} checks"),
-        Err(e) => e.to_string(),
-    }
-}
-
 /// What the other end says about it.
-fn testimony(witness: Result<&TransportStats, &ProtooError>) -> String {
+pub(super) fn testimony(witness: Result<&TransportStats, &ProtooError>) -> String {
     match witness {
         Err(e) => format!("not known: {e}"),
         Ok(stats) => match (&stats.ice_selected_tuple, stats.ice_state.heard_us()) {

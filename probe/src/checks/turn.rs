@@ -18,11 +18,11 @@ use crate::{
     turn::{Allocation, Challenge, Client, Login, Refusal, TurnError},
 };
 
-const LOG: &str = "kubectl logs -n hcce deployment/coturn --tail=50";
-const PODS: &str = "kubectl get pods -n hcce -l app=coturn";
+pub(super) const LOG: &str = "kubectl logs -n hcce deployment/coturn --tail=50";
+pub(super) const PODS: &str = "kubectl get pods -n hcce -l app=coturn";
 const TCP_MAP: &str = "kubectl get configmap haproxy-tcp-config -n hcce -o yaml";
 const LB_PORTS: &str = "kubectl get service lb -n hcce -o jsonpath='{.spec.ports[*].port}'";
-const REPLACE: &str = "kubectl apply -n hcce -k deploy/kustomize";
+pub(super) const REPLACE: &str = "kubectl apply -n hcce -k deploy/kustomize";
 
 pub(crate) async fn allocate(cx: Arc<Context>) -> Outcome {
     cx.facts.has_address(Name::Stream)?;
@@ -65,7 +65,7 @@ enum Source {
 }
 
 async fn try_server(cx: &Context, host: &str, port: u16, login: Option<&(Login, Source)>) -> Vec<Finding> {
-    let place = format!("{host}:{port}");
+    let place = format!("turns:{host}:{port}");
     let mut client = match Client::connect(&cx.net, host, port).await {
         Ok(client) => client,
         Err(e) => return vec![judge_challenge(&Err(e), TurnCertificate::Accepted, port).at(place)],
@@ -96,7 +96,7 @@ async fn try_server(cx: &Context, host: &str, port: u16, login: Option<&(Login, 
 }
 
 /// The assertion holds, for everybody, or for this probe only.
-fn holds(code: Code, certificate: TurnCertificate, summary: &str) -> Finding {
+pub(super) fn holds(code: Code, certificate: TurnCertificate, summary: &str) -> Finding {
     match certificate {
         TurnCertificate::Accepted => Finding::pass(code, summary),
         TurnCertificate::Refused => Finding::warn(code, format!("{summary}, but no browser comes this far"))
@@ -222,7 +222,7 @@ fn unauthenticated(fail: Finding, login: &Login, source: Source) -> Finding {
 }
 
 /// What an error code means, for every request alike (RFC 8489 section 14.8, RFC 8656 section 19).
-fn refused(fail: Finding, refusal: &Refusal) -> Finding {
+pub(super) fn refused(fail: Finding, refusal: &Refusal) -> Finding {
     let (cause, remedy, commands): (&str, &str, &[&str]) = match refusal.code {
         ErrorCode::TRY_ALTERNATE => (
             "the server sends its clients away to another one",
@@ -311,7 +311,7 @@ mod tests {
         for finding in findings {
             let needs_remedy = matches!(finding.status, Status::Fail | Status::Warn);
             assert!(finding.remedy.is_some() == needs_remedy, "{finding:#?}");
-            assert_eq!(finding.target.as_deref(), Some("stream.hubs.example.test:5349"));
+            assert_eq!(finding.target.as_deref(), Some("turns:stream.hubs.example.test:5349"));
         }
         findings.iter().map(|f| (f.code, f.status)).collect()
     }
