@@ -54,6 +54,9 @@ pub fn diagnose(domain: &str, findings: &[Finding]) -> Verdict {
     RULES.iter().find_map(|rule| rule(&seen)).unwrap_or_else(|| undecided(&seen))
 }
 
+/// As many other faults as a person reads through; the report has them all.
+const MOST_OTHERS: usize = 4;
+
 type Rule = fn(&Seen<'_>) -> Option<Verdict>;
 
 const RULES: &[Rule] =
@@ -130,6 +133,10 @@ fn turn_broken(seen: &Seen<'_>) -> Option<Verdict> {
     let mut verdict = seen.broken_by(cause, headline);
     if seen.direct() == Direct::Unknown {
         verdict.detail += " Whether voice can go directly was not examined.";
+    }
+    if seen.lacks_credentials() {
+        verdict.detail +=
+            " The rest of the way through TURN was not tried: that takes a room's credentials (--room).";
     }
     Some(verdict)
 }
@@ -334,13 +341,17 @@ impl<'a> Seen<'a> {
         Verdict {
             outcome: Outcome::Broken,
             headline,
-            detail: format!("{}.{}", cause.cause.as_ref().unwrap_or(&cause.summary), self.others(cause)),
+            detail: format!(
+                "Because {}.{}",
+                cause.cause.as_ref().unwrap_or(&cause.summary),
+                self.others(cause)
+            ),
             explains,
             remedy: cause.remedy.clone(),
         }
     }
 
-    /// A sentence on the failures that have another code than `cause`, each code once.
+    /// A sentence on the failures that have another code than `cause`, each code once, or nothing.
     fn others(&self, cause: &Finding) -> String {
         let mut named = vec![cause.code];
         let mut others = Vec::new();
@@ -350,7 +361,13 @@ impl<'a> Seen<'a> {
                 others.push(format!("{} ({})", finding.summary, finding.code));
             }
         }
-        if others.is_empty() { String::new() } else { format!(" Also broken: {}.", others.join("; ")) }
+        let more = others.len().saturating_sub(MOST_OTHERS);
+        others.truncate(MOST_OTHERS);
+        match (others.is_empty(), more) {
+            (true, _) => String::new(),
+            (false, 0) => format!(" Also broken: {}.", others.join("; ")),
+            (false, more) => format!(" Also broken: {}; and {more} more.", others.join("; ")),
+        }
     }
 }
 

@@ -338,35 +338,17 @@ fn read_transport(answer: Value) -> Option<Transport> {
 
 #[cfg(test)]
 mod tests {
-    use futures_util::{SinkExt, StreamExt};
     use proptest::prelude::*;
-    use tokio::io::{AsyncRead, AsyncWrite};
-    use tokio_tungstenite::{
-        WebSocketStream, accept_hdr_async,
-        tungstenite::{
-            Message,
-            handshake::server::{Request, Response},
-        },
-    };
 
     use super::*;
     use crate::{
         candidate::Kind,
         target::{DIALOG, Name},
-        testing::{Authority, context, tls_server},
+        testing::{self, Authority, context, dialog_server},
     };
 
     fn transport() -> Value {
-        json!({
-            "id": "0f1e",
-            "iceParameters": { "usernameFragment": "u".repeat(32), "password": "p".repeat(32), "iceLite": true },
-            "iceCandidates": [
-                { "foundation": "udpcandidate", "ip": "127.0.0.1", "port": 40001, "priority": 1_076_302_079, "protocol": "udp", "type": "host" },
-                { "foundation": "udpcandidate", "ip": "203.0.113.9", "port": 40002, "priority": 1_076_276_479, "protocol": "udp", "type": "host" },
-                { "foundation": "udpcandidate", "ip": "Rate limit exceeded", "port": 40003, "priority": 1_076_250_879, "protocol": "udp", "type": "host" },
-            ],
-            "dtlsParameters": { "role": "auto", "fingerprints": [{ "algorithm": "sha-256", "value": "AB:CD" }] },
-        })
+        testing::transport(&[("127.0.0.1", 40_001), ("203.0.113.9", 40_002), ("Rate limit exceeded", 40_003)])
     }
 
     #[test]
@@ -439,38 +421,9 @@ mod tests {
     async fn dialog(answers: impl Fn(u64, &str) -> Vec<Value> + Clone + Send + Sync + 'static) -> Dialog {
         let authority = Authority::new();
         let host = "stream.hubs.example.test";
-        let address = tls_server(authority.issue(&[host], -1..30), move |stream| {
-            let answers = answers.clone();
-            async move {
-                let mut socket = accept_protoo(stream).await;
-                while let Some(Ok(message)) = socket.next().await {
-                    let Ok(text) = message.to_text() else { continue };
-                    let Ok(request) = serde_json::from_str::<Value>(text) else { continue };
-                    let method = request["method"].as_str().unwrap_or("").to_owned();
-                    for answer in answers(request["id"].as_u64().unwrap_or(0), &method) {
-                        socket.send(Message::text(answer.to_string())).await.unwrap();
-                    }
-                }
-            }
-        })
-        .await;
+        let address = dialog_server(authority.issue(&[host], -1..30), answers).await;
         let cx = context(Some(authority.root_pem()), &[(Name::Stream, DIALOG, address)]);
         Dialog::open(&cx.net, host, DIALOG, Trust::Browser).await.unwrap()
-    }
-
-    #[expect(clippy::result_large_err, reason = "the callback's type is tungstenite's")]
-    async fn accept_protoo<S: AsyncRead + AsyncWrite + Unpin>(stream: S) -> WebSocketStream<S> {
-        let choose = |request: &Request, mut response: Response| {
-            assert!(
-                request
-                    .uri()
-                    .query()
-                    .is_some_and(|q| q.starts_with("roomId=hubs-probe-") && q.contains("&peerId="))
-            );
-            response.headers_mut().insert("sec-websocket-protocol", "protoo".parse().unwrap());
-            Ok(response)
-        };
-        accept_hdr_async(stream, choose).await.unwrap()
     }
 
     #[tokio::test]

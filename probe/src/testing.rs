@@ -9,6 +9,7 @@ use std::{
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 
+use futures_util::{SinkExt, StreamExt};
 use hickory_proto::{
     op::{Message, ResponseCode},
     rr::{RData, Record, RecordType, rdata::A},
@@ -16,9 +17,17 @@ use hickory_proto::{
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::{ServerConfig, crypto::ring};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_tungstenite::{
+    accept_hdr_async,
+    tungstenite::{
+        Message as WsMessage,
+        handshake::server::{ErrorResponse, Request, Response},
+    },
+};
 
 use crate::{
     check::Context,
@@ -161,6 +170,54 @@ impl TurnServer {
         let relay = hubs_relay::Relay::start(&config).unwrap();
         Self { address: relay.listeners()[0].address, _relay: relay }
     }
+}
+
+/// A dialog that answers each request, of which it is given the id and the method, with these messages.
+pub(crate) async fn dialog_server(
+    identity: Identity,
+    answers: impl Fn(u64, &str) -> Vec<Value> + Clone + Send + Sync + 'static,
+) -> SocketAddr {
+    tls_server(identity, move |stream| {
+        let answers = answers.clone();
+        async move {
+            let mut socket = accept_hdr_async(stream, accept_protoo).await.unwrap();
+            while let Some(Ok(message)) = socket.next().await {
+                let Ok(text) = message.to_text() else { continue };
+                let Ok(request) = serde_json::from_str::<Value>(text) else { continue };
+                let method = request["method"].as_str().unwrap_or("").to_owned();
+                for answer in answers(request["id"].as_u64().unwrap_or(0), &method) {
+                    socket.send(WsMessage::text(answer.to_string())).await.unwrap();
+                }
+            }
+        }
+    })
+    .await
+}
+
+#[expect(
+    clippy::result_large_err,
+    clippy::unnecessary_wraps,
+    reason = "the callback's type is tungstenite's"
+)]
+fn accept_protoo(request: &Request, mut response: Response) -> Result<Response, ErrorResponse> {
+    let query = request.uri().query().unwrap_or_default();
+    assert!(query.starts_with("roomId=hubs-probe-") && query.contains("&peerId="), "{query}");
+    response.headers_mut().insert("sec-websocket-protocol", "protoo".parse().unwrap());
+    Ok(response)
+}
+
+/// What dialog answers to `createWebRtcTransport`, with candidates at these places.
+pub(crate) fn transport(candidates: &[(&str, u16)]) -> Value {
+    let candidates: Vec<_> = candidates
+        .iter()
+        .map(|(ip, port)| json!({ "foundation": "udpcandidate", "ip": ip, "port": port, "priority": 1_076_276_479, "protocol": "udp", "type": "host" }))
+        .collect();
+    json!({
+        "id": "0f1e",
+        "iceParameters": { "usernameFragment": "u".repeat(32), "password": "p".repeat(32), "iceLite": true },
+        "iceCandidates": candidates,
+        "dtlsParameters": { "role": "auto", "fingerprints": [{ "algorithm": "sha-256", "value": "AB:CD" }] },
+    })
 }
 
 /// A context for [`DOMAIN`] whose names have addresses, and in which `HOST:PORT` leads to each given server.

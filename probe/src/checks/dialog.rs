@@ -31,7 +31,11 @@ pub(crate) async fn candidates(cx: Arc<Context>) -> Outcome {
     let place = format!("wss://{}:{}", endpoint.host, endpoint.port);
     let mut dialog = match Dialog::open(&cx.net, &endpoint.host, endpoint.port, Trust::Anything).await {
         Ok(dialog) => dialog,
-        Err(e) => return Ok(vec![judge_opening(&e, endpoint.port).at(place)]),
+        Err(ProtooError::Socket(e)) => {
+            return Ok(vec![not_opened(Code::SignallingOpens, &DIALOG, &e)?.at(place)]);
+        }
+        // Before it is open nothing is asked that could be refused; if ever, it is said here.
+        Err(e) => return Ok(vec![judge_transport(&e).at(place)]),
     };
     cx.facts.dialog.learn(endpoint);
     let created = dialog.create_transport().await;
@@ -54,14 +58,6 @@ pub(crate) async fn candidates(cx: Arc<Context>) -> Outcome {
         Err(e) => findings.push(judge_transport(&e).at(&place)),
     }
     Ok(findings)
-}
-
-fn judge_opening(error: &ProtooError, port: u16) -> Finding {
-    match error {
-        ProtooError::Socket(e) => not_opened(Code::SignallingOpens, &DIALOG, port, e),
-        // Nothing is asked before it is open.
-        other => judge_transport(other),
-    }
 }
 
 fn judge_transport(error: &ProtooError) -> Finding {
@@ -125,5 +121,130 @@ fn list(candidates: &[Candidate]) -> String {
     match candidates {
         [] => "none".to_owned(),
         some => some.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::{
+        candidate::Protocol,
+        check::Stop,
+        facts::DialogFacts,
+        finding::Status,
+        target,
+        testing::{Authority, Identity, context, dialog_server, transport},
+    };
+
+    const HOST: &str = "stream.hubs.example.test";
+
+    fn judged(texts: &[&str]) -> Vec<(Code, Status)> {
+        let candidates: Vec<_> =
+            texts.iter().map(|t| Candidate::new((*t).to_owned(), 40_000, Protocol::Udp, 1)).collect();
+        judge_candidates(&candidates).iter().map(|f| (f.code, f.status)).collect()
+    }
+
+    #[test]
+    fn candidates_are_judged_by_what_a_browser_can_do_with_them() {
+        let usable = |status| (Code::CandidatesUsable, status);
+        let text = (Code::CandidateText, Status::Fail);
+        assert_eq!(judged(&["127.0.0.1", "203.0.113.9", "203.0.113.9"]), [usable(Status::Pass)]);
+        assert_eq!(judged(&["10.0.0.4", "203.0.113.9"]), [usable(Status::Pass)]);
+        assert_eq!(judged(&["10.0.0.4"]), [usable(Status::Warn)]);
+        // curl gave nothing when dialog started, and when it gave an error's text.
+        assert_eq!(judged(&["127.0.0.1", "0.0.0.0"]), [usable(Status::Fail)]);
+        assert_eq!(judged(&["127.0.0.1", "Rate limit", "Rate limit"]), [usable(Status::Fail), text]);
+        assert_eq!(judged(&["203.0.113.9", "Rate limit"]), [usable(Status::Pass), text]);
+        assert_eq!(judged(&[]), [usable(Status::Fail)]);
+    }
+
+    /// What the check finds when dialog answers with this result to each method.
+    async fn found(
+        identity: impl FnOnce(&Authority) -> Identity,
+        answer: impl Fn(&str) -> Value + Clone + Send + Sync + 'static,
+    ) -> (Arc<Context>, Outcome) {
+        let authority = Authority::new();
+        let address = dialog_server(identity(&authority), move |id, method| {
+            let mut message = answer(method);
+            message["response"] = json!(true);
+            message["id"] = json!(id);
+            vec![message]
+        })
+        .await;
+        let cx = context(Some(authority.root_pem()), &[(Name::Stream, target::DIALOG, address)]);
+        let outcome = candidates(Arc::clone(&cx)).await;
+        (cx, outcome)
+    }
+
+    fn statuses(outcome: Outcome) -> Vec<(Code, Status)> {
+        outcome.unwrap().iter().map(|f| (f.code, f.status)).collect()
+    }
+
+    fn good(authority: &Authority) -> Identity {
+        authority.issue(&[HOST], -1..60)
+    }
+
+    fn announcing(_method: &str) -> Value {
+        json!({ "ok": true, "data": transport(&[("127.0.0.1", 40_001), ("203.0.113.9", 40_002)]) })
+    }
+
+    #[tokio::test]
+    async fn where_dialog_is_and_what_it_announces_become_facts() {
+        let (cx, outcome) = found(good, announcing).await;
+        let codes = [Code::SignallingOpens, Code::TransportCreated, Code::CandidatesUsable];
+        assert_eq!(statuses(outcome), codes.map(|code| (code, Status::Pass)));
+        assert_eq!(cx.facts.dialog.get(), Ok(&DialogFacts { host: HOST.to_owned(), port: target::DIALOG }));
+        let announced: std::net::SocketAddr = "203.0.113.9:40002".parse().unwrap();
+        assert_eq!(cx.facts.announced.get().unwrap(), &[announced]);
+    }
+
+    #[tokio::test]
+    async fn a_certificate_that_browsers_refuse_does_not_hide_what_is_behind_it() {
+        let (cx, outcome) = found(|_| Identity::self_signed("dialog", &[]), announcing).await;
+        assert!(statuses(outcome).iter().all(|(_, status)| *status == Status::Pass));
+        assert!(cx.facts.announced.get().is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_dialog_without_ports_says_so_and_announces_nothing() {
+        let (cx, outcome) = found(good, |_| {
+            json!({ "errorCode": 500, "errorReason": "no more available ports [transport:udp, ip:'0.0.0.0', numAttempt:10000]" })
+        })
+        .await;
+        let findings = outcome.unwrap();
+        assert_eq!((findings[1].code, findings[1].status), (Code::TransportCreated, Status::Fail));
+        assert!(findings[1].cause.as_ref().unwrap().contains("are taken"), "{findings:#?}");
+        assert!(cx.facts.announced.get().is_err());
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_describes_no_transport_is_not_dialogs() {
+        let (_, outcome) = found(good, |_| json!({ "ok": true, "data": { "id": 7 } })).await;
+        assert_eq!(statuses(outcome)[1], (Code::TransportCreated, Status::Fail));
+    }
+
+    #[tokio::test]
+    async fn without_its_port_open_dialog_is_not_judged() {
+        let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let outcome = candidates(context(None, &[(Name::Stream, target::DIALOG, closed)])).await;
+        assert!(matches!(outcome, Err(Stop::Skip(_))), "{outcome:?}");
+    }
+
+    #[test]
+    fn each_failure_of_dialog_says_what_to_do() {
+        let refused =
+            |reason: &str| ProtooError::Refused { method: "m", code: 500, reason: reason.to_owned() };
+        for error in [
+            ProtooError::Silent { method: "m" },
+            refused("no more available ports"),
+            refused("worker closed"),
+            ProtooError::Malformed { what: "no JSON".to_owned() },
+            ProtooError::Socket(crate::net::WebSocketError::Closed { reason: None }),
+        ] {
+            let finding = judge_transport(&error);
+            assert_eq!((finding.status, finding.remedy.is_some()), (Status::Fail, true), "{finding:?}");
+        }
     }
 }

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::{
     check::{Context, Outcome},
+    checks::no_connection,
     codes::Code,
     finding::Finding,
     net::{Answer, HttpError, Trust},
@@ -13,13 +14,18 @@ use crate::{
 };
 
 const PODS: &str = "kubectl get pods -n hcce";
+const INGRESS: &str = "kubectl get ingress -n hcce";
+const RETICULUM_LOG: &str = "kubectl logs -n hcce deploy/reticulum -c reticulum --tail=50";
 
 // A refused certificate has its own finding; what is behind it is looked at all the same.
 pub(crate) async fn hubs(cx: Arc<Context>) -> Outcome {
-    cx.facts.addresses.get()?;
+    cx.facts.has_address(Name::Root)?;
     let host = cx.target.host(Name::Root);
     let get = |path| cx.net.get(&host, HTTPS, path, Trust::Anything);
     let (health, meta, page) = tokio::join!(get("/health"), get("/api/v1/meta"), get("/"));
+    if let Err(HttpError::Tls(e)) = &page {
+        return Err(no_connection(e));
+    }
     Ok(vec![
         judge_health(health).at(format!("https://{host}/health")),
         judge_meta(meta, cx.target.domain()).at(format!("https://{host}/api/v1/meta")),
@@ -34,16 +40,16 @@ fn judge_health(answer: Result<Answer, HttpError>) -> Finding {
         Ok(answer) if answer.status == 503 => {
             Finding::fail(code, "haproxy answers, but nothing is behind it (503)")
                 .because("reticulum's pod is not ready")
-                .fix(
-                    "Look at the pods and at reticulum's log:",
-                    [PODS, "kubectl logs -n hcce deploy/reticulum -c reticulum --tail=50"],
-                )
+                .fix("Look at the pods and at reticulum's log:", [PODS, RETICULUM_LOG])
         }
+        Ok(answer) if answer.status == 500 => Finding::fail(code, "Hubs says that it is not healthy (500)")
+            .because("Reticulum does not have the pages of Hubs or Spoke, or knows no dialog")
+            .seen("body", answer.text())
+            .fix("Look at the pods and at reticulum's log:", [PODS, RETICULUM_LOG]),
         Ok(answer) => {
-            Finding::fail(code, format!("/health answers {}", answer.status)).seen("body", answer.text()).fix(
-                "Look at reticulum's log:",
-                ["kubectl logs -n hcce deploy/reticulum -c reticulum --tail=50"],
-            )
+            Finding::fail(code, format!("/health answers {}: this is not Reticulum", answer.status))
+                .because("the domain leads to something else than Reticulum")
+                .fix("Look at where the ingress sends this domain:", [INGRESS])
         }
         Err(e) => no_answer(code, &e),
     }
@@ -63,7 +69,7 @@ fn judge_meta(answer: Result<Answer, HttpError>, domain: &str) -> Finding {
             format!("/api/v1/meta answers {} and no version: this is not Reticulum", answer.status),
         )
         .seen("body", answer.text())
-        .fix("Look at where the ingress sends this domain:", ["kubectl get ingress -n hcce"]);
+        .fix("Look at where the ingress sends this domain:", [INGRESS]);
     };
     match field("phx_host") {
         Some(host) if host.eq_ignore_ascii_case(domain) => {
@@ -92,16 +98,19 @@ fn judge_page(answer: Result<Answer, HttpError>) -> Finding {
                 format!("the page ({}) is not one of Hubs: it has no header hub-name", answer.status),
             )
             .because("the domain leads to something else than Reticulum")
-            .fix("Look at where the ingress sends this domain:", ["kubectl get ingress -n hcce"]),
+            .fix("Look at where the ingress sends this domain:", [INGRESS]),
         },
         Err(e) => no_answer(code, &e),
     }
 }
 
 pub(crate) async fn dialog(cx: Arc<Context>) -> Outcome {
-    cx.facts.addresses.get()?;
+    cx.facts.has_address(Name::Stream)?;
     let host = cx.target.host(Name::Stream);
     let answer = cx.net.get(&host, DIALOG, "/", Trust::Anything).await;
+    if let Err(HttpError::Tls(e)) = &answer {
+        return Err(no_connection(e));
+    }
     Ok(vec![judge_dialog(answer).at(format!("https://{host}:{DIALOG}/"))])
 }
 

@@ -122,3 +122,94 @@ pub(super) fn testimony(witness: Result<&TransportStats, &ProtooError>) -> Strin
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use hubs_relay::wire::ErrorCode;
+
+    use super::*;
+    use crate::{
+        finding::Status,
+        ice::{Outcome as Ice, Rejection},
+        protoo::{DtlsState, IceState, Tuple},
+    };
+
+    fn witness(ice_state: IceState) -> TransportStats {
+        let tuple = Tuple { local_port: 40_001, remote_ip: "198.51.100.7".to_owned(), remote_port: 50_000 };
+        TransportStats {
+            ice_selected_tuple: ice_state.heard_us().then_some(tuple),
+            ice_state,
+            dtls_state: DtlsState::New,
+            bytes_received: 0,
+            bytes_sent: 0,
+        }
+    }
+
+    fn judged(outcomes: Vec<Ice>, ice_state: IceState) -> Finding {
+        let address = |port| SocketAddr::from(([203, 0, 113, 9], port));
+        let tried: Vec<Tried> = (40_001..).map(address).zip(outcomes.into_iter().map(Ok)).collect();
+        judge(&tried, Ok(&witness(ice_state)))
+    }
+
+    fn answered() -> Ice {
+        let mapped = "198.51.100.7:50000".parse().unwrap();
+        Ice::Answered { round_trip: Duration::from_millis(12), mapped, sent: 1 }
+    }
+
+    const SILENT: Ice = Ice::Silent { sent: 10 };
+
+    #[test]
+    fn one_answer_is_enough_and_dialog_bears_witness() {
+        let finding = judged(vec![SILENT, answered()], IceState::Connected);
+        assert_eq!(finding.status, Status::Pass);
+        assert_eq!(finding.summary, "dialog answers ICE at 203.0.113.9:40002 in 12 ms");
+        let seen: Vec<_> = finding.evidence.iter().map(|e| format!("{}: {}", e.label, e.value)).collect();
+        assert_eq!(
+            seen,
+            [
+                "203.0.113.9:40001: no answer to 10 checks",
+                "203.0.113.9:40002: answers in 12.0 ms, and sees us as 198.51.100.7:50000",
+                "dialog saw: a check from 198.51.100.7 port 50000 → port 40001",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_dead_direct_path_is_a_warning_with_the_reason_that_fits() {
+        let rejected = Ice::Rejected(Rejection { code: ErrorCode::UNAUTHENTICATED, reason: String::new() });
+        let elsewhere = Ice::AnsweredElsewhere { from: "203.0.113.10:1".parse().unwrap() };
+        for (outcome, state, summary) in [
+            (SILENT, IceState::New, "dialog does not answer at 203.0.113.9"),
+            (
+                SILENT,
+                IceState::Connected,
+                "our ICE checks to 203.0.113.9 reach dialog, and its answers do not come back",
+            ),
+            (Ice::PortClosed, IceState::New, "nothing listens on dialog's UDP port at 203.0.113.9"),
+            (Ice::NoRoute, IceState::New, "no way leads to 203.0.113.9"),
+            (rejected, IceState::New, "something answers at 203.0.113.9, but it is not this dialog"),
+            (elsewhere, IceState::New, "something answers at 203.0.113.9, but it is not this dialog"),
+        ] {
+            let finding = judged(vec![SILENT, outcome], state);
+            assert_eq!((finding.status, finding.summary.as_str()), (Status::Warn, summary));
+            assert!(finding.cause.is_some() && finding.remedy.is_some(), "{finding:#?}");
+        }
+    }
+
+    #[test]
+    fn a_machine_that_cannot_send_says_nothing_of_dialog() {
+        let refused = Err(io::Error::from(io::ErrorKind::PermissionDenied));
+        let tried = [("203.0.113.9:40001".parse().unwrap(), refused)];
+        assert_eq!(judge(&tried, Ok(&witness(IceState::New))).status, Status::Error);
+        assert_eq!(judge(&[], Ok(&witness(IceState::New))).status, Status::Skip);
+    }
+
+    #[test]
+    fn without_its_statistics_the_answer_still_counts() {
+        let silent = ProtooError::Silent { method: "getTransportStats" };
+        let tried = [("203.0.113.9:40001".parse().unwrap(), Ok(answered()))];
+        assert_eq!(judge(&tried, Err(&silent)).status, Status::Pass);
+    }
+}

@@ -26,7 +26,7 @@ pub(crate) async fn join(cx: Arc<Context>) -> Outcome {
         return Err(Stop::Skip(match cx.turn_login {
             Some(_) => "no room was named; the given TURN credentials are used".to_owned(),
             None => format!(
-                "no room was named, so there are no TURN credentials: hubs-probe check {} --room <a room's URL>",
+                "no room was named, so there are no TURN credentials: give --room https://{}/ROOM",
                 cx.target
             ),
         }));
@@ -35,7 +35,7 @@ pub(crate) async fn join(cx: Arc<Context>) -> Outcome {
     let host = cx.target.host(Name::Root);
     let joined = phoenix::join(&cx.net, &host, HTTPS, room, Trust::Anything).await;
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs());
-    let finding = judge(&joined, cx.target.domain(), now).at(format!("https://{host}/{}", room.sid()));
+    let finding = judge(&joined, cx.target.domain(), now)?.at(format!("https://{host}/{}", room.sid()));
     if let Ok(room) = joined {
         cx.facts.room.learn(room);
     }
@@ -43,18 +43,18 @@ pub(crate) async fn join(cx: Arc<Context>) -> Outcome {
 }
 
 /// `now` in seconds since 1970.
-fn judge(joined: &Result<RoomFacts, PhoenixError>, domain: &str, now: u64) -> Finding {
+fn judge(joined: &Result<RoomFacts, PhoenixError>, domain: &str, now: u64) -> Result<Finding, Stop> {
     let code = Code::RoomJoined;
-    match joined {
+    Ok(match joined {
         Ok(room) => judge_room(room, now),
-        Err(PhoenixError::Socket(e)) => not_opened(code, &RETICULUM, HTTPS, e),
+        Err(PhoenixError::Socket(e)) => return not_opened(code, &RETICULUM, e),
         Err(e @ PhoenixError::Refused(refusal)) => refused(refusal, &e.to_string(), domain),
         Err(e @ (PhoenixError::Silent | PhoenixError::Malformed { .. })) => {
             Finding::fail(code, e.to_string())
                 .because("Reticulum takes the connection and does not let anybody into the room")
                 .fix("Look at its pod and its log:", [RETICULUM.pods, RETICULUM.log])
         }
-    }
+    })
 }
 
 fn judge_room(room: &RoomFacts, now: u64) -> Finding {
@@ -89,8 +89,8 @@ fn lifetime(username: &str, now: u64) -> Option<i64> {
 fn refused(refusal: &Refusal, summary: &str, domain: &str) -> Finding {
     let code = Code::RoomJoined;
     let finding = Finding::error(code, summary);
-    let other_room = format!("hubs-probe check {domain} --room <a room's URL>");
-    let secret = format!("hubs-probe check {domain} --turn-secret <coturn.turn_secret of Hubs' database>");
+    let other_room = format!("hubs-probe check {domain} --room https://{domain}/ROOM");
+    let secret = format!("hubs-probe check {domain} --turn-secret SECRET");
     match refusal {
         Refusal::NotFound => finding.fix(
             "Open the room in a browser and give its URL, or the part of it after the domain:",
@@ -98,7 +98,7 @@ fn refused(refusal: &Refusal, summary: &str, domain: &str) -> Finding {
         ),
         Refusal::Closed => finding.fix("Give a room that is open:", [other_room]),
         Refusal::JoinDenied | Refusal::OauthRequired => finding.fix(
-            "Give a room that everybody may enter, or the secret from which TURN credentials are made:",
+            "Give a room that everybody may enter, or the secret from which TURN credentials are made (the newest in coturn.turn_secret):",
             [other_room, secret],
         ),
         Refusal::Other(_) => Finding::fail(code, summary)
@@ -128,7 +128,7 @@ mod tests {
     }
 
     fn judged(joined: &Result<RoomFacts, PhoenixError>) -> Finding {
-        judge(joined, "example.org", NOW)
+        judge(joined, "example.org", NOW).unwrap()
     }
 
     #[test]
@@ -175,16 +175,22 @@ mod tests {
 
     #[test]
     fn each_failure_of_reticulum_says_what_to_do() {
-        let refused = ConnectError::Refused("192.0.2.7:443".parse().unwrap());
         for error in [
             PhoenixError::Silent,
             PhoenixError::Malformed { what: "no JSON".to_owned() },
-            PhoenixError::Socket(WebSocketError::Tls(TlsError::Connect(refused))),
             PhoenixError::Socket(WebSocketError::Closed { reason: None }),
         ] {
             let finding = judged(&Err(error));
             assert_eq!((finding.status, finding.remedy.is_some()), (Status::Fail, true), "{finding:?}");
         }
+    }
+
+    #[test]
+    fn a_port_that_is_closed_is_left_to_the_check_of_ports() {
+        let closed = ConnectError::Refused("192.0.2.7:443".parse().unwrap());
+        let closed = Err(PhoenixError::Socket(WebSocketError::Tls(TlsError::Connect(closed))));
+        let Err(Stop::Skip(reason)) = judge(&closed, "example.org", NOW) else { panic!("no skip") };
+        assert!(reason.contains("refuses the connection") && reason.contains("tls.certificates"), "{reason}");
     }
 
     #[tokio::test]

@@ -13,7 +13,7 @@ use crate::{
     codes::Code,
     facts::{RoomFacts, TurnCertificate},
     finding::Finding,
-    net::{Judgement, Presented, TlsError, Trust},
+    net::{ConnectError, Judgement, Presented, ResolveError, TlsError, Trust},
     target::{DIALOG, HTTPS, Name, TURN, Target},
 };
 
@@ -97,12 +97,23 @@ fn judge(place: &Place, domain: &str, shown: Result<Presented, TlsError>, now: O
             Some(leaf) => judge_chain(place, domain, &chain, &leaf, judgement, now),
             None => Finding::fail(Code::CertificateValid, "what the server shows is no certificate"),
         },
+        Err(
+            e @ TlsError::Connect(
+                ConnectError::Resolve(ResolveError::Resolver { .. }) | ConnectError::Io { .. },
+            ),
+        ) => Finding::error(Code::TlsAnswers, e.to_string()),
+        Err(e @ (TlsError::Connect(ConnectError::Resolve(_)) | TlsError::Name(_))) => {
+            Finding::fail(Code::TlsAnswers, e.to_string())
+                .because("the room sends browsers to this host")
+                .fix(
+                    "Look at default_janus_host in Reticulum's configuration:",
+                    ["kubectl get configmap ret-config -n hcce -o yaml"],
+                )
+        }
         Err(e @ (TlsError::Connect(_) | TlsError::Silent | TlsError::Handshake(_))) => {
             unreachable_port(place, &e)
         }
-        Err(e @ (TlsError::Name(_) | TlsError::Certificate(_))) => {
-            Finding::error(Code::CertificateValid, e.to_string())
-        }
+        Err(e @ TlsError::Certificate(_)) => Finding::error(Code::CertificateValid, e.to_string()),
     }
 }
 
@@ -292,7 +303,6 @@ mod tests {
     use super::*;
     use crate::{
         finding::Status,
-        net::ConnectError,
         testing::{Authority, DOMAIN, Identity, context, tcp_server, tls_server},
     };
 

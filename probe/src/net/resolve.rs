@@ -125,6 +125,7 @@ impl Net {
                 resolver: self.resolver_name.clone(),
                 reason: match e {
                     DnsFailure::Timeout => "no answer in time".to_owned(),
+                    DnsFailure::NoConnections => "it cannot be reached from here".to_owned(),
                     DnsFailure::Dns(DnsError::ResponseCode(code)) => format!("it says {code}"),
                     other => other.to_string(),
                 },

@@ -101,7 +101,8 @@ fn group_of(finding: &Finding) -> Option<Group> {
 fn write_finding(out: &mut String, finding: &Finding, before: Option<&Finding>, style: Style) {
     let target = finding.target.as_deref().filter(|t| !finding.summary.contains(t));
     let about = target.map(|t| format!("{t}: ")).unwrap_or_default();
-    let _ = writeln!(out, "  {} {}  {about}{}", style.mark(finding.status), finding.code, finding.summary);
+    let summary = wrapped(&format!("{about}{}", finding.summary), INDENT);
+    let _ = writeln!(out, "  {} {}  {summary}", style.mark(finding.status), finding.code);
     if matches!(finding.status, Status::Pass | Status::Skip) {
         return;
     }
@@ -129,17 +130,41 @@ fn commands(finding: &Finding) -> Option<&[String]> {
 
 /// Width of the label column, unless evidence needs more.
 const LABEL: usize = 7;
+/// Where the second line of a finding begins, and with it what was seen.
+const INDENT: usize = 12;
+/// Prose is broken before this column. Commands never are: they are there to be pasted.
+const COLUMNS: usize = 110;
 
 fn write_line(out: &mut String, label: &str, width: usize, value: &str, style: Style) {
     let padding = " ".repeat(width - label.width().min(width));
-    let _ = writeln!(out, "            {}{padding}  {value}", style.paint(Colour::Grey, label));
+    let label = style.paint(Colour::Grey, label);
+    let _ = writeln!(out, "{:INDENT$}{label}{padding}  {}", "", wrapped(value, INDENT + width + 2));
 }
 
 fn write_remedy(out: &mut String, remedy: &Remedy, width: usize, style: Style) {
     write_line(out, "fix", width, &remedy.text, style);
     for command in &remedy.commands {
-        write_line(out, "", width, &style.paint(Colour::Bold, command), style);
+        let _ = writeln!(out, "{:1$}{2}", "", INDENT + width + 2, style.paint(Colour::Bold, command));
     }
+}
+
+/// `text`, broken between words so that it fits behind `indent` columns.
+fn wrapped(text: &str, indent: usize) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut column = indent;
+    for word in text.split(' ') {
+        let width = word.width();
+        if column > indent && column + 1 + width > COLUMNS {
+            let _ = write!(out, "\n{:indent$}", "");
+            column = indent;
+        } else if !out.is_empty() {
+            out.push(' ');
+            column += 1;
+        }
+        out.push_str(word);
+        column += width;
+    }
+    out
 }
 
 fn write_counts(out: &mut String, report: &Report) {
@@ -163,15 +188,16 @@ fn write_verdict(out: &mut String, verdict: &Verdict, style: Style) {
         Outcome::Broken => Colour::Red,
         Outcome::Inconclusive => Colour::Yellow,
     };
-    let word = style.paint(colour, verdict.outcome.word());
-    let _ = writeln!(out, "\n{word}  {}", style.paint(Colour::Bold, &verdict.headline));
-    let _ = writeln!(out, "    {}", verdict.detail);
+    let word = verdict.outcome.word();
+    let headline = style.paint(Colour::Bold, &wrapped(&verdict.headline, word.width() + 2));
+    let _ = writeln!(out, "\n{}  {headline}", style.paint(colour, word));
+    let _ = writeln!(out, "    {}", wrapped(&verdict.detail, 4));
     if !verdict.explains.is_empty() {
         let codes: Vec<_> = verdict.explains.iter().map(ToString::to_string).collect();
         let _ = writeln!(out, "    see {}: hubs-probe explain {}", codes.join(", "), codes[0]);
     }
     if let Some(remedy) = &verdict.remedy {
-        let _ = writeln!(out, "\n    {}", remedy.text);
+        let _ = writeln!(out, "\n    {}", wrapped(&remedy.text, 4));
         for command in &remedy.commands {
             let _ = writeln!(out, "      {}", style.paint(Colour::Bold, command));
         }
