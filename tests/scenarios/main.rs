@@ -6,5 +6,7 @@ mod browsers_refuse_shipped_turn;
 mod probe_survives_hostile_servers;
 mod relay_asks_dialog_what_it_announces;
 mod relay_reads_rotating_secrets;
+mod turnutils_relay_without_loss;
 
 const PROBE: &str = env!("CARGO_BIN_EXE_hubs-probe-under-test");
+const RELAY: &str = env!("CARGO_BIN_EXE_hubs-relay-under-test");

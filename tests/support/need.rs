@@ -24,7 +24,12 @@ pub const BROWSERS: &[Need] =
     &[Need::Program("chromium"), Need::Program("firefox-esr"), Need::Program("certutil")];
 /// coturn as Hubs runs it: with its database.
 pub const COTURN: &[Need] = &[Need::Program("turnserver"), Need::Postgres];
-
+/// coturn's test clients and their peer.
+pub const TURNUTILS: &[Need] = &[
+    Need::Program("turnutils_uclient"),
+    Need::Program("turnutils_stunclient"),
+    Need::Program("turnutils_peer"),
+];
 /// The database with pgbouncer before it.
 pub const PGBOUNCER: &[Need] = &[Need::Program("pgbouncer"), Need::Postgres];
 

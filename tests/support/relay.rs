@@ -28,15 +28,15 @@ pub struct Relay {
 pub const USER: (&str, &str) = ("ann", "correct horse");
 
 impl Relay {
-    /// Starts `program` on UDP, TCP and TLS; clients may reach `peer` only.
-    pub fn start(program: &str, folder: &Path, identity: &IdentityFiles, peer: SocketAddr) -> Self {
+    /// Starts `program` on UDP, TCP and TLS; clients may reach `peers` only (`host:port` or `host:from-to`).
+    pub fn start(program: &str, folder: &Path, identity: &IdentityFiles, peers: &str) -> Self {
         let (plain, tls) = (loopback(port::free()), loopback(port::free()));
         let (user, password) = USER;
         let configuration = configuration(
             &[("udp", plain), ("tcp", plain), ("tls", tls)],
             identity,
             &format!("users = {{ {user} = {password:?} }}"),
-            &format!("allow = [\"{peer}\"]"),
+            &format!("allow = [\"{peers}\"]"),
         );
         let process = start(program, folder, &configuration, &[plain, tls]);
         Self { plain, tls, _process: process }
