@@ -116,6 +116,9 @@ fn run(source: &Source) -> Result<(), Failure> {
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
     };
     let mut relay = Relay::start(&config)?;
+    if let Some(address) = &mut config.admin.address {
+        *address = relay.serve_admin(*address)?;
+    }
     config.listen = relay.listeners().to_vec();
     for line in summary(&config)? {
         match line {

@@ -7,7 +7,7 @@ mod environment;
 mod values;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fs, io};
@@ -34,6 +34,7 @@ pub struct Config {
     pub relay: Relaying,
     pub auth: Auth,
     pub peers: Peers,
+    pub admin: Admin,
     pub limits: Limits,
 }
 
@@ -85,6 +86,15 @@ pub struct Peers {
     pub map: Vec<Mapping>,
     #[serde(deserialize_with = "values::duration")]
     pub resolve_every: Duration,
+}
+
+/// `[admin]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "default.toml documents each of them, once")]
+pub struct Admin {
+    #[serde(deserialize_with = "values::optional_address")]
+    pub address: Option<SocketAddr>,
 }
 
 /// `[limits]`
@@ -399,7 +409,7 @@ mod tests {
         for (text, expected) in [
             ("relam = 'x'", "unknown key relam in relay.toml; did you mean realm?"),
             ("[relay]\nprots = '1-2'", "unknown key relay.prots in relay.toml; did you mean relay.ports?"),
-            ("[admin]\naddress = 'x'", "unknown key admin in relay.toml; `hubs-relay"),
+            ("[gateway]\naddress = 'x'", "unknown key gateway in relay.toml; `hubs-relay"),
         ] {
             let error = parse(text).unwrap_err();
             assert!(error.starts_with(expected), "{error}");
@@ -438,6 +448,7 @@ mod tests {
             ("peers.map = ['dialog=10.0.0.1']", "peers.map", "dialog"),
             ("listen = ['http://0.0.0.0:80']", "listen", "http"),
             ("listen = ['udp://localhost:80']", "listen", "localhost"),
+            ("admin.address = '9641'", "admin.address", "9641"),
         ] {
             let error = parse(text).unwrap_err();
             assert!(

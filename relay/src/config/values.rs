@@ -380,8 +380,18 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// An address and port, or empty for none.
+pub(super) fn optional_address<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<SocketAddr>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let address = (!text.is_empty()).then(|| parse_address(&text));
+    address.transpose().map_err(D::Error::custom)
+}
+
 fn parse_address(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| format!("{text:?} is no address and port; write 0.0.0.0:5349 or [::]:5349"))
+    text.parse()
+        .map_err(|_| format!("{text:?} is no address and port; write it like 0.0.0.0:5349 or [::]:5349"))
 }
 
 impl fmt::Display for Transport {

@@ -20,9 +20,10 @@ use tokio::task::AbortHandle;
 use tracing::{debug, warn};
 
 use super::batch::{Destination, Received, Sending, kernel_state};
+use super::totals::{Handshakes, Totals};
 use super::{bind, datagrams};
 use crate::auth::Credentials;
-use crate::config::{Limits, Relaying};
+use crate::config::{Limits, Relaying, Transport};
 use crate::turn::{
     Client, Command, Framing, Link, Now, PeerPolicy, PortParity, RelayId, Server, Settings, ToClient, ToPeer,
 };
@@ -51,8 +52,7 @@ pub(crate) struct Exchange {
     listeners: Vec<Rc<UdpSocket>>,
     outboxes: Vec<Option<Outbox>>,
     free_outboxes: Vec<u32>,
-    /// Connections without an allocation.
-    strangers: usize,
+    totals: Totals,
     reread: Arc<Notify>,
     /// Requests that wait for the secrets to be read anew, with the time since when.
     waiting: Vec<(Instant, Client, Box<Message>)>,
@@ -66,13 +66,15 @@ pub(crate) struct Exchange {
 #[derive(Debug)]
 struct OpenRelay {
     client: Client,
+    transport: Transport,
     socket: Rc<UdpSocket>,
     task: AbortHandle,
 }
 
 /// What waits to be written to a connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Outbox {
+    transport: Transport,
     pub(super) bytes: VecDeque<u8>,
     /// The task that writes it, when it sleeps.
     pub(super) waker: Option<Waker>,
@@ -99,7 +101,7 @@ impl Exchange {
                 listeners: Vec::new(),
                 outboxes: Vec::new(),
                 free_outboxes: Vec::new(),
-                strangers: 0,
+                totals: Totals::default(),
                 reread: plan.reread,
                 waiting: Vec::new(),
                 kernel,
@@ -113,6 +115,7 @@ impl Exchange {
     /// A client sent a frame.
     pub(super) fn take_frame(&mut self, now: Now, client: Client, frame: Frame<'_>) {
         if let Some(ToPeer { relay, peer, payload }) = self.server.handle_client(now, client, frame) {
+            self.totals.to_peers.add(payload);
             let destination = Destination { socket: relay.index(), to: peer, from: None };
             if !self.to_peers.accepts(destination, payload.len(), &self.kernel) {
                 self.flush_to_peers();
@@ -136,11 +139,14 @@ impl Exchange {
             }
             Link::Stream(connection) => {
                 let limit = self.limits.queue;
-                if let Some(outbox) = self.outbox(connection) {
-                    outbox.push_framed(framing, payload, client.link, limit);
+                let outbox = self.outbox(connection);
+                if !outbox.is_some_and(|outbox| outbox.push_framed(framing, payload, client.link, limit)) {
+                    self.totals.queue_drops += 1;
+                    return;
                 }
             }
         }
+        self.totals.to_clients.add(payload);
     }
 
     /// Sends what has been collected.
@@ -156,6 +162,11 @@ impl Exchange {
             self.server.handle_timeout(now);
             self.obey();
         }
+    }
+
+    /// What has been counted so far.
+    pub(crate) fn totals(&self) -> Totals {
+        Totals { requests: self.server.counts().clone(), ..self.totals.clone() }
     }
 
     /// From now on clients may reach these peers.
@@ -182,30 +193,37 @@ impl Exchange {
 
     /// Counts a connection without an allocation in, if there is room for one more.
     pub(super) const fn admit_stranger(&mut self) -> bool {
-        let has_room = self.strangers < self.limits.strangers;
+        let has_room = self.totals.strangers < self.limits.strangers;
         if has_room {
-            self.strangers += 1;
+            self.totals.strangers += 1;
+        } else {
+            self.totals.strangers_refused += 1;
         }
         has_room
     }
 
     /// Counts a connection without an allocation out, because it ended or got one.
     pub(super) const fn dismiss_stranger(&mut self) {
-        self.strangers = self.strangers.saturating_sub(1);
+        self.totals.strangers = self.totals.strangers.saturating_sub(1);
     }
 
     /// Counts a connection in that has lost its allocation. It may stay for as long as a new one.
     pub(super) const fn estrange(&mut self) {
-        self.strangers += 1;
+        self.totals.strangers += 1;
+    }
+
+    /// A TLS handshake has ended: count it.
+    pub(super) const fn handshakes(&mut self) -> &mut Handshakes {
+        &mut self.totals.handshakes
     }
 
     /// Opens an outbox for a connection, and returns the connection's number.
-    pub(super) fn open_outbox(&mut self) -> u32 {
+    pub(super) fn open_outbox(&mut self, transport: Transport) -> u32 {
         let connection = self.free_outboxes.pop().unwrap_or_else(|| {
             self.outboxes.push(None);
             (self.outboxes.len() - 1) as u32
         });
-        self.outboxes[connection as usize] = Some(Outbox::default());
+        self.outboxes[connection as usize] = Some(Outbox { transport, bytes: VecDeque::new(), waker: None });
         connection
     }
 
@@ -270,8 +288,8 @@ impl Exchange {
             }
             Link::Stream(connection) => {
                 let limit = self.limits.queue;
-                if let Some(outbox) = self.outbox(connection) {
-                    outbox.push(message, limit);
+                if !self.outbox(connection).is_some_and(|outbox| outbox.push(message, limit)) {
+                    self.totals.queue_drops += 1;
                 }
             }
         }
@@ -299,7 +317,13 @@ impl Exchange {
         if self.relays.len() <= relay.index() {
             self.relays.resize_with(relay.index() + 1, || None);
         }
-        self.relays[relay.index()] = Some(OpenRelay { client, socket, task });
+        let transport = match client.link {
+            Link::Datagram(_) => Transport::Udp,
+            Link::Stream(connection) => self.outbox(connection).map_or(Transport::Tcp, |it| it.transport),
+        };
+        *self.totals.sessions.of(transport) += 1;
+        *self.totals.allocations.of(transport) += 1;
+        self.relays[relay.index()] = Some(OpenRelay { client, transport, socket, task });
 
         let advertised = self.relaying.advertise.iter().find(is_family).copied();
         let reached_at = Some(client.local.ip()).filter(|ip| bound.ip().is_unspecified() && is_family(&ip));
@@ -311,6 +335,7 @@ impl Exchange {
         self.flush_to_peers();
         let Some(closed) = self.relays.get_mut(relay.index()).and_then(Option::take) else { return };
         closed.task.abort();
+        *self.totals.sessions.of(closed.transport) -= 1;
         debug!(client = %closed.client.remote, "relay closed");
         if let Link::Stream(connection) = closed.client.link
             && let Some(outbox) = self.outbox(connection)
@@ -338,27 +363,29 @@ impl Exchange {
 }
 
 impl Outbox {
-    /// Appends a message, or loses it if more than `limit` bytes would wait.
-    fn push(&mut self, message: &[u8], limit: usize) {
-        if self.bytes.len() + message.len() <= limit {
+    /// Appends a message, or loses it if more than `limit` bytes would wait. Says whether it is there.
+    fn push(&mut self, message: &[u8], limit: usize) -> bool {
+        let has_room = self.bytes.len() + message.len() <= limit;
+        if has_room {
             self.bytes.extend(message);
             self.wake();
         }
+        has_room
     }
 
-    /// Appends a payload in its frame, or loses it if more than `limit` bytes would wait.
-    fn push_framed(&mut self, framing: Framing, payload: &[u8], link: Link, limit: usize) {
+    /// Appends a payload in its frame, or loses it if more than `limit` bytes would wait. Says whether it is there.
+    fn push_framed(&mut self, framing: Framing, payload: &[u8], link: Link, limit: usize) -> bool {
         let mut header = [0; crate::wire::Indication::MAX_HEADER_LEN];
         let padding = framing.padding(payload.len(), link);
-        if self.bytes.len() + header.len() + payload.len() + padding > limit {
-            return;
-        }
-        if let Some(len) = framing.write_header(payload.len(), &mut header) {
+        let Some(len) = framing.write_header(payload.len(), &mut header) else { return false };
+        let has_room = self.bytes.len() + len + payload.len() + padding <= limit;
+        if has_room {
             self.bytes.extend(&header[..len]);
             self.bytes.extend(payload);
             self.bytes.extend(&[0; 3][..padding]);
             self.wake();
         }
+        has_room
     }
 
     /// Wakes the task that writes, and looks whether its client still has an allocation.

@@ -11,6 +11,7 @@ pub(crate) mod exchange;
 pub(crate) mod resolve;
 mod stream;
 pub(crate) mod tls;
+pub(crate) mod totals;
 
 pub(crate) use datagrams::serve_datagrams;
 pub(crate) use stream::serve_connections;

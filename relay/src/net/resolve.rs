@@ -52,9 +52,26 @@ impl Resolver {
         !self.names.is_empty() || self.automatic().next().is_some()
     }
 
+    /// Whether dialog has to be asked before clients can reach it.
+    pub(crate) fn needs_map(&self) -> bool {
+        self.automatic().next().is_some()
+    }
+
     /// Whether somebody has never answered.
     pub(crate) fn is_incomplete(&self) -> bool {
         self.names.values().chain(self.dialogs.values()).any(|it| it.addresses.is_empty())
+    }
+
+    /// Why clients do not reach whom they should, as far as we know.
+    pub(crate) fn failures(&self) -> Vec<String> {
+        let names = self.names.iter().map(|(name, known)| (name.clone(), known));
+        let dialogs =
+            self.dialogs.iter().map(|(place, known)| (format!("what dialog at {place} announces"), known));
+        let failed = names.chain(dialogs).filter_map(|(what, known)| {
+            let kept = if known.addresses.is_empty() { "" } else { " any more" };
+            Some(format!("{what} cannot be found out{kept}: {}", known.failure.as_ref()?))
+        });
+        failed.collect()
     }
 
     /// Asks everybody once.

@@ -12,12 +12,14 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::error::Elapsed;
 use tokio::time::{Sleep, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
 use super::exchange::{Shared, now};
 use super::tls;
+use crate::config::Transport;
 use crate::turn::{Client, Link};
 use crate::wire::{NotTurn, StreamDecoder};
 
@@ -76,13 +78,13 @@ async fn serve(exchange: Shared, stream: TcpStream, remote: SocketAddr, tls: Opt
         Err(error) => return debug!(client = %remote, %error, "connection lost"),
     };
     let end = match tls {
-        None => serve_frames(&mut presence, stream, remote, local).await,
+        None => serve_frames(&mut presence, stream, Transport::Tcp, remote, local).await,
         Some(acceptor) => {
             let limit = presence.exchange.borrow().limits().handshake_timeout;
-            match timeout(limit, acceptor.accept_with(stream, tls::bound_buffers)).await {
-                Ok(Ok(stream)) => serve_frames(&mut presence, stream, remote, local).await,
-                Ok(Err(error)) => return debug!(client = %remote, %error, "TLS handshake failed"),
-                Err(_) => return debug!(client = %remote, "TLS handshake took too long"),
+            let shaken = timeout(limit, acceptor.accept_with(stream, tls::bound_buffers)).await;
+            match presence.count_handshake(shaken) {
+                Ok(stream) => serve_frames(&mut presence, stream, Transport::Tls, remote, local).await,
+                Err(error) => return debug!(client = %remote, %error, "TLS handshake failed"),
             }
         }
     };
@@ -92,10 +94,11 @@ async fn serve(exchange: Shared, stream: TcpStream, remote: SocketAddr, tls: Opt
 async fn serve_frames<S: AsyncRead + AsyncWrite + Unpin>(
     presence: &mut Presence,
     stream: S,
+    transport: Transport,
     remote: SocketAddr,
     local: SocketAddr,
 ) -> End {
-    let outbox = presence.exchange.borrow_mut().open_outbox();
+    let outbox = presence.exchange.borrow_mut().open_outbox(transport);
     let client = Client { remote, local, link: Link::Stream(outbox) };
     presence.client = Some(client);
     let decoder = StreamDecoder::new(STRANGER_FRAME);
@@ -113,6 +116,18 @@ struct Presence {
 }
 
 impl Presence {
+    /// Counts how a handshake ended.
+    fn count_handshake<T>(&self, shaken: Result<io::Result<T>, Elapsed>) -> io::Result<T> {
+        let mut exchange = self.exchange.borrow_mut();
+        let counts = exchange.handshakes();
+        match &shaken {
+            Ok(Ok(_)) => counts.completed += 1,
+            Ok(Err(_)) => counts.failed += 1,
+            Err(_) => counts.timed_out += 1,
+        }
+        shaken?
+    }
+
     /// Notes whether the client has an allocation.
     fn set_stranger(&mut self, is_stranger: bool) {
         if self.is_stranger != is_stranger {

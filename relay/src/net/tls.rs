@@ -65,15 +65,23 @@ pub enum TlsError {
     },
 }
 
-/// What TLS listeners need, and what the operator wants to know about it.
+/// What TLS listeners need.
 #[derive(Clone)]
 pub(crate) struct Identity {
     pub(crate) acceptor: TlsAcceptor,
+    pub(crate) description: Description,
+}
+
+/// What an operator wants to know about a certificate.
+#[derive(Clone, Debug)]
+pub(crate) struct Description {
     /// The names that it is good for.
     pub(crate) names: Vec<String>,
     /// The last day that it is valid, and whether that is over.
     pub(crate) not_after: String,
     pub(crate) is_expired: bool,
+    /// When it expires, in seconds since 1970; nothing if it cannot be read.
+    pub(crate) expires: Option<i64>,
 }
 
 impl Identity {
@@ -83,7 +91,7 @@ impl Identity {
         let key = PrivateKeyDer::from_pem_file(&tls.private_key)
             .map_err(|error| pem_error("private key", "private_key", &tls.private_key, error))?;
         let unusable = |source| TlsError::Unusable { certificate: tls.certificate.clone(), source };
-        let (names, not_after, is_expired) = describe(&chain[0]);
+        let description = Description::of(&chain[0]);
         let provider = Arc::new(default_provider());
         let certified = CertifiedKey::from_der(chain, key, &provider).map_err(|error| match error {
             rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => TlsError::Mismatch {
@@ -102,7 +110,7 @@ impl Identity {
         config.ticketer = rustls::crypto::ring::Ticketer::new().map_err(unusable)?;
         config.send_tls13_tickets = 1;
         let acceptor = TlsAcceptor::from(Arc::new(config));
-        Ok(Self { acceptor, names, not_after, is_expired })
+        Ok(Self { acceptor, description })
     }
 }
 
@@ -113,7 +121,7 @@ pub(super) fn bound_buffers(connection: &mut ServerConnection) {
 
 impl std::fmt::Debug for Identity {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Identity").field("names", &self.names).finish_non_exhaustive()
+        f.debug_struct("Identity").field("description", &self.description).finish_non_exhaustive()
     }
 }
 
@@ -132,18 +140,24 @@ fn pem_error(what: &'static str, key: &'static str, path: &Path, error: pem::Err
     }
 }
 
-/// A certificate's names, its last day, and whether that is over.
-fn describe(certificate: &CertificateDer<'_>) -> (Vec<String>, String, bool) {
-    let Ok((_, certificate)) = X509Certificate::from_der(certificate) else {
-        return (Vec::new(), "an unknown day".to_owned(), false);
-    };
-    let alternative = certificate.subject_alternative_name().ok().flatten();
-    let names =
-        alternative.into_iter().flat_map(|it| &it.value.general_names).filter_map(|name| match name {
-            GeneralName::DNSName(name) => Some((*name).to_owned()),
-            _ => None,
-        });
-    let not_after = certificate.validity().not_after;
-    let is_expired = not_after < x509_parser::time::ASN1Time::now();
-    (names.collect(), not_after.to_datetime().date().to_string(), is_expired)
+impl Description {
+    fn of(certificate: &CertificateDer<'_>) -> Self {
+        let Ok((_, certificate)) = X509Certificate::from_der(certificate) else {
+            let not_after = "an unknown day".to_owned();
+            return Self { names: Vec::new(), not_after, is_expired: false, expires: None };
+        };
+        let alternative = certificate.subject_alternative_name().ok().flatten();
+        let names =
+            alternative.into_iter().flat_map(|it| &it.value.general_names).filter_map(|name| match name {
+                GeneralName::DNSName(name) => Some((*name).to_owned()),
+                _ => None,
+            });
+        let not_after = certificate.validity().not_after;
+        Self {
+            names: names.collect(),
+            not_after: not_after.to_datetime().date().to_string(),
+            is_expired: not_after < x509_parser::time::ASN1Time::now(),
+            expires: Some(not_after.timestamp()),
+        }
+    }
 }

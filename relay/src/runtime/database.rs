@@ -13,6 +13,7 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Config, NoTls, error::SqlState};
 use tracing::{info, warn};
 
+use super::status::Condition;
 use crate::auth::{Rotation, Secret};
 
 const QUERY: &str = "SELECT value FROM coturn.turn_secret WHERE realm = $1 AND value IS NOT NULL ORDER BY inserted_at DESC LIMIT 64";
@@ -48,6 +49,8 @@ pub(super) struct Reading {
     pub(super) began: Instant,
     /// All secrets that are known after it.
     pub(super) secrets: Vec<Secret>,
+    /// Why they are not those of the database, or why there are none.
+    pub(super) failure: Option<String>,
 }
 
 #[derive(Debug, Error)]
@@ -70,7 +73,8 @@ impl Database {
             let began = Instant::now();
             let result = timeout(TIMEOUT, self.read()).await.unwrap_or(Err(ReadError::Silence));
             self.learn(result);
-            publish(Reading { began, secrets: self.known.secrets().cloned().collect() });
+            let (secrets, failure) = (self.known.secrets().cloned().collect(), self.failure());
+            publish(Reading { began, secrets, failure });
             sleep(REST).await;
             let pause = if matches!(self.state, State::Failed(_)) { REST * 4 } else { self.every };
             let _ = timeout(pause, wanted.notified()).await;
@@ -112,6 +116,42 @@ impl Database {
         }
         self.state = state;
     }
+
+    fn failure(&self) -> Option<String> {
+        match &self.state {
+            State::Read(0) => Some(format!("no secret for realm {:?} in coturn.turn_secret", self.realm)),
+            State::Failed(reason) => Some(format!("cannot read {}: {reason}", place(&self.config))),
+            State::Unread | State::Read(_) => None,
+        }
+    }
+}
+
+impl Reading {
+    /// Before the first one.
+    pub(super) fn pending() -> Self {
+        let failure = Some("not read yet".to_owned());
+        Self { began: Instant::now(), secrets: Vec::new(), failure }
+    }
+
+    /// How the need for secrets is met after this reading, for a relay that has `others` beside it.
+    pub(super) fn condition(&self, others: Others) -> Condition {
+        match &self.failure {
+            None => Condition::Met,
+            Some(reason) if others == Others::None && self.secrets.is_empty() => {
+                Condition::Unmet(reason.clone())
+            }
+            Some(reason) => Condition::Stale(reason.clone()),
+        }
+    }
+}
+
+/// Who may allocate whatever the database says.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Others {
+    /// Nobody.
+    None,
+    /// Users or secrets of the configuration.
+    Some,
 }
 
 /// Where the database is, without a password.
@@ -153,6 +193,20 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
+
+    #[test]
+    fn secrets_that_are_known_stay_good_enough_when_the_database_is_away() {
+        let reading = |secrets: &[&str], failure: Option<&str>| Reading {
+            began: Instant::now(),
+            secrets: secrets.iter().copied().map(Secret::from).collect(),
+            failure: failure.map(str::to_owned),
+        };
+        let (alone, away) = (Others::None, Some("away"));
+        assert_eq!(reading(&["s"], None).condition(alone), Condition::Met);
+        assert_eq!(reading(&["s"], away).condition(alone), Condition::Stale("away".to_owned()));
+        assert_eq!(reading(&[], away).condition(alone), Condition::Unmet("away".to_owned()));
+        assert_eq!(reading(&[], away).condition(Others::Some), Condition::Stale("away".to_owned()));
+    }
 
     #[tokio::test(start_paused = true)]
     async fn however_often_somebody_asks_the_database_is_asked_once_a_second_at_most() {

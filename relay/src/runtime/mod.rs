@@ -1,6 +1,9 @@
 //! Start, run and stop: a relay as a whole.
 
+mod admin;
 mod database;
+mod metrics;
+mod status;
 mod summary;
 mod worker;
 
@@ -9,11 +12,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ring::rand::SecureRandom;
 use thiserror::Error;
+use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::LocalSet;
 
 use crate::auth::Credentials;
 use crate::config::{Config, Listen, Transport};
@@ -24,7 +29,8 @@ use crate::net::tls::{Identity, TlsError};
 use crate::turn::{Limits, NonceKey, PeerPolicy, PortParity, Settings};
 use crate::wire::Family;
 
-use database::{Database, Reading};
+use database::{Database, Others, Reading};
+use status::{Condition, Need, Status};
 pub use summary::{Line, summary};
 
 /// How long a start waits for names to resolve before it goes on without them.
@@ -44,6 +50,14 @@ pub enum StartError {
     Listen {
         /// Which listener.
         listen: Listen,
+        /// Why.
+        source: io::Error,
+    },
+    /// The address for operators.
+    #[error("cannot listen on admin.address {address}: {source}{}", advice(source))]
+    Admin {
+        /// Which address.
+        address: SocketAddr,
         /// Why.
         source: io::Error,
     },
@@ -81,6 +95,7 @@ fn advice(error: &io::Error) -> &'static str {
 #[derive(Debug)]
 pub struct Relay {
     listeners: Vec<Listen>,
+    status: Arc<Status>,
     stop: watch::Sender<bool>,
     threads: Vec<JoinHandle<()>>,
     failures: mpsc::UnboundedReceiver<io::Error>,
@@ -118,20 +133,28 @@ impl Relay {
 
         let (stop, stopping) = watch::channel(false);
         let (failed, failures) = mpsc::unbounded_channel();
-        let (policy, policies, resolving) = resolve(config, stopping.clone())?;
-        let mut relay = Self { listeners, stop, threads: vec![resolving], failures };
+        let status = Arc::new(Status::new(workers));
+        status.update(|facts| {
+            facts.certificate_expires = identity.as_ref().and_then(|it| it.description.expires);
+        });
+        let (policy, policies, resolving) = resolve(config, Arc::clone(&status), stopping.clone())?;
+        let mut relay =
+            Self { listeners, status: Arc::clone(&status), stop, threads: vec![resolving], failures };
         let acceptor = identity.as_ref().map(|it| it.acceptor.clone());
         let reread = Arc::new(Notify::new());
-        let (readings, reading) = read_secrets(config, Arc::clone(&reread), stopping.clone())?;
+        let (readings, reading) =
+            read_secrets(config, Arc::clone(&reread), Arc::clone(&status), stopping.clone())?;
         relay.threads.extend(reading);
         let plan = plan(config, policy, reread, workers).map_err(StartError::Worker)?;
         for (number, listeners) in shares.into_iter().enumerate() {
             let worker = worker::Worker {
+                number,
                 plan: plan.clone(),
                 listeners,
                 acceptor: acceptor.clone(),
                 policies: policies.clone(),
                 readings: readings.clone(),
+                status: Arc::clone(&status),
                 stopping: stopping.clone(),
             };
             let failed = failed.clone();
@@ -151,6 +174,30 @@ impl Relay {
     /// Where it listens: what the configuration says, with the port that was taken for each port 0.
     pub fn listeners(&self) -> &[Listen] {
         &self.listeners
+    }
+
+    /// Answers `/livez`, `/readyz` and `/metrics` at this address as well, and returns it with the port that was taken.
+    pub fn serve_admin(&mut self, address: SocketAddr) -> Result<SocketAddr, StartError> {
+        let failed = |source| StartError::Admin { address, source };
+        let listener = std::net::TcpListener::bind(address).map_err(failed)?;
+        listener.set_nonblocking(true).map_err(failed)?;
+        let bound = listener.local_addr().map_err(failed)?;
+        let runtime = background_runtime()?;
+        let listener = {
+            let _guard = runtime.enter();
+            TcpListener::from_std(listener).map_err(failed)?
+        };
+        let (status, mut stopping) = (Arc::clone(&self.status), self.stop.subscribe());
+        let thread = thread::Builder::new().name("admin".to_owned()).spawn(move || {
+            LocalSet::new().block_on(&runtime, async {
+                tokio::select! {
+                    () = admin::serve(listener, status) => {}
+                    _ = stopping.wait_for(|stop| *stop) => {}
+                }
+            });
+        });
+        self.threads.push(thread.map_err(StartError::Worker)?);
+        Ok(bound)
     }
 
     /// Waits until a worker fails, which it never should; without a failure it waits for ever.
@@ -220,17 +267,22 @@ fn plan(config: &Config, peers: PeerPolicy, reread: Arc<Notify>, workers: usize)
     Ok(Plan { settings, relaying: config.relay.clone(), limits, reread })
 }
 
+/// The event loop of a thread that serves no clients.
+fn background_runtime() -> Result<tokio::runtime::Runtime, StartError> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Worker)
+}
+
 type Policies = watch::Receiver<Arc<PeerPolicy>>;
 
 /// Finds out what the peer rules leave open, now and on a thread that goes on doing it.
 fn resolve(
     config: &Config,
+    status: Arc<Status>,
     mut stopping: watch::Receiver<bool>,
 ) -> Result<(PeerPolicy, Policies, JoinHandle<()>), StartError> {
     let mut resolver = Resolver::new(config.peers.clone());
     let (publish, policies) = watch::channel(Arc::new(resolver.policy()));
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Worker)?;
+    let runtime = background_runtime()?;
     let (done, first) = std::sync::mpsc::channel();
     let every = config.peers.resolve_every;
     let resolving = async move {
@@ -238,8 +290,10 @@ fn resolve(
             let _ = done.send(());
             return;
         }
+        status.set(Need::Peers, Condition::Unmet("not looked up yet".to_owned()));
         loop {
             resolver.resolve().await;
+            status.set(Need::Peers, peers_condition(&resolver));
             let policy = Arc::new(resolver.policy());
             publish.send_if_modified(|published| {
                 let is_new = *published != policy;
@@ -265,21 +319,39 @@ fn resolve(
     Ok((policy, policies, thread))
 }
 
+/// A relay that finds some of its peers is better than none.
+fn peers_condition(resolver: &Resolver) -> Condition {
+    let failures = resolver.failures().join("; ");
+    let policy = resolver.policy();
+    let has_reachable = !policy.allow.is_empty() && (!policy.map.is_empty() || !resolver.needs_map());
+    match failures.as_str() {
+        "" => Condition::Met,
+        _ if has_reachable => Condition::Stale(failures),
+        _ => Condition::Unmet(failures),
+    }
+}
+
 /// Reads the secrets of the database, if there is one, on a thread that goes on doing it.
 fn read_secrets(
     config: &Config,
     reread: Arc<Notify>,
+    status: Arc<Status>,
     mut stopping: watch::Receiver<bool>,
 ) -> Result<(watch::Receiver<Reading>, Option<JoinHandle<()>>), StartError> {
-    let (publish, readings) = watch::channel(Reading { began: Instant::now(), secrets: Vec::new() });
+    let (publish, readings) = watch::channel(Reading::pending());
     let Some(postgres) = config.auth.postgres.clone() else { return Ok((readings, None)) };
     let auth = &config.auth;
     let database = Database::new(postgres, config.realm.clone(), auth.postgres_every, auth.expiry_grace);
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Worker)?;
+    let others = if auth.users.is_empty() && auth.secrets.is_empty() { Others::None } else { Others::Some };
+    status.set(Need::Database, readings.borrow().condition(others));
+    let runtime = background_runtime()?;
     let thread = thread::Builder::new().name("database".to_owned()).spawn(move || {
         runtime.block_on(async {
-            let publish = |reading| drop(publish.send_replace(reading));
+            let publish = |reading: Reading| {
+                status.set(Need::Database, reading.condition(others));
+                status.update(|facts| facts.database_secrets = Some(reading.secrets.len()));
+                publish.send_replace(reading);
+            };
             tokio::select! {
                 () = database.follow(&reread, publish) => {}
                 _ = stopping.wait_for(|stop| *stop) => {}

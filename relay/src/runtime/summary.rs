@@ -1,7 +1,7 @@
 //! What a configuration amounts to, in a few lines for the log and for `check-config`.
 
 use crate::config::{Announced, Config, Transport};
-use crate::net::tls::Identity;
+use crate::net::tls::Description;
 
 /// A line about a configuration.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -18,10 +18,11 @@ pub fn summary(config: &Config) -> Result<Vec<Line>, super::TlsError> {
     let mut lines = Vec::new();
     for listen in &config.listen {
         let certificate = identity.as_ref().filter(|_| listen.transport == Transport::Tls);
-        let certificate = certificate.map(|it| format!(" with {}", describe(it))).unwrap_or_default();
+        let certificate =
+            certificate.map(|it| format!(" with {}", describe(&it.description))).unwrap_or_default();
         lines.push(Line::Fact(format!("listens on {listen}{certificate}")));
     }
-    if let Some(expired) = identity.filter(|it| it.is_expired) {
+    if let Some(expired) = identity.map(|it| it.description).filter(|it| it.is_expired) {
         lines.push(Line::Warning(format!(
             "the certificate expired on {}: browsers refuse it",
             expired.not_after
@@ -55,12 +56,15 @@ pub fn summary(config: &Config) -> Result<Vec<Line>, super::TlsError> {
             ),
         }));
     }
+    if let Some(address) = config.admin.address {
+        lines.push(Line::Fact(format!("answers /livez, /readyz and /metrics on http://{address}")));
+    }
     Ok(lines)
 }
 
-fn describe(identity: &Identity) -> String {
-    let names = identity.names.join(", ");
-    format!("a certificate for {:?}, valid until {}", names, identity.not_after)
+fn describe(certificate: &Description) -> String {
+    let names = certificate.names.join(", ");
+    format!("a certificate for {:?}, valid until {}", names, certificate.not_after)
 }
 
 fn users(config: &Config) -> Line {

@@ -17,17 +17,20 @@ use crate::net::{serve_connections, serve_datagrams};
 use crate::turn::PeerPolicy;
 
 use super::database::Reading;
+use super::status::Status;
 
-/// How often expired sessions are looked for; none lives longer than this beyond its time.
+/// How often expired sessions are looked for, and the worker reports; no session lives longer than this beyond its time.
 const TICK: Duration = Duration::from_secs(1);
 
 /// What a worker starts with.
 pub(super) struct Worker {
+    pub(super) number: usize,
     pub(super) plan: Plan,
     pub(super) listeners: Vec<(Transport, Listener)>,
     pub(super) acceptor: Option<TlsAcceptor>,
     pub(super) policies: watch::Receiver<Arc<PeerPolicy>>,
     pub(super) readings: watch::Receiver<Reading>,
+    pub(super) status: Arc<Status>,
     pub(super) stopping: watch::Receiver<bool>,
 }
 
@@ -61,7 +64,10 @@ impl Worker {
         let mut tick = tokio::time::interval(TICK);
         loop {
             tokio::select! {
-                _ = tick.tick() => exchange.borrow_mut().tick(),
+                _ = tick.tick() => {
+                    exchange.borrow_mut().tick();
+                    self.status.report(self.number, exchange.borrow().totals());
+                }
                 _ = self.stopping.wait_for(|stop| *stop) => return Ok(()),
                 Some(error) = failures.recv() => return Err(error),
             }

@@ -106,6 +106,7 @@ impl Server {
             let code = ErrorCode::INSUFFICIENT_CAPACITY;
             let answer = Builder::new(Class::Error, Method::Allocate, session.allocate);
             self.sessions.remove(relay);
+            self.counts.add_error(code);
             self.send(client, answer.error_code(code, code.reason()).integrity(&key));
         }
     }
@@ -115,6 +116,7 @@ impl Server {
         let answer = if unknown.is_empty() {
             Builder::success(request).xor_mapped_address(client.remote)
         } else {
+            self.counts.add_error(ErrorCode::UNKNOWN_ATTRIBUTE);
             unknown_attributes(request, &unknown)
         };
         self.send(client, answer);
@@ -149,10 +151,20 @@ impl Server {
             return if request.verify(key) { Ok(key.clone()) } else { Err(unauthenticated()) };
         }
         let credentials = &self.settings.credentials;
-        credentials.authenticate(username, realm, now.unix, |key| request.verify(key)).map_err(|reason| {
-            debug!(client = %client.remote, ?username, %reason, "not authenticated");
-            if reason == Refused::UnknownSecret { Refusal::UnknownSecret } else { unauthenticated() }
-        })
+        match credentials.authenticate(username, realm, now.unix, |key| request.verify(key)) {
+            Ok(key) => {
+                self.counts.authenticated += 1;
+                Ok(key)
+            }
+            Err(reason) => {
+                debug!(client = %client.remote, ?username, %reason, "not authenticated");
+                if reason == Refused::UnknownSecret {
+                    return Err(Refusal::UnknownSecret);
+                }
+                self.counts.add_refused(reason);
+                Err(unauthenticated())
+            }
+        }
     }
 
     fn handle_authenticated(&mut self, now: Now, client: Client, request: &Message, key: &IntegrityKey) {
@@ -320,12 +332,18 @@ impl Server {
                 .realm(&self.settings.realm)
                 .nonce(&self.settings.nonce_key.issue(client.remote, now.unix))
         };
-        let answer = match refusal {
-            Refusal::Code(code) => Builder::error(request, code),
-            Refusal::Challenge(code) => challenge(code),
-            Refusal::UnknownSecret => challenge(ErrorCode::UNAUTHENTICATED),
-            Refusal::Unknown(unknown) => unknown_attributes(request, &unknown),
+        let (code, answer) = match refusal {
+            Refusal::Code(code) => (code, Builder::error(request, code)),
+            Refusal::Challenge(code) => (code, challenge(code)),
+            Refusal::UnknownSecret => {
+                self.counts.add_refused(Refused::UnknownSecret);
+                (ErrorCode::UNAUTHENTICATED, challenge(ErrorCode::UNAUTHENTICATED))
+            }
+            Refusal::Unknown(unknown) => {
+                (ErrorCode::UNKNOWN_ATTRIBUTE, unknown_attributes(request, &unknown))
+            }
         };
+        self.counts.add_error(code);
         self.send(client, if let Some(key) = key { answer.integrity(key) } else { answer });
     }
 

@@ -12,6 +12,7 @@
 //! Media takes steps 1 and 2 only: it neither allocates nor makes commands.
 
 mod control;
+mod counts;
 mod nonce;
 mod peer;
 mod permissions;
@@ -27,6 +28,7 @@ use std::time::Instant;
 
 use crate::wire::{ChannelData, ChannelNumber, Family, IndicationKind, Message, TransactionId};
 
+pub use counts::Counts;
 pub use nonce::NonceKey;
 pub use peer::{AllowedPeers, MappedAddress, Peer, PeerPolicy};
 pub use server::{Limits, Server, Settings};

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::sessions::Sessions;
-use super::{Client, Command, NonceKey, Now, PeerPolicy, RelayId, ToClient, ToPeer};
+use super::{Client, Command, Counts, NonceKey, Now, PeerPolicy, RelayId, ToClient, ToPeer};
 use crate::auth::Credentials;
 use crate::wire::{Family, Frame, Indication, IndicationKind, Message, TransactionId};
 
@@ -50,13 +50,20 @@ pub struct Server {
     pub(super) settings: Settings,
     pub(super) sessions: Sessions,
     pub(super) commands: VecDeque<Command>,
+    pub(super) counts: Counts,
     data_indications: u32,
 }
 
 impl Server {
     /// A server without clients.
     pub fn new(settings: Settings) -> Self {
-        Self { settings, sessions: Sessions::default(), commands: VecDeque::new(), data_indications: 0 }
+        Self {
+            settings,
+            sessions: Sessions::default(),
+            commands: VecDeque::new(),
+            counts: Counts::default(),
+            data_indications: 0,
+        }
     }
 
     /// A client sent a frame.
@@ -135,6 +142,11 @@ impl Server {
     /// Whether a client has an allocation.
     pub fn is_allocated(&self, client: &Client) -> bool {
         self.sessions.has(client)
+    }
+
+    /// How requests ended so far.
+    pub const fn counts(&self) -> &Counts {
+        &self.counts
     }
 
     /// How many allocations there are.

@@ -24,7 +24,9 @@ struct Running {
 impl Running {
     fn start(variables: &[(&str, &str)]) -> (Self, std::net::SocketAddr) {
         let child = hubs_relay()
+            .args(["--config", "/dev/null"])
             .env("HUBS_RELAY_LISTEN", "udp://127.0.0.1:0")
+            .env("HUBS_RELAY_ADMIN__ADDRESS", "127.0.0.1:0")
             .envs(variables.iter().copied())
             .stderr(Stdio::piped())
             .spawn();
@@ -124,7 +126,7 @@ fn print_config_prints_a_file_that_changes_nothing() {
         let listen = ("HUBS_RELAY_LISTEN", "udp://127.0.0.1:0");
         hubs_relay().arg("check-config").args(arguments).envs([listen]).output().unwrap().stdout
     };
-    assert_eq!(check(&["--config", file.to_str().unwrap()]), check(&[]));
+    assert_eq!(check(&["--config", file.to_str().unwrap()]), check(&["--config", "/dev/null"]));
 }
 
 #[test]

@@ -123,7 +123,7 @@ fn the_summary_says_what_it_listens_on_and_whom_clients_reach() {
         "listen = ['tls://0.0.0.0:5349', 'udp://[::]:3478']\nrelay.advertise = '203.0.113.7'\n\
          auth.secrets = ['s']\nauth.users = {{ ann = 'a', bob = 'b' }}\n\
          peers.allow = ['dialog.hcce.svc:40000-49999', '[2001:db8::]/32:5000']\n\
-         peers.map = ['203.0.113.9=dialog.hcce.svc']\n{}",
+         peers.map = ['203.0.113.9=dialog.hcce.svc']\nadmin.address = '127.0.0.1:1234'\n{}",
         identity.config()
     );
     let lines = summary(&Config::from_text(&text, None, []).unwrap()).unwrap();
@@ -141,6 +141,7 @@ fn the_summary_says_what_it_listens_on_and_whom_clients_reach() {
         "relays from 0.0.0.0 on ports 49152-65535, which it calls 203.0.113.7",
         "clients can reach dialog.hcce.svc:40000-49999, [2001:db8::]/32:5000 and nobody else",
         "203.0.113.9 is a name for dialog.hcce.svc: packets go there, to the same port",
+        "answers /livez, /readyz and /metrics on http://127.0.0.1:1234",
     ];
     assert_eq!(lines, expected);
 }
@@ -150,6 +151,9 @@ fn the_summary_warns_of_what_cannot_be_meant() {
     let lines = summary(&Config::from_text("listen = ['udp://127.0.0.1:0']", None, []).unwrap()).unwrap();
     let warnings: Vec<_> = lines.iter().filter(|it| matches!(it, Line::Warning(_))).collect();
     let [Line::Warning(users), Line::Warning(peers)] = warnings[..] else { panic!("{lines:?}") };
-    assert!(users.ends_with("nobody can allocate; set auth.secrets or auth.users"), "{users}");
+    assert!(
+        users.ends_with("nobody can allocate; set auth.postgres (Hubs: PSQL), auth.secrets or auth.users"),
+        "{users}"
+    );
     assert!(peers.starts_with("clients can reach nobody: set peers.allow"), "{peers}");
 }

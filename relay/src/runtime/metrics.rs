@@ -1,0 +1,151 @@
+//! A relay's status as OpenMetrics text. Label values come from this file and from the RFC's error codes alone: none
+//! is a user's name, an address, or anything else that a client chose.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue, NoLabelSet, text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::status::{Condition, Need, Status};
+use crate::net::totals::{ByTransport, Totals};
+
+/// The whole document.
+pub(super) fn render(status: &Arc<Status>) -> Result<String, fmt::Error> {
+    let mut registry = Registry::with_prefix("hubs_relay");
+    registry.register_collector(Box::new(Reader(Arc::clone(status))));
+    let mut document = String::new();
+    text::encode(&mut document, &registry)?;
+    Ok(document)
+}
+
+#[derive(Debug)]
+struct Reader(Arc<Status>);
+
+impl Collector for Reader {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let (workers, facts) = (self.0.totals(), self.0.facts());
+        let sum = |pick: &dyn Fn(&Totals) -> u64| workers.iter().map(pick).sum::<u64>();
+        let by_transport = |pick: &dyn Fn(&Totals) -> ByTransport| {
+            let label = |name| [("transport", name)];
+            [
+                (label("udp"), sum(&|it| pick(it).udp)),
+                (label("tcp"), sum(&|it| pick(it).tcp)),
+                (label("tls"), sum(&|it| pick(it).tls)),
+            ]
+        };
+        let by_direction = |to_peers: u64, to_clients: u64| {
+            [([("direction", "to_peers")], to_peers), ([("direction", "to_clients")], to_clients)]
+        };
+        let mut out = Writer(encoder);
+
+        out.gauges("sessions", "Allocations at the moment", None, by_transport(&|it| it.sessions))?;
+        out.counters("allocations", "Allocations so far", None, by_transport(&|it| it.allocations))?;
+        let packets = by_direction(sum(&|it| it.to_peers.packets), sum(&|it| it.to_clients.packets));
+        out.counters("packets", "Payloads forwarded", None, packets)?;
+        let bytes = by_direction(sum(&|it| it.to_peers.bytes), sum(&|it| it.to_clients.bytes));
+        out.counters("payload", "Bytes of payloads forwarded", Some(&Unit::Bytes), bytes)?;
+        let help = "Packets lost because their client on TCP or TLS reads too slowly";
+        out.counters("queue_drops", help, None, [(NO_LABELS, sum(&|it| it.queue_drops))])?;
+
+        let mut errors = BTreeMap::<_, u64>::new();
+        let mut refused = BTreeMap::<_, u64>::new();
+        for requests in workers.iter().map(|it| &it.requests) {
+            for (code, count) in &requests.errors {
+                *errors.entry(code.0.to_string()).or_default() += count;
+            }
+            for (reason, count) in &requests.refused {
+                *refused.entry(*reason).or_default() += count;
+            }
+        }
+        let errors = errors.iter().map(|(code, count)| ([("code", code.as_str())], *count));
+        out.counters("error_responses", "Requests answered with an error, by its STUN code", None, errors)?;
+        let granted = [("granted", sum(&|it| it.requests.authenticated))];
+        let outcomes =
+            granted.into_iter().chain(refused).map(|(outcome, count)| ([("outcome", outcome)], count));
+        out.counters("authentications", "Users who came to allocate", None, outcomes)?;
+
+        let strangers = sum(&|it| it.strangers as u64);
+        let help = "TCP and TLS connections without an allocation at the moment";
+        out.gauges("strangers", help, None, [(NO_LABELS, strangers)])?;
+        let help = "Connections closed at once because limits.strangers was reached";
+        out.counters("strangers_refused", help, None, [(NO_LABELS, sum(&|it| it.strangers_refused))])?;
+        let handshakes = [
+            ([("outcome", "completed")], sum(&|it| it.handshakes.completed)),
+            ([("outcome", "failed")], sum(&|it| it.handshakes.failed)),
+            ([("outcome", "timed_out")], sum(&|it| it.handshakes.timed_out)),
+        ];
+        out.counters("tls_handshakes", "TLS handshakes with clients", None, handshakes)?;
+
+        let expires = facts.certificate_expires.map(|expires| (NO_LABELS, expires));
+        let help = "When the certificate expires, in seconds since 1970";
+        out.gauges("certificate_expiry_timestamp", help, Some(&Unit::Seconds), expires)?;
+        let needs = self.0.needs();
+        let needs = Need::ALL.into_iter().filter_map(|need| {
+            let is_met = i64::from(matches!(needs.get(&need)?, Condition::Met));
+            Some(([("need", need.name())], is_met))
+        });
+        out.gauges("need_met", "1 if what the relay needs from others is there", None, needs)?;
+        let secrets = facts.database_secrets.map(|count| (NO_LABELS, count as u64));
+        out.gauges("database_secrets", "Secrets known from the database", None, secrets)?;
+        let build = [([("version", env!("CARGO_PKG_VERSION"))], 1)];
+        out.gauges("build_info", "1, with the version of this relay", None, build)
+    }
+}
+
+type Labels<'v, const COUNT: usize> = [(&'v str, &'v str); COUNT];
+
+const NO_LABELS: Labels<'_, 0> = [];
+
+/// Writes metrics of which each value has its own labels. One without any value is left out.
+struct Writer<'a>(DescriptorEncoder<'a>);
+
+impl Writer<'_> {
+    fn counters<'v, const LABELS: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: Option<&Unit>,
+        values: impl IntoIterator<Item = (Labels<'v, LABELS>, u64)>,
+    ) -> fmt::Result {
+        let mut values = values.into_iter().peekable();
+        if values.peek().is_none() {
+            return Ok(());
+        }
+        let mut metric = self.0.encode_descriptor(name, help, unit, MetricType::Counter)?;
+        for (labels, value) in values {
+            if LABELS == 0 {
+                metric.encode_counter::<NoLabelSet, _, u64>(&value, None)?;
+                continue;
+            }
+            let mut metric = metric.encode_family(&labels)?;
+            metric.encode_counter::<NoLabelSet, _, u64>(&value, None)?;
+        }
+        Ok(())
+    }
+
+    fn gauges<'v, const LABELS: usize, V: EncodeGaugeValue>(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: Option<&Unit>,
+        values: impl IntoIterator<Item = (Labels<'v, LABELS>, V)>,
+    ) -> fmt::Result {
+        let mut values = values.into_iter().peekable();
+        if values.peek().is_none() {
+            return Ok(());
+        }
+        let mut metric = self.0.encode_descriptor(name, help, unit, MetricType::Gauge)?;
+        for (labels, value) in values {
+            if LABELS == 0 {
+                metric.encode_gauge(&value)?;
+                continue;
+            }
+            metric.encode_family(&labels)?.encode_gauge(&value)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,193 @@
+//! What an operator and Kubernetes are told.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+
+use hubs_relay::{Config, Relay};
+
+use crate::client::{self, Client, Connection, LIMIT, USER, channel};
+use crate::identity::Identity;
+
+/// A relay on UDP, TCP and TLS, and where it answers.
+fn start(identity: &Identity) -> (Relay, SocketAddr) {
+    let (user, password) = USER;
+    let text = format!(
+        "listen = ['udp://127.0.0.1:0', 'tcp://127.0.0.1:0', 'tls://127.0.0.1:0']\n\
+         relay.address = '127.0.0.1'\nrelay.workers = 2\nauth.users = {{ {user} = '{password}' }}\n\
+         peers.allow = ['127.0.0.1:1-65535']\n{}",
+        identity.config()
+    );
+    let mut relay = Relay::start(&Config::from_text(&text, None, []).unwrap()).unwrap();
+    let admin = relay.serve_admin("127.0.0.1:0".parse().unwrap()).unwrap();
+    (relay, admin)
+}
+
+/// The status line, the headers and the body of an answer.
+fn get(admin: SocketAddr, path: &str) -> (String, String, String) {
+    let mut stream = TcpStream::connect(admin).unwrap();
+    stream.set_read_timeout(Some(LIMIT)).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: relay\r\nconnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let (status, headers) = head.split_once("\r\n").unwrap();
+    (status.to_owned(), headers.to_lowercase(), body.to_owned())
+}
+
+/// Reads a document as the OpenMetrics specification has it: families announced once and not interleaved, counters'
+/// samples called `_total`, no sample twice, an end. Returns each sample's value by name and labels.
+fn parse(document: &str) -> BTreeMap<String, f64> {
+    let (mut samples, mut families) = (BTreeMap::new(), BTreeSet::new());
+    let (mut family, mut kind) = ("", "");
+    let mut lines = document.lines();
+    for line in lines.by_ref() {
+        if line == "# EOF" {
+            break;
+        }
+        if let Some(comment) = line.strip_prefix("# ") {
+            let (what, rest) = comment.split_once(' ').unwrap();
+            let (name, value) = rest.split_once(' ').unwrap();
+            assert!(name == family || families.insert(name), "{name} comes in two pieces");
+            family = name;
+            match what {
+                "TYPE" => kind = value,
+                "UNIT" => assert!(name.ends_with(&format!("_{value}")), "{line}"),
+                _ => assert_eq!(what, "HELP"),
+            }
+            continue;
+        }
+        let (sample, value) = line.rsplit_once(' ').unwrap();
+        let name = sample.split('{').next().unwrap();
+        match kind {
+            "counter" => assert_eq!(name, format!("{family}_total")),
+            "gauge" => assert_eq!(name, family),
+            other => panic!("{family} is a {other}"),
+        }
+        assert!(samples.insert(sample.to_owned(), value.parse().unwrap()).is_none(), "{sample} twice");
+    }
+    assert_eq!(lines.next(), None, "nothing follows the end");
+    samples
+}
+
+/// Waits for the workers' next report, which has to have this sample.
+fn wait_for(admin: SocketAddr, sample: &str, value: f64) -> BTreeMap<String, f64> {
+    let deadline = std::time::Instant::now() + LIMIT;
+    loop {
+        let samples = parse(&get(admin, "/metrics").2);
+        if samples.get(sample) == Some(&value) {
+            return samples;
+        }
+        assert!(std::time::Instant::now() < deadline, "no {sample} {value} in {samples:#?}");
+    }
+}
+
+#[test]
+fn metrics_count_what_happens_and_name_nobody() {
+    let identity = Identity::new("turn.test");
+    let (relay, admin) = start(&identity);
+    let (status, headers, document) = get(admin, "/metrics");
+    assert_eq!(status, "HTTP/1.1 200 OK");
+    assert!(headers.contains("content-type: application/openmetrics-text; version=1.0.0"), "{headers}");
+    assert!(parse(&document).keys().all(|name| name.starts_with("hubs_relay_")), "{document}");
+
+    let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
+    peer.set_read_timeout(Some(LIMIT)).unwrap();
+    let [udp, tcp, tls] = relay.listeners() else { panic!("three listeners") };
+    let tls = client::tls(client::tcp(tls.address), &identity);
+    let mut client = Client::new(Connection::new(tls));
+    let relayed = client.allocate();
+    assert_eq!(client.bind(channel(0x4000), peer.local_addr().unwrap()), 0);
+    for _ in 0..3 {
+        client.send_on(channel(0x4000), b"seventeen bytes!!");
+        peer.recv(&mut [0; 64]).unwrap();
+        peer.send_to(b"five!", relayed).unwrap();
+        client.receive().unwrap();
+    }
+    let mut second = Client::new(client::udp(udp.address));
+    second.allocate();
+    assert_eq!(second.permit("192.0.2.1:80".parse().unwrap()), 403);
+    let mut forger = Client::named(client::udp(udp.address), USER.0, "guess");
+    forger.try_allocate();
+    let mut stranger = Client::new(Connection::new(client::tcp(tcp.address)));
+    stranger.binding();
+
+    let samples = wait_for(admin, "hubs_relay_error_responses_total{code=\"401\"}", 4.0);
+    for (sample, value) in [
+        ("hubs_relay_sessions{transport=\"udp\"}", 1.0),
+        ("hubs_relay_sessions{transport=\"tls\"}", 1.0),
+        ("hubs_relay_sessions{transport=\"tcp\"}", 0.0),
+        ("hubs_relay_allocations_total{transport=\"tls\"}", 1.0),
+        ("hubs_relay_packets_total{direction=\"to_peers\"}", 3.0),
+        ("hubs_relay_payload_bytes_total{direction=\"to_peers\"}", 51.0),
+        ("hubs_relay_packets_total{direction=\"to_clients\"}", 3.0),
+        ("hubs_relay_payload_bytes_total{direction=\"to_clients\"}", 15.0),
+        ("hubs_relay_error_responses_total{code=\"403\"}", 1.0),
+        ("hubs_relay_authentications_total{outcome=\"granted\"}", 2.0),
+        ("hubs_relay_authentications_total{outcome=\"wrong_password\"}", 1.0),
+        ("hubs_relay_tls_handshakes_total{outcome=\"completed\"}", 1.0),
+        ("hubs_relay_strangers", 1.0),
+        ("hubs_relay_queue_drops_total", 0.0),
+        ("hubs_relay_certificate_expiry_timestamp_seconds", 67_090_118_400.0),
+    ] {
+        assert_eq!(samples.get(sample), Some(&value), "{sample} in {samples:#?}");
+    }
+    drop(client);
+    wait_for(admin, "hubs_relay_sessions{transport=\"tls\"}", 0.0);
+    let document = get(admin, "/metrics").2;
+    for secret in [USER.0, "127.0.0.1", "turn.test", "192.0.2.1"] {
+        assert!(!document.contains(&format!("\"{secret}")), "{document}");
+    }
+}
+
+#[test]
+fn it_is_alive_and_ready_once_it_serves() {
+    let (_relay, admin) = start(&Identity::new("turn.test"));
+    assert_eq!(get(admin, "/livez").0, "HTTP/1.1 200 OK");
+    let (status, _, said) = get(admin, "/readyz");
+    assert_eq!((status.as_str(), said.as_str()), ("HTTP/1.1 200 OK", "ready\n"));
+    assert_eq!(get(admin, "/").0, "HTTP/1.1 404 Not Found");
+}
+
+#[test]
+fn a_database_that_was_never_read_makes_it_unready_with_the_reason() {
+    // A port on which nobody listens.
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let text = format!(
+        "listen = ['udp://127.0.0.1:0']\nrelay.address = '127.0.0.1'\n\
+         auth.postgres = 'host=127.0.0.1 port={port} dbname=retdb user=u password=hunter2'"
+    );
+    let mut relay = Relay::start(&Config::from_text(&text, None, []).unwrap()).unwrap();
+    let admin = relay.serve_admin("127.0.0.1:0".parse().unwrap()).unwrap();
+    let (status, _, said) = get(admin, "/readyz");
+    assert_eq!(status, "HTTP/1.1 503 Service Unavailable");
+    assert!(said.starts_with("not ready\ndatabase: ") && !said.contains("hunter2"), "{said}");
+    assert_eq!(get(admin, "/livez").0, "HTTP/1.1 200 OK");
+    wait_for(admin, "hubs_relay_need_met{need=\"database\"}", 0.0);
+}
+
+#[test]
+fn a_peer_without_an_address_makes_it_unready_with_the_reason() {
+    let text = "listen = ['udp://127.0.0.1:0']\nrelay.address = '127.0.0.1'\n\
+                peers.allow = ['dialog.invalid:40000-49999']";
+    let mut relay = Relay::start(&Config::from_text(text, None, []).unwrap()).unwrap();
+    let admin = relay.serve_admin("127.0.0.1:0".parse().unwrap()).unwrap();
+    let (status, _, said) = get(admin, "/readyz");
+    assert_eq!(status, "HTTP/1.1 503 Service Unavailable");
+    assert!(said.starts_with("not ready\npeers: "), "{said}");
+}
+
+#[test]
+fn a_connection_that_asks_nothing_keeps_nobody_else_from_asking() {
+    let (_relay, admin) = start(&Identity::new("turn.test"));
+    let _silent: Vec<_> = (0..20).map(|_| TcpStream::connect(admin).unwrap()).collect();
+    assert_eq!(get(admin, "/livez").0, "HTTP/1.1 200 OK");
+}
+
+#[test]
+fn an_admin_port_in_use_is_named() {
+    let (mut relay, admin) = start(&Identity::new("turn.test"));
+    let error = relay.serve_admin(admin).unwrap_err().to_string();
+    assert!(error.starts_with(&format!("cannot listen on admin.address {admin}: ")), "{error}");
+    assert!(error.ends_with("stop it, or choose another port"), "{error}");
+}
