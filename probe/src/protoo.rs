@@ -2,7 +2,7 @@
 //!
 //! Dialog drops a peer's transports when its connection ends, so whatever happens to us, nothing stays behind there.
 
-use std::{fmt, time::Duration};
+use std::{convert::Infallible, fmt, time::Duration};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -214,6 +214,20 @@ impl Dialog {
     /// Gives the transport back.
     pub async fn close_transport(&mut self, transport: &str) -> Result<(), ProtooError> {
         self.request("closeWebRtcTransport", json!({ "transportId": transport })).await.map(drop)
+    }
+
+    /// Listens until the connection ends, and says why it did. Dropping the future loses nothing.
+    pub async fn ended(&mut self) -> ProtooError {
+        let Err(error) = self.listen().await;
+        error
+    }
+
+    async fn listen(&mut self) -> Result<Infallible, ProtooError> {
+        loop {
+            if let Frame::Request { id } = Frame::read(&self.socket.receive().await?)? {
+                self.socket.send(decline(id)).await?;
+            }
+        }
     }
 
     /// Leaves. Dialog then closes all transports that we still have.

@@ -126,7 +126,7 @@ impl fmt::Display for Refusal {
 pub enum Request {
     /// A relayed address.
     Allocate,
-    /// Here only: giving the relayed address back.
+    /// Keeping the relayed address, or giving it back.
     Refresh,
     /// Letting packets of a peer through.
     CreatePermission,
@@ -278,6 +278,11 @@ impl Allocation {
         self.session.ask(&mut self.connection, request, describe).await?;
         self.connection.channels.push((channel, peer));
         Ok(())
+    }
+
+    /// Keeps the relayed address for as long again.
+    pub async fn refresh(&mut self) -> Result<(), TurnError> {
+        self.session.ask(&mut self.connection, Request::Refresh, |m| m).await.map(drop)
     }
 
     /// Gives the relayed address back and ends the connection.

@@ -3,6 +3,7 @@
 mod feed;
 mod measure;
 mod path;
+mod relayed;
 
 use std::{io, pin::pin, sync::Arc, time::Duration};
 

@@ -33,7 +33,7 @@ pub(crate) async fn allocate(cx: Arc<Context>) -> Outcome {
 }
 
 /// Where a browser looks for TURN: where the room says, else where Hubs has it.
-fn servers(cx: &Context) -> (String, Vec<u16>) {
+pub(crate) fn servers(cx: &Context) -> (String, Vec<u16>) {
     match cx.facts.room.get() {
         Ok(room) => {
             let ports = room.turn.as_ref().map(|turn| turn.ports.clone()).filter(|ports| !ports.is_empty());

@@ -1,7 +1,7 @@
 //! Measures each path to dialog once a second with a real ICE check, until it is told to stop.
 //!
-//! The paths lead to a transport that dialog keeps for as long as our WebSocket is open. When it ends,
-//! it is opened again; in the end it is closed, so that nothing stays behind.
+//! The paths lead to a transport that dialog keeps for as long as our WebSocket is open. What ends, be it the WebSocket or
+//! the allocation on a TURN server, is opened again; in the end all is given back, so that nothing stays behind.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,7 +13,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until, timeout},
 };
 
-use super::path::{Measured, PERIOD};
+use super::path::Measured;
 use crate::{
     check::Context,
     facts::DialogFacts,
@@ -75,10 +75,10 @@ impl Measuring {
                     let agent = Agent::new(&transport.ice);
                     let ended = tokio::select! {
                         _ = &mut stopped => None,
-                        error = ask_after(&mut dialog, &transport) => Some(error),
+                        error = ended(&mut dialog, &transport) => Some(error),
                         () = self.measure(&agent) => None,
                     };
-                    dialog.close().await;
+                    tokio::join!(join_all(self.paths.iter_mut().map(Measured::close)), dialog.close());
                     let Some(error) = ended else { return };
                     error
                 }
@@ -102,7 +102,7 @@ impl Measuring {
 
     /// Takes the paths that lead to the transport.
     async fn lead_to(&mut self, transport: &Transport) {
-        self.paths = Measured::towards(transport);
+        self.paths = Measured::towards(&self.cx, transport);
         let described: Vec<Path> = self.paths.iter().map(Measured::description).collect();
         if described.is_empty() {
             self.note("dialog announces no address to which a path could lead").await;
@@ -110,7 +110,7 @@ impl Measuring {
         self.send(Feed::Paths(described)).await;
     }
 
-    /// Measures each path once a second, without end.
+    /// Measures each path at its own pace, without end.
     async fn measure(&mut self, agent: &Agent) {
         let tell = &self.tell;
         join_all(self.paths.iter_mut().map(async |path| {
@@ -119,7 +119,7 @@ impl Measuring {
                 let outcome = path.sample(agent).await;
                 // The view alone can be gone, and then we are about to be stopped.
                 let _ = tell.send(Feed::Sample { path: path.name.clone(), outcome }).await;
-                sleep_until(began + PERIOD).await;
+                sleep_until(began + path.period()).await;
             }
         }))
         .await;
@@ -145,10 +145,12 @@ impl Measuring {
     }
 }
 
-/// Asks dialog about the transport until it does not know it any more.
-async fn ask_after(dialog: &mut Dialog, transport: &Transport) -> ProtooError {
+/// Waits until dialog has left, or does not know the transport any more.
+async fn ended(dialog: &mut Dialog, transport: &Transport) -> ProtooError {
     loop {
-        sleep(INQUIRY).await;
+        if let Ok(error) = timeout(INQUIRY, dialog.ended()).await {
+            return error;
+        }
         if let Err(error) = dialog.transport_stats(&transport.id).await {
             return error;
         }

@@ -1,67 +1,117 @@
-//! One path to dialog, and one measurement of it.
+//! One path to dialog, and one measurement of it: straight to an address, or through TURN as a browser would go.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use hubs_tui::feed::Path;
 
+use super::relayed::Relayed;
 use crate::{
     candidate::Candidate,
+    check::Context,
     finding::printable,
     ice::{Agent, DirectPath, Outcome, Schedule},
     protoo::Transport,
 };
-
 /// How often a path is measured.
-pub(super) const PERIOD: Duration = Duration::from_secs(1);
+const PERIOD: Duration = Duration::from_secs(1);
 
-/// One check; an answer that is not there when the next one is due is lost.
-const ONCE: Schedule = Schedule { tries: 1, interval: PERIOD };
+/// How long to wait before a TURN server is asked again for what it refused.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// One check; an answer that is not there when the next one is due counts as lost.
+pub(super) const ONCE: Schedule = Schedule { tries: 1, interval: PERIOD };
 
 /// A path that is measured.
 pub(super) struct Measured {
-    /// How the view calls it; what comes after the same path under another transport has the same name.
+    /// How the view calls it. The same path to another transport has the same name.
     pub(super) name: String,
-    peer: SocketAddr,
-    socket: Option<DirectPath>,
+    way: Way,
+}
+
+enum Way {
+    Direct(Direct),
+    Relayed(Relayed),
 }
 
 impl Measured {
-    /// The paths that lead to `transport`: straight to each address that it waits at.
-    pub(super) fn towards(transport: &Transport) -> Vec<Self> {
+    /// The paths that lead to `transport`: straight to each of its addresses, and through TURN to the first of them, if there
+    /// are credentials.
+    pub(super) fn towards(cx: &Arc<Context>, transport: &Transport) -> Vec<Self> {
         let peers: Vec<SocketAddr> = transport.candidates.iter().filter_map(Candidate::address).collect();
-        let name =
-            |n: usize| if peers.len() == 1 { "direct".to_owned() } else { format!("direct {}", n + 1) };
-        peers.iter().enumerate().map(|(n, &peer)| Self { name: name(n), peer, socket: None }).collect()
+        let direct = peers.iter().filter(|peer| cx.net.family().admits(peer.ip())).enumerate();
+        let direct = direct.map(|(n, &peer)| Self {
+            name: format!("direct {}", n + 1),
+            way: Way::Direct(Direct { peer, socket: None }),
+        });
+        // A relayed address is one of IPv4, because no browser asks for another.
+        let relayed = peers.iter().find(|peer| peer.is_ipv4()).and_then(|&peer| Relayed::new(cx, peer));
+        let relayed = relayed.map(|way| Self { name: "through TURN".to_owned(), way: Way::Relayed(way) });
+        direct.chain(relayed).collect()
     }
 
     /// How the view is to describe it.
     pub(super) fn description(&self) -> Path {
-        Path { name: self.name.clone(), route: format!("you -> {}/udp", self.peer) }
+        let route = match &self.way {
+            Way::Direct(Direct { peer, .. }) => format!("you -> {peer}/udp"),
+            Way::Relayed(relayed) => format!("you -> {relayed}"),
+        };
+        Path { name: self.name.clone(), route: printable(&route) }
     }
 
     /// One check: its round trip, or why there was none.
     pub(super) async fn sample(&mut self, agent: &Agent) -> Result<Duration, String> {
-        let failed = |e: std::io::Error| e.to_string();
-        let mut socket = match self.socket.take() {
-            Some(socket) => socket,
-            None => DirectPath::open(self.peer).await.map_err(failed)?,
+        let outcome = match &mut self.way {
+            Way::Direct(direct) => direct.check(agent).await.map_err(|e| e.to_string()),
+            Way::Relayed(relayed) => relayed.check(agent).await.map_err(|e| e.to_string()),
         };
-        let round_trip = round_trip(socket.check(agent, ONCE).await.map_err(failed)?)?;
-        // Only a socket that works is kept: under one that does not, the network may have changed.
-        self.socket = Some(socket);
-        Ok(round_trip)
+        outcome.and_then(round_trip).map_err(|obstacle| printable(&obstacle))
     }
+
+    /// How long after the beginning of a measurement the next one begins.
+    pub(super) fn period(&self) -> Duration {
+        match &self.way {
+            Way::Relayed(relayed) if relayed.is_refused() => RETRY,
+            Way::Direct(_) | Way::Relayed(_) => PERIOD,
+        }
+    }
+
+    /// Gives back what servers hold for it.
+    pub(super) async fn close(&mut self) {
+        if let Way::Relayed(relayed) = &mut self.way {
+            relayed.close().await;
+        }
+    }
+}
+
+pub(super) fn is_answered(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Answered { .. })
 }
 
 fn round_trip(outcome: Outcome) -> Result<Duration, String> {
     match outcome {
         Outcome::Answered { round_trip, .. } => Ok(round_trip),
         Outcome::AnsweredElsewhere { from } => Err(format!("{from} answers instead")),
-        Outcome::Rejected(rejection) => {
-            Err(printable(&format!("refused: {} {}", rejection.code.0, rejection.reason)))
-        }
+        Outcome::Rejected(rejection) => Err(format!("refused: {} {}", rejection.code, rejection.reason)),
         Outcome::PortClosed => Err("nothing listens there (ICMP)".to_owned()),
-        Outcome::NoRoute => Err("no route there".to_owned()),
+        Outcome::NoRoute => Err("no way leads there".to_owned()),
         Outcome::Silent { .. } => Err("no answer".to_owned()),
+    }
+}
+
+struct Direct {
+    peer: SocketAddr,
+    socket: Option<DirectPath>,
+}
+
+impl Direct {
+    async fn check(&mut self, agent: &Agent) -> io::Result<Outcome> {
+        let mut socket = match self.socket.take() {
+            Some(socket) => socket,
+            None => DirectPath::open(self.peer).await?,
+        };
+        let outcome = socket.check(agent, ONCE).await?;
+        // Under a socket that is not answered the network may have changed; the next check gets a fresh one.
+        self.socket = is_answered(&outcome).then_some(socket);
+        Ok(outcome)
     }
 }
