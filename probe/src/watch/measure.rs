@@ -156,3 +156,90 @@ async fn ended(dialog: &mut Dialog, transport: &Transport) -> ProtooError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::demo::{Deployment, Turn};
+
+    type Outcome = Result<Duration, String>;
+
+    struct Told {
+        measurement: Measurement,
+        told: mpsc::Receiver<Feed>,
+    }
+
+    impl Told {
+        fn start(deployment: &Deployment) -> Self {
+            let (tell, told) = mpsc::channel(1);
+            Self { measurement: Measurement::start(deployment.context().unwrap(), tell), told }
+        }
+
+        /// The paths that are announced next.
+        async fn paths(&mut self) -> BTreeMap<String, String> {
+            loop {
+                if let Feed::Paths(paths) = self.told.recv().await.unwrap() {
+                    return paths.into_iter().map(|path| (path.name, path.route)).collect();
+                }
+            }
+        }
+
+        /// Waits for a sample of the path with such an outcome.
+        async fn wait_for(&mut self, name: &str, wanted: impl Fn(&Outcome) -> bool) -> Outcome {
+            loop {
+                match self.told.recv().await.unwrap() {
+                    Feed::Sample { path, outcome } if path == name && wanted(&outcome) => return outcome,
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn each_address_is_a_path_and_so_is_turn() {
+        let deployment = Deployment::start(Turn::Relay).await.unwrap();
+        let mut measured = Told::start(&deployment);
+        let paths = measured.paths().await;
+        assert!(paths["direct 1"].starts_with("you -> 203.0.113.9:"), "{paths:?}");
+        assert!(
+            paths["through TURN"].starts_with("you -> turns:stream.hubs.demo.test:5349 -> 203.0.113.9:"),
+            "{paths:?}"
+        );
+        measured.wait_for("through TURN", Outcome::is_ok).await.unwrap();
+        measured.wait_for("direct 1", Outcome::is_err).await.unwrap_err();
+        measured.measurement.end().await;
+    }
+
+    #[tokio::test]
+    async fn what_no_browser_would_pass_is_no_path() {
+        let deployment = Deployment::start(Turn::Shipped).await.unwrap();
+        let outcome = Told::start(&deployment).wait_for("through TURN", |_| true).await;
+        assert_eq!(outcome, Err("browsers refuse the certificate".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn a_turn_server_that_comes_back_is_used_again() {
+        let mut deployment = Deployment::start(Turn::Relay).await.unwrap();
+        let mut measured = Told::start(&deployment);
+        measured.wait_for("through TURN", Outcome::is_ok).await.unwrap();
+        deployment.put(Turn::Relay).await.unwrap();
+        measured.wait_for("through TURN", Outcome::is_err).await.unwrap_err();
+        measured.wait_for("through TURN", Outcome::is_ok).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn without_dialog_every_path_is_lost_and_says_why() {
+        let deployment = Deployment::start(Turn::Relay).await.unwrap();
+        let mut measured = Told::start(&deployment);
+        measured.wait_for("through TURN", Outcome::is_ok).await.unwrap();
+        drop(deployment);
+        for path in ["direct 1", "through TURN"] {
+            let no_transport = |outcome: &Outcome| {
+                outcome.as_ref().is_err_and(|obstacle| obstacle.starts_with("no transport: "))
+            };
+            measured.wait_for(path, no_transport).await.unwrap_err();
+        }
+    }
+}
