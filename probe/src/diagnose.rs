@@ -298,9 +298,9 @@ impl<'a> Seen<'a> {
         })
     }
 
+    /// Whether the way through TURN ends where credentials would be needed, and no room was named to give them.
     fn lacks_credentials(&self) -> bool {
-        let tried = self.failed(Code::TurnAllocates).is_some()
-            || self.with(Code::TurnAllocates, Status::Pass).next().is_some();
+        let tried = self.findings.iter().any(|f| f.code == Code::TurnAllocates && f.status != Status::Skip);
         !tried && self.with(Code::RoomJoined, Status::Skip).next().is_some()
     }
 

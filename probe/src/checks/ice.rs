@@ -58,7 +58,7 @@ fn judge(tried: &[Tried], witness: Result<&TransportStats, &ProtooError>) -> Fin
         None => {
             let (summary, cause) = explain(tried, witness);
             Finding::warn(code, summary).because(cause).fix(
-                "Nothing, if TURN works: it carries all media. The direct path needs nodes with public addresses, dialog's among them, and open ports:",
+                "None is needed where TURN works: it carries all media. The direct path itself needs nodes with public addresses, dialog's among them, and open ports:",
                 [
                     "kubectl get nodes -o wide",
                     "az aks nodepool add -g GROUP --cluster-name CLUSTER -n media --enable-node-public-ip --allowed-host-ports 40000-49999/udp",

@@ -101,7 +101,8 @@ fn group_of(finding: &Finding) -> Option<Group> {
 fn write_finding(out: &mut String, finding: &Finding, before: Option<&Finding>, style: Style) {
     let target = finding.target.as_deref().filter(|t| !finding.summary.contains(t));
     let about = target.map(|t| format!("{t}: ")).unwrap_or_default();
-    let summary = wrapped(&format!("{about}{}", finding.summary), INDENT);
+    let text = format!("{about}{}", finding.summary);
+    let summary = wrapped(&text, SUMMARY, INDENT);
     let _ = writeln!(out, "  {} {}  {summary}", style.mark(finding.status), finding.code);
     if matches!(finding.status, Status::Pass | Status::Skip) {
         return;
@@ -130,6 +131,8 @@ fn commands(finding: &Finding) -> Option<&[String]> {
 
 /// Width of the label column, unless evidence needs more.
 const LABEL: usize = 7;
+/// Where a finding's summary begins, behind its mark and its code.
+const SUMMARY: usize = 19;
 /// Where the second line of a finding begins, and with it what was seen.
 const INDENT: usize = 12;
 /// Prose is broken before this column. Commands never are: they are there to be pasted.
@@ -137,8 +140,9 @@ const COLUMNS: usize = 110;
 
 fn write_line(out: &mut String, label: &str, width: usize, value: &str, style: Style) {
     let padding = " ".repeat(width - label.width().min(width));
-    let label = style.paint(Colour::Grey, label);
-    let _ = writeln!(out, "{:INDENT$}{label}{padding}  {}", "", wrapped(value, INDENT + width + 2));
+    let column = INDENT + width + 2;
+    let value = wrapped(value, column, column);
+    let _ = writeln!(out, "{:INDENT$}{}{padding}  {value}", "", style.paint(Colour::Grey, label));
 }
 
 fn write_remedy(out: &mut String, remedy: &Remedy, width: usize, style: Style) {
@@ -148,13 +152,13 @@ fn write_remedy(out: &mut String, remedy: &Remedy, width: usize, style: Style) {
     }
 }
 
-/// `text`, broken between words so that it fits behind `indent` columns.
-fn wrapped(text: &str, indent: usize) -> String {
+/// `text`, whose first word stands at column `start`, broken between words into lines that begin at column `indent`.
+fn wrapped(text: &str, start: usize, indent: usize) -> String {
     let mut out = String::with_capacity(text.len());
-    let mut column = indent;
+    let mut column = start;
     for word in text.split(' ') {
         let width = word.width();
-        if column > indent && column + 1 + width > COLUMNS {
+        if !out.is_empty() && column + 1 + width > COLUMNS {
             let _ = write!(out, "\n{:indent$}", "");
             column = indent;
         } else if !out.is_empty() {
@@ -189,15 +193,15 @@ fn write_verdict(out: &mut String, verdict: &Verdict, style: Style) {
         Outcome::Inconclusive => Colour::Yellow,
     };
     let word = verdict.outcome.word();
-    let headline = style.paint(Colour::Bold, &wrapped(&verdict.headline, word.width() + 2));
+    let headline = style.paint(Colour::Bold, &wrapped(&verdict.headline, word.width() + 2, word.width() + 2));
     let _ = writeln!(out, "\n{}  {headline}", style.paint(colour, word));
-    let _ = writeln!(out, "    {}", wrapped(&verdict.detail, 4));
+    let _ = writeln!(out, "    {}", wrapped(&verdict.detail, 4, 4));
     if !verdict.explains.is_empty() {
         let codes: Vec<_> = verdict.explains.iter().map(ToString::to_string).collect();
         let _ = writeln!(out, "    see {}: hubs-probe explain {}", codes.join(", "), codes[0]);
     }
     if let Some(remedy) = &verdict.remedy {
-        let _ = writeln!(out, "\n    {}", wrapped(&remedy.text, 4));
+        let _ = writeln!(out, "\n    {}", wrapped(&remedy.text, 4, 4));
         for command in &remedy.commands {
             let _ = writeln!(out, "      {}", style.paint(Colour::Bold, command));
         }
@@ -207,11 +211,33 @@ fn write_verdict(out: &mut String, verdict: &Verdict, style: Style) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::tests::sample;
+    use crate::report::tests::{repaired, sample, shipped};
 
     #[test]
     fn the_report_for_people_reads_so() {
         insta::assert_snapshot!(render(&sample(), Style { colour: false, ascii: false }));
+    }
+
+    #[test]
+    fn a_deployment_as_hubs_ships_it_reads_so() {
+        insta::assert_snapshot!(render(&shipped(), Style::default()));
+    }
+
+    #[test]
+    fn a_repaired_deployment_reads_so() {
+        insta::assert_snapshot!(render(&repaired(), Style::default()));
+    }
+
+    #[test]
+    fn prose_is_broken_between_words_and_commands_never() {
+        let long = render(&shipped(), Style::default());
+        let too_long = long.lines().filter(|line| line.width() > COLUMNS);
+        assert_eq!(too_long.collect::<Vec<_>>(), Vec::<&str>::new());
+        let command = "x ".repeat(COLUMNS);
+        let mut out = String::new();
+        let remedy = Remedy { text: "Do:".to_owned(), commands: vec![command.clone()] };
+        write_remedy(&mut out, &remedy, LABEL, Style::default());
+        assert!(out.contains(&command));
     }
 
     #[test]

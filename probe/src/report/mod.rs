@@ -137,6 +137,74 @@ pub(crate) mod tests {
         )
     }
 
+    /// A deployment as Hubs ships it, to a probe that joined a room.
+    pub(crate) fn shipped() -> Report {
+        let turn = "turns:stream.hubs.example.org:5349";
+        let refused = |code, summary: &str| {
+            Finding::warn(code, format!("{summary}, but no browser comes this far"))
+                .at(turn)
+                .because("browsers end the connection when they see the certificate; this probe went on to look further")
+                .fix("Give the TURN server a certificate that browsers accept: see the finding about it", [""; 0])
+        };
+        let coturn = Finding::fail(
+            Code::CertificateOfCoturn,
+            "TURN shows coturn's built-in certificate, which no browser accepts",
+        )
+        .at(turn)
+        .seen("subject", "CN=dialog")
+        .seen("valid", "2026-11-22 to 2027-11-22")
+        .because("Hubs' coturn is built with a self-signed certificate for the name \"dialog\", and haproxy passes port 5349 through as it is")
+        .fix("Put hubs-relay in coturn's place with the certificate of this name, see deploy/README.md", [""; 0]);
+        let login = Finding::fail(Code::TurnAllocates, "the server refuses Allocate: 401 Unauthenticated")
+            .at(turn)
+            .because("the server does not know the secret that made them")
+            .fix("Put hubs-relay in coturn's place:", ["kubectl apply -n hcce -k deploy/kustomize"]);
+        walked(
+            coturn,
+            [
+                refused(Code::TurnChallenges, "TURN answers, and asks for credentials"),
+                login,
+                Finding::skip(Code::TurnPermits, "needs an allocation on the TURN server, see turn.allocate"),
+                Finding::skip(Code::RelayedDtls, "needs an allocation on the TURN server, see turn.allocate"),
+            ],
+        )
+    }
+
+    /// The same with hubs-relay in coturn's place.
+    pub(crate) fn repaired() -> Report {
+        let turn = "turns:stream.hubs.example.org:5349";
+        walked(
+            Finding::pass(Code::CertificateValid, "accepted, valid until 2027-02-20").at(turn),
+            [
+                Finding::pass(Code::TurnChallenges, "TURN answers, and asks for credentials").at(turn),
+                Finding::pass(Code::TurnAllocates, "TURN accepts the credentials and allocates").at(turn),
+                Finding::pass(Code::TurnPermits, "TURN lets clients reach dialog").at(turn),
+                Finding::pass(Code::RelayedDtls, "dialog completes DTLS through TURN in 40 ms").at(turn),
+            ],
+        )
+    }
+
+    fn walked(certificate: Finding, turn: [Finding; 4]) -> Report {
+        let silent = Finding::warn(Code::DirectPath, "dialog does not answer at 203.0.113.9")
+            .seen("203.0.113.9:40001", "no answer to 10 checks")
+            .seen("dialog saw", "no check")
+            .because("on AKS the announced address is the one with which the cluster goes out to the internet, and nothing leads in there")
+            .fix("None is needed where TURN works: it carries all media. The direct path needs nodes with public addresses:", [
+                "kubectl get nodes -o wide",
+            ]);
+        let before = [
+            ("dns.addresses", Finding::pass(Code::NameResolves, "hubs.example.org is 192.0.2.7")),
+            ("room.join", Finding::pass(Code::RoomJoined, "the room lets us in and gives TURN credentials")),
+            ("tls.certificates", certificate),
+            ("http.hubs", Finding::pass(Code::HubsHealthy, "Hubs says that it is healthy")),
+            ("dialog.candidates", Finding::pass(Code::CandidatesUsable, "dialog announces 203.0.113.9")),
+            ("ice.direct", silent),
+        ];
+        let through = turn.map(|finding| ("turn.allocate", finding));
+        let findings = before.into_iter().chain(through).map(|(check, finding)| Finding { check, ..finding });
+        report(End::Complete, findings.collect())
+    }
+
     fn report(end: End, findings: Vec<Finding>) -> Report {
         let now = datetime!(2026-11-22 11:30:00 UTC);
         Report::new("hubs.example.org".into(), now, now, end, findings)
