@@ -260,9 +260,12 @@ mod tests {
     }
 
     #[test]
-    fn dtls_from_somebody_who_has_not_passed_ice_is_ignored() {
+    fn dtls_along_a_path_that_has_not_passed_ice_changes_nothing() {
         let mut transport = transport();
-        transport.handle(Instant::now(), tuple(), &[22, 254, 253]);
-        assert_eq!(transport.stats(1)[0]["dtlsState"], "new");
+        check(&mut transport);
+        let before = transport.stats(1)[0]["iceSelectedTuple"].take();
+        let strange = Tuple { remote: ([127, 0, 0, 1], 9).into(), ..tuple() };
+        transport.handle(Instant::now(), strange, &[22, 254, 253]);
+        assert_eq!(transport.stats(1)[0]["iceSelectedTuple"], before);
     }
 }
