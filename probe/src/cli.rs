@@ -383,10 +383,35 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
+    use crate::{
+        net::Trust,
+        target::{DIALOG, HTTPS, Name, TURN},
+    };
 
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[tokio::test]
+    async fn what_the_demo_says_to_type_leads_to_the_demo() {
+        let deployment = Deployment::start(Turn::Relay).await.unwrap();
+        for verb in ["check", "watch"] {
+            let typed = deployment.command("hubs-probe", verb).join(" ");
+            let cli = Cli::try_parse_from(typed.split_whitespace()).unwrap();
+            let arguments = match cli.command {
+                Command::Check(check) => check.deployment,
+                Command::Watch(watch) => *watch,
+                other => panic!("{other:?}"),
+            };
+            let cx = arguments.context().unwrap();
+            assert_eq!((&cx.target, &cx.room), (deployment.target(), &deployment.context().unwrap().room));
+            let stream = cx.target.host(Name::Stream);
+            cx.net.lookup(&stream).await.unwrap();
+            for port in [HTTPS, DIALOG, TURN] {
+                cx.net.tls(&stream, port, Trust::Browser).await.unwrap();
+            }
+        }
     }
 
     #[test]

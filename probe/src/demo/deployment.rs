@@ -90,7 +90,9 @@ impl Deployment {
     pub(crate) async fn start(turn: Turn) -> Result<Self, DeploymentError> {
         let target: Target = DOMAIN.parse().expect("a domain; every test of the demo reads it");
         let room: Room = ROOM.parse().expect("a room; every test of the demo reads it");
-        let folder = tempfile::tempdir()
+        let folder = tempfile::Builder::new()
+            .prefix("hubs-probe-demo-")
+            .tempdir()
             .map_err(|source| DeploymentError::Folder { path: std::env::temp_dir(), source })?;
         let turn_secret = Secret::from(random::name::<32>());
 

@@ -52,7 +52,7 @@ pub(crate) async fn play(
     stop: impl Future<Output = End> + Clone,
     mut show: impl FnMut(Scene<'_>),
 ) -> Result<Play, DeploymentError> {
-    let mut reports = Vec::new();
+    let mut play = Play { reports: Vec::new() };
     let mut deployment = Deployment::start(Turn::Shipped).await?;
     for turn in [Turn::Shipped, Turn::Relay] {
         if turn != Turn::Shipped {
@@ -61,19 +61,23 @@ pub(crate) async fn play(
         show(Scene::Begins(turn, &deployment));
         let report = engine::run(deployment.context()?, CHECKS, CHECK_LIMIT, sink, stop.clone()).await;
         show(Scene::Ends(&report));
-        let is_over = matches!(report.end, End::Interrupted | End::Terminated);
-        reports.push(report);
-        if is_over {
+        play.reports.push(report);
+        if play.was_interrupted() {
             break;
         }
     }
-    Ok(Play { reports })
+    Ok(play)
 }
 
 impl Play {
     /// What was found, act by act.
     pub(crate) fn reports(&self) -> &[Report] {
         &self.reports
+    }
+
+    /// Whether somebody ended it before its end.
+    pub(crate) fn was_interrupted(&self) -> bool {
+        self.reports.last().is_some_and(|report| matches!(report.end, End::Interrupted | End::Terminated))
     }
 
     /// Whether the first check found what is broken and the second one nothing.
@@ -84,23 +88,18 @@ impl Play {
     /// The exit status of the program.
     pub(crate) fn exit_code(&self) -> u8 {
         match self.reports.last() {
-            Some(last) if matches!(last.end, End::Interrupted | End::Terminated) => {
-                last.exit_code(FailOn::Fail)
-            }
+            Some(last) if self.was_interrupted() => last.exit_code(FailOn::Fail),
             _ if self.went_as_announced() => EXIT_GOOD,
             _ => EXIT_BROKEN,
         }
     }
 }
 
-/// Whether the verdict is about the certificate of coturn's image.
+/// Whether the verdict is about the certificate of coturn's image: it then has that finding's remedy.
 fn blames_the_certificate(report: &Report) -> bool {
-    let is_it = |code, status| code == Code::CertificateOfCoturn && status == Status::Fail;
-    report.verdict.outcome == Outcome::Broken
-        && report
-            .findings
-            .iter()
-            .any(|f| is_it(f.code, f.status) && f.remedy.is_some() && f.remedy == report.verdict.remedy)
+    let mut findings = report.findings.iter();
+    let fault = findings.find(|f| f.code == Code::CertificateOfCoturn && f.status == Status::Fail);
+    report.verdict.outcome == Outcome::Broken && fault.is_some_and(|f| f.remedy == report.verdict.remedy)
 }
 
 #[cfg(test)]

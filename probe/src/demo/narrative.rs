@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{Deployment, Play, Scene, Turn, deployment::ANNOUNCED, turn};
-use crate::report::human::{self, Style};
+use crate::report::human::{self, Style, wrapped};
 
 /// What there is to say when a scene changes.
 pub(crate) fn scene(scene: &Scene<'_>, style: Style) -> String {
@@ -14,11 +14,14 @@ pub(crate) fn scene(scene: &Scene<'_>, style: Style) -> String {
     }
 }
 
-/// What there is to say at the end.
+/// What there is to say at the end; nothing to somebody who has ended it.
 pub(crate) fn end(play: &Play, style: Style) -> String {
+    if play.was_interrupted() {
+        return String::new();
+    }
     let mut text = format!("\n{}\n", style.heading("What you saw"));
     for (when, report) in ["as shipped", "with hubs-relay"].into_iter().zip(play.reports()) {
-        let _ = writeln!(text, "  {when:<15}  {}", report.verdict.headline);
+        let _ = writeln!(text, "  {when:<15}  {}", wrapped(&report.verdict.headline, 19, 19));
     }
     text += if play.went_as_announced() {
         "\nYour own deployment:  hubs-probe check <domain> --room <a room's URL>\n"
@@ -45,40 +48,75 @@ pub(crate) fn serving(deployment: &Deployment, turn: Turn, program: &str) -> Str
 fn opening(deployment: &Deployment, style: Style) -> String {
     format!(
         "{title}\n
-  DNS       {dns:<17} knows the four names of {domain}
-  ingress   {front:<17} pages, rooms, and dialog's signalling, over HTTPS
-  dialog    {announced:<17} the media server; this is where it says that it is
-  TURN      {turn:<17} carries media for whoever cannot reach dialog
-
-{heading}
-
-  A browser sends voice straight to dialog. Here as in a cluster nobody ever arrives at {announced}: it is the
-  address with which the cluster goes out, and nothing leads in there. What is left is TURN, and Hubs ships it with
-  a certificate that browsers refuse. See what `hubs-probe check` makes of that:\n\n",
+  DNS      {dns:<16} knows the four names of {domain}
+  ingress  {front:<16} pages, rooms and dialog's signalling, over HTTPS
+  dialog   {ANNOUNCED:<16} the media server; this is where it says that it is
+  TURN     {turn:<16} carries voice for whoever cannot reach dialog\n
+{act}\n
+{story}\n
+  hubs-probe check {domain}\n\n",
         title = style.heading("A deployment of Hubs in this process, on loopback"),
-        heading = style.heading("Act one: as Hubs ships it"),
-        dns = deployment.resolver(),
-        front = deployment.front(),
-        announced = ANNOUNCED,
-        turn = deployment.turn_address(),
+        act = style.heading("Act one: as Hubs ships it"),
+        dns = deployment.resolver().to_string(),
+        front = deployment.front().to_string(),
+        turn = deployment.turn_address().to_string(),
         domain = deployment.target(),
+        story = paragraph(&format!(
+            "A browser sends voice straight to dialog. Here, as in a cluster, nobody ever arrives at {ANNOUNCED}: it is \
+             the address with which the cluster goes out, and nothing leads in there. What is left is TURN, and Hubs \
+             ships that with a certificate that browsers refuse. Does the probe find it?"
+        )),
     )
 }
 
 fn exchange(deployment: &Deployment, style: Style) -> String {
-    let peers = turn::peers(ANNOUNCED).replace('\n', "\n    ");
+    let domain = deployment.target();
     format!(
-        "\n{heading}
-
-  The same port {port}, the same logins, and dialog is what it was. New is who answers there: hubs-relay, with the
-  real certificate of stream.{domain}, with the secret by which Reticulum makes logins, and with two lines that say
-  whom it may reach and where {ANNOUNCED} really is:
-
-    {peers}
-
-  The same check again:\n\n",
-        heading = style.heading("Act two: hubs-relay in TURN's place"),
-        port = deployment.turn_address().port(),
-        domain = deployment.target(),
+        "\n{act}\n\n{story}\n\n    {peers}\n\n  hubs-probe check {domain}\n\n",
+        act = style.heading("Act two: hubs-relay in TURN's place"),
+        peers = turn::peers(ANNOUNCED).replace('\n', "\n    "),
+        story = paragraph(&format!(
+            "Port {} is the same, and dialog is what it was. New is who answers: hubs-relay, with the real certificate of \
+             stream.{domain}, the secret by which Reticulum makes logins, and two lines that say whom it may reach, and \
+             where {ANNOUNCED} really is:",
+            deployment.turn_address().port()
+        )),
     )
+}
+
+fn paragraph(text: &str) -> String {
+    format!("  {}", wrapped(text, 2, 2))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::{End, Report, tests::sample};
+
+    const PLAIN: Style = Style { colour: false, ascii: true };
+
+    #[tokio::test]
+    async fn the_story_fits_a_screen_and_needs_neither_colour_nor_unicode() {
+        let deployment = Deployment::start(Turn::Shipped).await.unwrap();
+        for turn in [Turn::Shipped, Turn::Relay] {
+            let text = scene(&Scene::Begins(turn, &deployment), PLAIN);
+            assert!(text.is_ascii() && !text.contains('\x1b'), "{text}");
+            assert!(text.lines().all(|line| line.len() <= 110), "{text}");
+            let coloured = scene(&Scene::Begins(turn, &deployment), Style { colour: true, ascii: true });
+            assert!(coloured.contains("\x1b[1mAct "), "{coloured}");
+        }
+    }
+
+    #[test]
+    fn to_somebody_who_interrupts_there_is_nothing_more_to_say() {
+        let interrupted = Report { end: End::Interrupted, ..sample() };
+        assert_eq!(end(&Play { reports: vec![interrupted] }, PLAIN), "");
+    }
+
+    #[test]
+    fn a_play_that_does_not_go_as_announced_says_so() {
+        let text = end(&Play { reports: vec![sample()] }, PLAIN);
+        assert!(text.contains(&sample().verdict.headline[..40]), "{text}");
+        assert!(text.contains("That is not how the demo should go."), "{text}");
+    }
 }

@@ -153,7 +153,7 @@ fn write_remedy(out: &mut String, remedy: &Remedy, width: usize, style: Style) {
 }
 
 /// `text`, whose first word stands at column `start`, broken between words into lines that begin at column `indent`.
-fn wrapped(text: &str, start: usize, indent: usize) -> String {
+pub(crate) fn wrapped(text: &str, start: usize, indent: usize) -> String {
     let mut out = String::with_capacity(text.len());
     let mut column = start;
     for word in text.split(' ') {
