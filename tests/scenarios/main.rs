@@ -5,6 +5,7 @@
 mod browsers_refuse_shipped_turn;
 mod probe_survives_hostile_servers;
 mod relay_asks_dialog_what_it_announces;
+mod relay_behind_haproxy;
 mod relay_reads_rotating_secrets;
 mod turnutils_relay_without_loss;
 

@@ -18,7 +18,9 @@ use toml::{Table, Value};
 
 use crate::auth::Secret;
 
-pub use values::{Allow, Announced, Host, Listen, Mapping, PortRange, Transport, parse_duration};
+pub use values::{
+    Allow, Announced, Host, Listen, Mapping, PortRange, ProxyProtocol, Transport, parse_duration,
+};
 
 /// Every key with its default and its explanation, as a file that can be used.
 pub const DEFAULTS: &str = include_str!("default.toml");

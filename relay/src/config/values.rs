@@ -29,12 +29,27 @@ pub enum Transport {
 }
 
 /// A listener: `{ transport = "tls", address = "0.0.0.0:5349" }` or `tls://0.0.0.0:5349`.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Listen {
     /// What it speaks.
     pub transport: Transport,
     /// Where; port 0 takes any that is free.
     pub address: SocketAddr,
+    /// Senders whose PROXY header is believed.
+    pub proxy_protocol_from: Vec<IpNet>,
+    /// Whether those have to send one.
+    pub proxy_protocol: ProxyProtocol,
+}
+
+/// What becomes of a connection from a trusted proxy that begins without a PROXY header.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "lowercase")]
+pub enum ProxyProtocol {
+    /// Its sender is taken for the client.
+    #[default]
+    Optional,
+    /// It is refused.
+    Required,
 }
 
 /// Ports from one to another, both included; written `40000-49999`, or `3478` for one.
@@ -123,7 +138,12 @@ impl FromStr for Listen {
         let (transport, address) = text
             .split_once("://")
             .ok_or_else(|| format!("{text:?} is not a listener; write tls://0.0.0.0:5349"))?;
-        Ok(Self { transport: transport.parse()?, address: parse_address(address)? })
+        Ok(Self {
+            transport: transport.parse()?,
+            address: parse_address(address)?,
+            proxy_protocol_from: Vec::new(),
+            proxy_protocol: ProxyProtocol::default(),
+        })
     }
 }
 
@@ -213,6 +233,10 @@ impl Mapping {
 struct ListenTable {
     transport: Transport,
     address: String,
+    #[serde(default)]
+    proxy_protocol_from: Vec<String>,
+    #[serde(default)]
+    proxy_protocol: ProxyProtocol,
 }
 
 /// A mapping as a table of the file.
@@ -227,7 +251,23 @@ struct MappingTable {
 impl<'de> Deserialize<'de> for Listen {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         text_or_table(deserializer, |table: ListenTable| {
-            Ok(Self { transport: table.transport, address: parse_address(&table.address)? })
+            let ListenTable { transport, address, proxy_protocol_from, proxy_protocol } = table;
+            if transport == Transport::Udp && !proxy_protocol_from.is_empty() {
+                return Err("proxy_protocol_from is for tcp and tls: no proxy sends a header with datagrams"
+                    .to_owned());
+            }
+            let senders = proxy_protocol_from.iter().map(|sender| match sender.parse()? {
+                Host::Network(network) => Ok(network),
+                Host::Name(name) => {
+                    Err(format!("proxy_protocol_from: {name:?} is neither an address nor a CIDR"))
+                }
+            });
+            Ok(Self {
+                transport,
+                address: parse_address(&address)?,
+                proxy_protocol_from: senders.collect::<Result<_, String>>()?,
+                proxy_protocol,
+            })
         })
     }
 }

@@ -20,7 +20,7 @@ use tokio::task::AbortHandle;
 use tracing::{debug, warn};
 
 use super::batch::{Destination, Received, Sending, kernel_state};
-use super::totals::{Handshakes, Totals};
+use super::totals::Totals;
 use super::{bind, datagrams};
 use crate::auth::Credentials;
 use crate::config::{Limits, Relaying, Transport};
@@ -212,9 +212,9 @@ impl Exchange {
         self.totals.strangers += 1;
     }
 
-    /// A TLS handshake has ended: count it.
-    pub(super) const fn handshakes(&mut self) -> &mut Handshakes {
-        &mut self.totals.handshakes
+    /// For counting what happens to connections.
+    pub(super) const fn totals_mut(&mut self) -> &mut Totals {
+        &mut self.totals
     }
 
     /// Opens an outbox for a connection, and returns the connection's number.

@@ -8,10 +8,11 @@ pub(crate) mod bind;
 mod datagrams;
 mod dialog;
 pub(crate) mod exchange;
+mod proxy_protocol;
 pub(crate) mod resolve;
 mod stream;
 pub(crate) mod tls;
 pub(crate) mod totals;
 
 pub(crate) use datagrams::serve_datagrams;
-pub(crate) use stream::serve_connections;
+pub(crate) use stream::{Entrance, serve_connections};

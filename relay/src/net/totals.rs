@@ -23,6 +23,8 @@ pub(crate) struct Totals {
     pub(crate) strangers: usize,
     /// Those that there was no room for.
     pub(crate) strangers_refused: u64,
+    /// PROXY headers in front of connections.
+    pub(crate) proxy_headers: ProxyHeaders,
     /// How TLS handshakes ended.
     pub(crate) handshakes: Handshakes,
 }
@@ -40,6 +42,17 @@ pub(crate) struct ByTransport {
 pub(crate) struct Traffic {
     pub(crate) packets: u64,
     pub(crate) bytes: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ProxyHeaders {
+    pub(crate) believed: u64,
+    /// From somebody who is not trusted.
+    pub(crate) untrusted: u64,
+    /// From a trusted proxy, and unreadable.
+    pub(crate) malformed: u64,
+    /// Not sent by a trusted proxy that has to.
+    pub(crate) missing: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default)]

@@ -80,6 +80,14 @@ impl Collector for Reader {
         ];
         out.counters("tls_handshakes", "TLS handshakes with clients", None, handshakes)?;
 
+        let headers = [
+            ([("outcome", "believed")], sum(&|it| it.proxy_headers.believed)),
+            ([("outcome", "untrusted")], sum(&|it| it.proxy_headers.untrusted)),
+            ([("outcome", "malformed")], sum(&|it| it.proxy_headers.malformed)),
+            ([("outcome", "missing")], sum(&|it| it.proxy_headers.missing)),
+        ];
+        out.counters("proxy_headers", "PROXY headers in front of connections", None, headers)?;
+
         let expires = facts.certificate_expires.map(|expires| (NO_LABELS, expires));
         let help = "When the certificate expires, in seconds since 1970";
         out.gauges("certificate_expiry_timestamp", help, Some(&Unit::Seconds), expires)?;

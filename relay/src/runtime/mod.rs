@@ -119,15 +119,15 @@ impl Relay {
             0 => thread::available_parallelism().map_or(1, usize::from),
             workers => workers,
         };
-        let mut shares: Vec<Vec<(Transport, Listener)>> = (0..workers).map(|_| Vec::new()).collect();
+        let mut shares: Vec<Vec<(Listen, Listener)>> = (0..workers).map(|_| Vec::new()).collect();
         let mut listeners = Vec::new();
-        for &listen in &config.listen {
-            let failed = |source| StartError::Listen { listen, source };
+        for listen in &config.listen {
+            let failed = |source| StartError::Listen { listen: listen.clone(), source };
             let sockets = bind::listen(listen.transport, listen.address, workers).map_err(failed)?;
             let address = sockets.first().map_or(Ok(listen.address), Listener::local_addr).map_err(failed)?;
-            listeners.push(Listen { address, ..listen });
+            listeners.push(Listen { address, ..listen.clone() });
             for (share, socket) in shares.iter_mut().zip(sockets) {
-                share.push((listen.transport, socket));
+                share.push((listen.clone(), socket));
             }
         }
 

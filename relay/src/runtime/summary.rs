@@ -1,6 +1,6 @@
 //! What a configuration amounts to, in a few lines for the log and for `check-config`.
 
-use crate::config::{Announced, Config, Transport};
+use crate::config::{Announced, Config, Listen, ProxyProtocol, Transport};
 use crate::net::tls::Description;
 
 /// A line about a configuration.
@@ -20,7 +20,7 @@ pub fn summary(config: &Config) -> Result<Vec<Line>, super::TlsError> {
         let certificate = identity.as_ref().filter(|_| listen.transport == Transport::Tls);
         let certificate =
             certificate.map(|it| format!(" with {}", describe(&it.description))).unwrap_or_default();
-        lines.push(Line::Fact(format!("listens on {listen}{certificate}")));
+        lines.push(Line::Fact(format!("listens on {listen}{certificate}{}", proxies(listen))));
     }
     if let Some(expired) = identity.map(|it| it.description).filter(|it| it.is_expired) {
         lines.push(Line::Warning(format!(
@@ -60,6 +60,18 @@ pub fn summary(config: &Config) -> Result<Vec<Line>, super::TlsError> {
         lines.push(Line::Fact(format!("answers /livez, /readyz and /metrics on http://{address}")));
     }
     Ok(lines)
+}
+
+/// Who may speak for clients.
+fn proxies(listen: &Listen) -> String {
+    let required = match listen.proxy_protocol {
+        ProxyProtocol::Optional => "",
+        ProxyProtocol::Required => ", which they have to send",
+    };
+    match listen.proxy_protocol_from.as_slice() {
+        [] => String::new(),
+        senders => format!("; believes PROXY headers from {}{required}", list(senders)),
+    }
 }
 
 fn describe(certificate: &Description) -> String {

@@ -10,10 +10,10 @@ use tokio::task::{LocalSet, spawn_local};
 use tokio_rustls::TlsAcceptor;
 
 use crate::auth::Credentials;
-use crate::config::Transport;
+use crate::config::{Listen, Transport};
 use crate::net::bind::Listener;
 use crate::net::exchange::{Exchange, Plan, Shared};
-use crate::net::{serve_connections, serve_datagrams};
+use crate::net::{Entrance, serve_connections, serve_datagrams};
 use crate::turn::PeerPolicy;
 
 use super::database::Reading;
@@ -26,7 +26,7 @@ const TICK: Duration = Duration::from_secs(1);
 pub(super) struct Worker {
     pub(super) number: usize,
     pub(super) plan: Plan,
-    pub(super) listeners: Vec<(Transport, Listener)>,
+    pub(super) listeners: Vec<(Listen, Listener)>,
     pub(super) acceptor: Option<TlsAcceptor>,
     pub(super) policies: watch::Receiver<Arc<PeerPolicy>>,
     pub(super) readings: watch::Receiver<Reading>,
@@ -47,13 +47,14 @@ impl Worker {
         let credentials = self.plan.settings.credentials.clone();
         let exchange = Exchange::new(self.plan)?;
         let (failed, mut failures) = mpsc::unbounded_channel();
-        for (transport, listener) in self.listeners {
+        for (listen, listener) in self.listeners {
             let failed = failed.clone();
-            let serving = serve(
-                exchange.clone(),
-                listener,
-                self.acceptor.clone().filter(|_| transport == Transport::Tls),
-            );
+            let entrance = Entrance {
+                tls: self.acceptor.clone().filter(|_| listen.transport == Transport::Tls),
+                proxies: listen.proxy_protocol_from,
+                proxy_protocol: listen.proxy_protocol,
+            };
+            let serving = serve(exchange.clone(), listener, entrance);
             spawn_local(async move {
                 let Err(error) = serving.await;
                 let _ = failed.send(error);
@@ -75,14 +76,10 @@ impl Worker {
     }
 }
 
-async fn serve(
-    exchange: Shared,
-    listener: Listener,
-    acceptor: Option<TlsAcceptor>,
-) -> io::Result<Infallible> {
+async fn serve(exchange: Shared, listener: Listener, entrance: Entrance) -> io::Result<Infallible> {
     match listener {
         Listener::Datagrams(socket) => serve_datagrams(exchange, socket).await,
-        Listener::Connections(socket) => serve_connections(exchange, socket, acceptor).await,
+        Listener::Connections(socket) => serve_connections(exchange, socket, entrance).await,
     }
 }
 

@@ -34,7 +34,7 @@ fn address(relay: &Relay) -> SocketAddr {
 }
 
 /// Waits until the relay closes a connection that it has nothing to say to.
-fn assert_closed(stream: &mut TcpStream) {
+pub(crate) fn assert_closed(stream: &mut TcpStream) {
     match stream.read(&mut [0; 1]) {
         Ok(0) => {}
         Err(error) if error.kind() == ErrorKind::ConnectionReset => {}

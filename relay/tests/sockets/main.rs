@@ -7,5 +7,6 @@ mod bounds;
 mod client;
 mod identity;
 mod program;
+mod proxies;
 mod start;
 mod transports;
