@@ -1,6 +1,10 @@
 //! The deployment as the probe's own clients meet it, and the play as a whole.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    future::{pending, ready},
+    net::SocketAddr,
+    sync::Arc,
+};
 
 use super::*;
 use crate::{
@@ -10,6 +14,7 @@ use crate::{
     net::{ResolveError, Trust},
     phoenix::{self, PhoenixError, Refusal},
     protoo::{Dialog, DtlsState, IceState, ProtooError, Transport},
+    report::EXIT_INTERRUPTED,
     target::{DIALOG, HTTPS, Name, TURN},
 };
 
@@ -142,4 +147,10 @@ async fn its_files_go_with_it() {
     assert!(std::fs::exists(&ca_file).unwrap());
     drop(deployment);
     assert!(!std::fs::exists(&ca_file).unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupted_play_ends_in_the_act_that_runs() {
+    let play = play(&Sink::none(), ready(End::Interrupted), |_| {}).await.unwrap();
+    assert_eq!((play.reports().len(), play.exit_code()), (1, EXIT_INTERRUPTED));
 }

@@ -99,18 +99,29 @@ fn rfc3339(when: OffsetDateTime) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
     use crate::report::tests::sample;
 
-    #[test]
-    fn the_document_keeps_its_schema() {
-        let schema: serde_json::Value =
-            serde_json::from_str(include_str!("../../schema/report-1.json")).unwrap();
-        let document: serde_json::Value = serde_json::from_str(&render(&sample())).unwrap();
+    fn assert_keeps_schema(document: &Value) {
+        let schema = serde_json::from_str(include_str!("../../schema/report-1.json")).unwrap();
         let validator = jsonschema::validator_for(&schema).unwrap();
         let errors: Vec<_> =
-            validator.iter_errors(&document).map(|e| format!("{}: {e}", e.instance_path())).collect();
+            validator.iter_errors(document).map(|e| format!("{}: {e}", e.instance_path())).collect();
         assert!(errors.is_empty(), "{errors:#?}");
+    }
+
+    #[test]
+    fn the_document_keeps_its_schema() {
+        assert_keeps_schema(&serde_json::from_str(&render(&sample())).unwrap());
+    }
+
+    #[test]
+    fn several_reports_are_an_array_of_such_documents() {
+        let array: Vec<Value> = serde_json::from_str(&render_all(&[sample(), sample()])).unwrap();
+        assert_eq!(array.len(), 2);
+        array.iter().for_each(assert_keeps_schema);
     }
 
     #[test]
