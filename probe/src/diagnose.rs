@@ -365,8 +365,8 @@ impl<'a> Seen<'a> {
         others.truncate(MOST_OTHERS);
         match (others.is_empty(), more) {
             (true, _) => String::new(),
-            (false, 0) => format!(" Also broken: {}.", others.join("; ")),
-            (false, more) => format!(" Also broken: {}; and {more} more.", others.join("; ")),
+            (false, 0) => format!(" Failing as well: {}.", others.join("; ")),
+            (false, more) => format!(" Failing as well: {}; and {more} more.", others.join("; ")),
         }
     }
 }
@@ -494,7 +494,7 @@ mod tests {
         };
         assert_broken(both(), Code::CertificateOfCoturn, "refuse the certificate");
         let verdict = verdict(both());
-        assert!(verdict.detail.contains("Also broken: is broken (HP0602)."), "{}", verdict.detail);
+        assert!(verdict.detail.contains("Failing as well: is broken (HP0602)."), "{}", verdict.detail);
         assert_eq!(verdict.explains, [Code::CertificateOfCoturn, Code::DirectPath, Code::TurnAllocates]);
     }
 

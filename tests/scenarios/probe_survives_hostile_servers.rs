@@ -1,6 +1,6 @@
 //! Whatever is at the other end, `hubs-probe check` ends in time and says what it saw.
 
-use hubs_tests::bed::{Bed, Ports, ROOM};
+use hubs_tests::bed::{Bed, Ports, ROOM, STREAM};
 use hubs_tests::need::{self, skip};
 use hubs_tests::probe::{self, Checked};
 use hubs_tests::{dns, hostile};
@@ -26,6 +26,24 @@ fn a_turn_server_that_accepts_and_says_nothing() {
         return;
     };
     assert_says(&checked, "HP0209");
+}
+
+#[test]
+fn a_dialog_that_accepts_and_says_nothing() {
+    let Some(checked) = check_with(|_, ports| Ports { dialog: hostile::silent().port(), ..ports }) else {
+        return;
+    };
+    assert_says(&checked, "HP0209");
+}
+
+#[test]
+fn a_dialog_that_closes_in_mid_answer() {
+    let closes = |bed: &Bed, ports| {
+        let identity = bed.authority().issue(STREAM);
+        Ports { dialog: hostile::dialog_that_closes_in_mid_answer(&identity).port(), ..ports }
+    };
+    let Some(checked) = check_with(closes) else { return };
+    assert_says(&checked, "HP0403");
 }
 
 fn check_with(replace: impl Fn(&Bed, Ports) -> Ports) -> Option<Checked> {

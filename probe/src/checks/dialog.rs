@@ -105,7 +105,7 @@ fn judge_usable(candidates: &[Candidate]) -> Finding {
             .seen("candidates", list(candidates));
     } else if candidates.iter().any(|c| c.address().is_some()) {
         Finding::warn(code, "dialog announces private addresses only: from outside of their network, media needs TURN")
-            .because("MEDIASOUP_LISTEN_IP or MEDIASOUP_ANNOUNCED_IP was set to an address of the cluster's own network")
+            .because("MEDIASOUP_LISTEN_IP was set to an address of the cluster's own network, or dialog learned such a one at its start")
             .fix("If that was not meant, look at dialog's environment:", [
                 "kubectl get deployment dialog -n hcce -o jsonpath='{.spec.template.spec.containers[0].env}'",
             ])

@@ -15,6 +15,7 @@ use crate::{
 
 const PODS: &str = "kubectl get pods -n hcce";
 const INGRESS: &str = "kubectl get ingress -n hcce";
+const DIALOG_LOG: &str = "kubectl logs -n hcce -l app=dialog --tail=50";
 const RETICULUM_LOG: &str = "kubectl logs -n hcce deploy/reticulum -c reticulum --tail=50";
 
 // A refused certificate has its own finding; what is behind it is looked at all the same.
@@ -26,11 +27,21 @@ pub(crate) async fn hubs(cx: Arc<Context>) -> Outcome {
     if let Err(HttpError::Tls(e)) = &page {
         return Err(no_connection(e));
     }
-    Ok(vec![
-        judge_health(health).at(format!("https://{host}/health")),
-        judge_meta(meta, cx.target.domain()).at(format!("https://{host}/api/v1/meta")),
-        judge_page(page).at(format!("https://{host}/")),
-    ])
+    let is_there = answers(&health);
+    let health = judge_health(health).at(format!("https://{host}/health"));
+    let (meta, page) = if is_there {
+        (judge_meta(meta, cx.target.domain()), judge_page(page))
+    } else {
+        let skip = |code| Finding::skip(code, format!("Reticulum does not answer, see {}", health.code));
+        (skip(Code::HubsMeta), skip(Code::HubsName))
+    };
+    let meta = meta.at(format!("https://{host}/api/v1/meta"));
+    Ok(vec![health, meta, page.at(format!("https://{host}/"))])
+}
+
+/// Whether it was somebody behind haproxy who answered.
+fn answers(answer: &Result<Answer, HttpError>) -> bool {
+    answer.as_ref().is_ok_and(|answer| !matches!(answer.status.as_u16(), 502..=504))
 }
 
 fn judge_health(answer: Result<Answer, HttpError>) -> Finding {
@@ -39,19 +50,19 @@ fn judge_health(answer: Result<Answer, HttpError>) -> Finding {
         Ok(answer) if answer.status.is_success() => Finding::pass(code, "Hubs says that it is healthy"),
         Ok(answer) if answer.status == 503 => {
             Finding::fail(code, "haproxy answers, but nothing is behind it (503)")
-                .because("reticulum's pod is not ready")
-                .fix("Look at the pods and at reticulum's log:", [PODS, RETICULUM_LOG])
+                .because("Reticulum's pod does not run or is not ready")
+                .fix("Look at the pods and at Reticulum's log:", [PODS, RETICULUM_LOG])
         }
         Ok(answer) if answer.status == 500 => Finding::fail(code, "Hubs says that it is not healthy (500)")
             .because("Reticulum does not have the pages of Hubs or Spoke, or knows no dialog")
             .seen("body", answer.text())
-            .fix("Look at the pods and at reticulum's log:", [PODS, RETICULUM_LOG]),
+            .fix("Look at the pods and at Reticulum's log:", [PODS, RETICULUM_LOG]),
         Ok(answer) => {
             Finding::fail(code, format!("/health answers {}: this is not Reticulum", answer.status))
                 .because("the domain leads to something else than Reticulum")
                 .fix("Look at where the ingress sends this domain:", [INGRESS])
         }
-        Err(e) => no_answer(code, &e),
+        Err(e) => no_answer(code, &e, "Reticulum", RETICULUM_LOG),
     }
 }
 
@@ -59,7 +70,7 @@ fn judge_meta(answer: Result<Answer, HttpError>, domain: &str) -> Finding {
     let code = Code::HubsMeta;
     let answer = match answer {
         Ok(answer) => answer,
-        Err(e) => return no_answer(code, &e),
+        Err(e) => return no_answer(code, &e, "Reticulum", RETICULUM_LOG),
     };
     let meta: Option<Value> = serde_json::from_slice(&answer.body).ok();
     let field = |name: &str| meta.as_ref().and_then(|m| m.get(name)).and_then(Value::as_str);
@@ -100,7 +111,7 @@ fn judge_page(answer: Result<Answer, HttpError>) -> Finding {
             .because("the domain leads to something else than Reticulum")
             .fix("Look at where the ingress sends this domain:", [INGRESS]),
         },
-        Err(e) => no_answer(code, &e),
+        Err(e) => no_answer(code, &e, "Reticulum", RETICULUM_LOG),
     }
 }
 
@@ -122,10 +133,12 @@ fn judge_dialog(answer: Result<Answer, HttpError>) -> Finding {
             Finding::pass(code, "dialog answers behind the ingress")
         }
         Ok(answer) if answer.status == 503 => {
-            Finding::fail(code, "haproxy answers, but dialog is not behind it (503)").fix(
-                "Look at dialog's pod and its log:",
-                ["kubectl get pods -n hcce -l app=dialog", "kubectl logs -n hcce -l app=dialog --tail=50"],
-            )
+            Finding::fail(code, "haproxy answers, but dialog is not behind it (503)")
+                .because("dialog's pod does not run or is not ready")
+                .fix(
+                    "Look at dialog's pod and its log:",
+                    ["kubectl get pods -n hcce -l app=dialog", DIALOG_LOG],
+                )
         }
         Ok(answer) => Finding::fail(code, format!("something else than dialog answers ({})", answer.status))
             .seen("server", answer.header("server").unwrap_or("not said"))
@@ -133,13 +146,14 @@ fn judge_dialog(answer: Result<Answer, HttpError>) -> Finding {
                 "Look at where the ingress sends this name:",
                 ["kubectl get ingress dialog -n hcce -o yaml"],
             ),
-        Err(e) => no_answer(code, &e),
+        Err(e) => no_answer(code, &e, "dialog", DIALOG_LOG),
     }
 }
 
-fn no_answer(code: Code, error: &HttpError) -> Finding {
+fn no_answer(code: Code, error: &HttpError, server: &str, log: &str) -> Finding {
     Finding::fail(code, error.to_string())
-        .fix("Look at the load balancer and the pods:", ["kubectl get service lb -n hcce", PODS])
+        .because(format!("{server} hangs or crashes, or something between it and haproxy breaks"))
+        .fix("Look at the pods and at its log:", [PODS, log])
 }
 
 #[cfg(test)]
@@ -168,6 +182,12 @@ mod tests {
         let not_there = judge_health(answer(503, &[], "<html>503</html>"));
         assert!(not_there.summary.contains("haproxy"), "{}", not_there.summary);
         assert_eq!(judge_health(Err(HttpError::Silent)).status, Status::Fail);
+    }
+
+    #[test]
+    fn what_haproxy_says_in_reticulums_place_is_not_taken_for_reticulums_answer() {
+        assert!(answers(&answer(200, &[], "ok")) && answers(&answer(500, &[], "error")));
+        assert!(!answers(&answer(503, &[], "")) && !answers(&Err(HttpError::Silent)));
     }
 
     #[test]
