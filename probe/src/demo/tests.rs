@@ -1,10 +1,6 @@
 //! The deployment as the probe's own clients meet it, and the play as a whole.
 
-use std::{
-    future::{pending, ready},
-    net::SocketAddr,
-    sync::Arc,
-};
+use std::{future::ready, net::SocketAddr, sync::Arc};
 
 use super::*;
 use crate::{
