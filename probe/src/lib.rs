@@ -15,6 +15,7 @@ pub mod event;
 pub mod facts;
 pub mod finding;
 pub mod ice;
+pub mod media;
 pub mod net;
 pub mod phoenix;
 pub mod protoo;

@@ -135,6 +135,19 @@ impl IceState {
     }
 }
 
+impl fmt::Display for IceState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::New => "new",
+            Self::Connected => "connected",
+            Self::Completed => "completed",
+            Self::Disconnected => "disconnected",
+            Self::Closed => "closed",
+            Self::Unknown => "unknown",
+        })
+    }
+}
+
 /// DTLS, as dialog sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -152,6 +165,19 @@ pub enum DtlsState {
     /// Another word.
     #[serde(other)]
     Unknown,
+}
+
+impl fmt::Display for DtlsState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::New => "new",
+            Self::Connecting => "connecting",
+            Self::Connected => "connected",
+            Self::Failed => "failed",
+            Self::Closed => "closed",
+            Self::Unknown => "unknown",
+        })
+    }
 }
 
 /// The path that dialog uses for a transport.

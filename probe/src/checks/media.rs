@@ -21,13 +21,17 @@ use crate::{
     facts::{TurnCertificate, TurnFacts},
     finding::Finding,
     ice::{self, Agent, Schedule},
+    media::{Media, MediaError},
     net::{Net, Trust},
-    protoo::{Dialog, ProtooError, Transport, TransportStats},
+    protoo::{Dialog, DtlsState, ProtooError, Transport, TransportStats},
     turn::{Allocation, Client, Refusal, TurnError},
 };
 
 /// More addresses than dialog offers: loopback ones apart, it offers two.
 const MOST_TRIED: usize = 4;
+
+const DIALOG: [&str; 2] =
+    ["kubectl logs -n hcce deployment/dialog --tail=50", "kubectl rollout restart deployment dialog -n hcce"];
 
 /// Silence is listened to for as long as on the direct way, but in fewer checks: most of the way they cannot be lost.
 const CHECKS: Schedule = Schedule { tries: 5, interval: Duration::from_millis(500) };
@@ -41,11 +45,13 @@ pub(crate) async fn relayed(cx: Arc<Context>) -> Outcome {
         Dialog::open(&cx.net, &endpoint.host, endpoint.port, Trust::Anything).await.map_err(no_dialog)?;
     let transport = dialog.create_transport().await.map_err(no_dialog)?;
     let no_turn = |e: TurnError| Stop::Unable(format!("TURN worked a moment ago, and now: {e}"));
-    let mut allocation = allocate(&cx.net, server).await.map_err(no_turn)?;
+    let allocation = allocate(&cx.net, server).await.map_err(no_turn)?;
 
-    let findings = examine(&mut allocation, &mut dialog, &transport, server.certificate).await;
+    let (findings, allocation) = examine(allocation, &mut dialog, &transport, server.certificate).await;
     // Whether they are answered or not: the end of each connection ends what was made on it as well.
-    let _ = allocation.release().await;
+    if let Some(allocation) = allocation {
+        let _ = allocation.release().await;
+    }
     let _ = dialog.close_transport(&transport.id).await;
     dialog.close().await;
     Ok(findings)
@@ -57,30 +63,45 @@ async fn allocate(net: &Net, server: &TurnFacts) -> Result<Allocation, TurnError
     client.allocate(challenge, &server.login).await
 }
 
-/// Goes as far as it can: what comes behind a failure has no finding, except for the last, which is skipped.
+/// Goes as far as it can, and gives back the allocation if it still stands. What comes behind a failure has no finding, except
+/// for the last, which is skipped.
 async fn examine(
-    allocation: &mut Allocation,
+    mut allocation: Allocation,
     dialog: &mut Dialog,
     transport: &Transport,
     certificate: TurnCertificate,
-) -> Vec<Finding> {
+) -> (Vec<Finding>, Option<Allocation>) {
     let addresses = transport.candidates.iter().filter(|c| c.protocol == Protocol::Udp);
     let addresses: Vec<_> = addresses.filter_map(Candidate::address).take(MOST_TRIED).collect();
-    let mut findings = Vec::new();
 
-    let permits = permit(allocation, &addresses).await;
-    findings.push(judge_permits(&permits, certificate));
-    let permitted: Vec<_> =
-        permits.into_iter().flatten().filter(|p| p.refusal.is_none()).map(|p| p.peer).collect();
+    let permits = permit(&mut allocation, &addresses).await;
+    let mut findings = vec![judge_permits(&permits, certificate)];
+    let permits = permits.unwrap_or_default();
+    let permitted: Vec<_> = permits.iter().filter(|p| p.refusal.is_none()).map(|p| p.peer).collect();
     if permitted.is_empty() {
         findings.push(Finding::skip(Code::RelayedDtls, "TURN does not let us reach dialog"));
-        return findings;
+        return (findings, Some(allocation));
     }
 
-    let trials = check(allocation, &permitted, &Agent::new(&transport.ice)).await;
+    let trials = check(&mut allocation, &permitted, &Agent::new(&transport.ice)).await;
     let witness = dialog.transport_stats(&transport.id).await;
     findings.push(judge_path(&trials, witness.as_ref(), certificate));
-    findings
+    let Some(peer) = trials.ok().and_then(|trials| trials.last().and_then(Trial::answering_peer)) else {
+        findings.push(Finding::skip(Code::RelayedDtls, "dialog does not answer ICE through TURN"));
+        return (findings, Some(allocation));
+    };
+
+    let mut media = match Media::prepare(allocation, peer).await {
+        Ok(media) => media,
+        Err(e) => {
+            findings.push(judge_connection(&Err(e.into()), witness.as_ref(), certificate));
+            return (findings, None);
+        }
+    };
+    let connected = connect(&mut media, dialog, transport).await;
+    let witness = dialog.transport_stats(&transport.id).await;
+    findings.push(judge_connection(&connected, witness.as_ref(), certificate));
+    (findings, media.close().await)
 }
 
 /// A peer, and whether TURN lets us reach it.
@@ -112,6 +133,12 @@ struct Trial {
     channel: Option<Result<ice::Outcome, TurnError>>,
 }
 
+impl Trial {
+    fn answering_peer(&self) -> Option<SocketAddr> {
+        matches!(self.indications, ice::Outcome::Answered { .. }).then_some(self.peer)
+    }
+}
+
 /// Sends checks to one peer after the other, until one answers.
 async fn check(
     allocation: &mut Allocation,
@@ -121,12 +148,13 @@ async fn check(
     let mut trials = Vec::new();
     for &peer in peers {
         let indications = ice::check(allocation, peer, agent, CHECKS).await?;
-        let answered = matches!(indications, ice::Outcome::Answered { .. });
-        let channel = if answered { Some(check_on_channel(allocation, peer, agent).await) } else { None };
-        trials.push(Trial { peer, indications, channel });
-        if answered {
+        let mut trial = Trial { peer, indications, channel: None };
+        if trial.answering_peer().is_some() {
+            trial.channel = Some(check_on_channel(allocation, peer, agent).await);
+            trials.push(trial);
             break;
         }
+        trials.push(trial);
     }
     Ok(trials)
 }
@@ -138,6 +166,24 @@ async fn check_on_channel(
 ) -> Result<ice::Outcome, TurnError> {
     allocation.bind_channel(peer).await?;
     ice::check(allocation, peer, agent, CHECKS).await
+}
+
+/// Why there was no connection.
+#[derive(Debug, thiserror::Error)]
+enum NotConnected {
+    #[error(transparent)]
+    Dialog(#[from] ProtooError),
+    #[error(transparent)]
+    Media(#[from] MediaError),
+}
+
+async fn connect(
+    media: &mut Media<Allocation>,
+    dialog: &mut Dialog,
+    transport: &Transport,
+) -> Result<(), NotConnected> {
+    dialog.connect_transport(&transport.id, media.fingerprint()).await?;
+    Ok(media.connect(transport).await?)
 }
 
 fn judge_permits(permits: &Result<Vec<Permit>, TurnError>, certificate: TurnCertificate) -> Finding {
@@ -234,6 +280,44 @@ fn unanswered(trials: &[Trial], witness: Result<&TransportStats, &ProtooError>) 
     }
 }
 
+fn judge_connection(
+    connected: &Result<(), NotConnected>,
+    witness: Result<&TransportStats, &ProtooError>,
+    certificate: TurnCertificate,
+) -> Finding {
+    let code = Code::RelayedDtls;
+    let dtls = witness.map(|w| w.dtls_state);
+    let finding = match (connected, dtls) {
+        (Ok(()), Ok(DtlsState::Connected)) => {
+            holds(code, certificate, "a browser's connection through TURN stands: ICE, DTLS, and the keys of the media")
+        }
+        (Ok(()), Err(_)) => Finding::error(code, "the connection stands on our side, and dialog does not say how it is on its"),
+        (Ok(()), Ok(_)) => Finding::fail(code, "the connection stands on our side, and dialog says that on its side it does not")
+            .because("dialog's media worker is confused")
+            .fix("Look at dialog's log, then restart it:", DIALOG),
+        (Err(e @ NotConnected::Media(MediaError::Unable(_))), _) => Finding::error(code, e.to_string()),
+        (Err(NotConnected::Media(MediaError::PathBroken)), _) => broken(code, &TurnError::Closed),
+        (Err(NotConnected::Dialog(e)), _) => Finding::fail(code, e.to_string())
+            .because("dialog does not take the certificate of our side, which it takes of every browser")
+            .fix("Look at dialog's log, then restart it:", DIALOG),
+        (Err(e), Ok(DtlsState::Failed | DtlsState::Closed)) => Finding::fail(code, format!("{e}: dialog gives up on DTLS"))
+            .because("dialog and we do not agree on the handshake, or its packets arrive damaged")
+            .fix("Look at dialog's log:", DIALOG),
+        (Err(e), _) => Finding::fail(code, format!("{e}, although dialog answers ICE"))
+            .because("small packets arrive and those of DTLS, which are larger, are lost: the way between TURN and dialog has a small MTU")
+            .fix("Compare the MTU of the TURN server's pod with that of dialog's node:", [
+                "kubectl exec -n hcce deployment/dialog -- cat /sys/class/net/eth0/mtu",
+            ]),
+    };
+    match witness {
+        Ok(stats) => finding
+            .seen("dialog's ICE", stats.ice_state)
+            .seen("dialog's DTLS", stats.dtls_state)
+            .seen("dialog received", format!("{} bytes", stats.bytes_received)),
+        Err(e) => finding.seen("dialog", e),
+    }
+}
+
 /// What makes hubs-relay send to dialog what is meant for its announced address.
 fn tell_address(finding: Finding, announced: IpAddr) -> Finding {
     finding.fix(
@@ -321,6 +405,31 @@ mod tests {
     fn somebody_else_is_not_dialog() {
         let rejection = Rejection { code: ErrorCode::UNAUTHENTICATED, reason: String::new() };
         assert_fails(&path(ice::Outcome::Rejected(rejection), None, IceState::New), "not this dialog");
+    }
+
+    fn connection(connected: &Result<(), NotConnected>, dtls: &str) -> Finding {
+        let stats = serde_json::json!({ "iceState": "completed", "dtlsState": dtls });
+        let stats = serde_json::from_value(stats).unwrap();
+        judge_connection(connected, Ok(&stats), TurnCertificate::Accepted)
+    }
+
+    #[test]
+    fn a_connection_stands_if_dialog_says_so_too() {
+        assert_eq!(connection(&Ok(()), "connected").status, Status::Pass);
+        assert_fails(&connection(&Ok(()), "connecting"), "dialog says");
+        let silent = ProtooError::Silent { method: "getTransportStats" };
+        let untold = judge_connection(&Ok(()), Err(&silent), TurnCertificate::Accepted);
+        assert_eq!(untold.status, Status::Error);
+    }
+
+    #[test]
+    fn a_connection_that_does_not_come_about_is_explained_by_what_dialog_says() {
+        let timed_out = || Err(NotConnected::Media(MediaError::TimedOut));
+        assert!(connection(&timed_out(), "connecting").cause.unwrap().contains("MTU"));
+        assert_fails(&connection(&timed_out(), "failed"), "gives up");
+        assert_fails(&connection(&Err(NotConnected::Media(MediaError::PathBroken)), "new"), "closes");
+        let unable = NotConnected::Media(MediaError::Unable("no".to_owned()));
+        assert_eq!(connection(&Err(unable), "new").status, Status::Error);
     }
 
     #[test]

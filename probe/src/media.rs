@@ -1,0 +1,386 @@
+//! A WebRTC connection as a browser's (ICE, DTLS, SRTP keys), whose packets take one given [`Path`] and no other.
+//!
+//! The `webrtc` crate takes sockets from a runtime of the caller's choice. Ours gives it one whose datagrams are carried over the
+//! path. Dropping a [`Media`] ends everything that it started.
+
+use std::{
+    fmt,
+    future::Future,
+    io::{self, IoSliceMut},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use rtc::{ice::mdns::MulticastDnsMode, rtp_transceiver::rtp_sender::RtpCodecKind};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+    time::timeout,
+};
+use webrtc::{
+    peer_connection::{
+        MediaEngine, PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler,
+        RTCPeerConnectionState, RTCSessionDescription, SettingEngineBuilder,
+    },
+    rtp_transceiver::{RTCRtpTransceiverDirection, RTCRtpTransceiverInit},
+    runtime::{
+        AsyncInterval, AsyncTcpListener, AsyncTcpStream, AsyncUdpSocket, JoinHandle as TaskHandle, RecvMeta,
+        Runtime, TokioRuntime, Transmit,
+    },
+};
+
+use crate::{
+    ice::Path,
+    protoo::{Fingerprint, Transport},
+};
+
+/// How long ICE and DTLS may take. DTLS repeats a lost flight after a second, then after two, then after four.
+const CONNECT_LIMIT: Duration = Duration::from_secs(9);
+
+/// How many datagrams wait each way. Those that do not fit are lost, as in any socket.
+const MOST_WAITING: usize = 64;
+
+type Datagram = (Vec<u8>, SocketAddr);
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum MediaError {
+    /// Our own side could not be set up.
+    #[error("the connection could not be prepared: {0}")]
+    Unable(String),
+    /// It failed before its time was over.
+    #[error("the connection fails")]
+    Failed,
+    /// Its time was over.
+    #[error("the connection does not come about within {} s", CONNECT_LIMIT.as_secs())]
+    TimedOut,
+    /// The path ended.
+    #[error("the path of the packets breaks")]
+    PathBroken,
+}
+
+impl From<webrtc::error::Error> for MediaError {
+    fn from(error: webrtc::error::Error) -> Self {
+        Self::Unable(error.to_string())
+    }
+}
+
+/// A WebRTC connection towards one transport of dialog.
+pub struct Media<P: Path> {
+    connection: Box<dyn PeerConnection>,
+    peer: SocketAddr,
+    mid: String,
+    fingerprint: Fingerprint,
+    state: watch::Receiver<RTCPeerConnectionState>,
+    carrier: JoinHandle<Result<P, P::Error>>,
+}
+
+impl<P: Path> fmt::Debug for Media<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Media")
+            .field("peer", &self.peer)
+            .field("state", &*self.state.borrow())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<P: Path<Error: Send> + 'static> Media<P> {
+    /// Prepares a connection to `peer` over `path`, and makes the certificate for it.
+    pub async fn prepare(path: P, peer: SocketAddr) -> Result<Self, MediaError> {
+        let (outgoing, to_send) = mpsc::channel(MOST_WAITING);
+        let (received, incoming) = mpsc::channel(MOST_WAITING);
+        let carrier = tokio::spawn(carry(path, to_send, received));
+        let (states, state) = watch::channel(RTCPeerConnectionState::New);
+        let runtime = OverPath { socket: Mutex::new(Some(Ends { outgoing, incoming })) };
+        let mut media_engine = MediaEngine::default();
+        media_engine.register_default_codecs()?;
+        let settings = SettingEngineBuilder::new()
+            .with_include_loopback_candidate(true)
+            .with_multicast_dns_mode(MulticastDnsMode::Disabled)
+            .build();
+        let builder = PeerConnectionBuilder::new()
+            .with_runtime(Arc::new(runtime))
+            .with_handler(Arc::new(Watcher(states)))
+            .with_media_engine(media_engine)
+            .with_setting_engine(settings)
+            .with_udp_addrs(vec![loopback_for(peer)])
+            // With a reactor of its own a connection ends when it is dropped; without one it goes on for ever.
+            .with_dedicated_reactor_pool_size(1);
+        let connection = Box::pin(builder.build()).await?;
+        let receive = RTCRtpTransceiverInit {
+            direction: RTCRtpTransceiverDirection::Recvonly,
+            ..RTCRtpTransceiverInit::default()
+        };
+        connection.add_transceiver_from_kind(RtpCodecKind::Audio, Some(receive)).await?;
+        let offer = connection.create_offer(None).await?;
+        let mid = attribute(&offer.sdp, "mid").unwrap_or("0").to_owned();
+        let fingerprint = read_fingerprint(&offer.sdp)
+            .ok_or_else(|| MediaError::Unable("the offer names no fingerprint".to_owned()))?;
+        connection.set_local_description(offer).await?;
+        Ok(Self { connection: Box::new(connection), peer, mid, fingerprint, state, carrier })
+    }
+
+    /// What dialog has to be told before [`Self::connect`].
+    pub const fn fingerprint(&self) -> &Fingerprint {
+        &self.fingerprint
+    }
+
+    /// Connects: ICE, then DTLS, in which `remote` has to show the certificate that it announced.
+    pub async fn connect(&mut self, remote: &Transport) -> Result<(), MediaError> {
+        let answer = RTCSessionDescription::answer(describe(remote, self.peer, &self.mid))?;
+        self.connection.set_remote_description(answer).await?;
+        let settled = self.state.wait_for(|state| {
+            matches!(
+                state,
+                RTCPeerConnectionState::Connected
+                    | RTCPeerConnectionState::Failed
+                    | RTCPeerConnectionState::Closed
+            )
+        });
+        match timeout(CONNECT_LIMIT, settled).await {
+            Ok(Ok(state)) if *state == RTCPeerConnectionState::Connected => Ok(()),
+            _ if self.carrier.is_finished() => Err(MediaError::PathBroken),
+            Ok(_) => Err(MediaError::Failed),
+            Err(_) => Err(MediaError::TimedOut),
+        }
+    }
+
+    /// Ends the connection and gives the path back, if it still stands.
+    pub async fn close(self) -> Option<P> {
+        let _ = self.connection.close().await;
+        drop(self.connection);
+        self.carrier.await.ok()?.ok()
+    }
+}
+
+/// Carries datagrams until nobody has any more to send.
+async fn carry<P: Path>(
+    mut path: P,
+    mut to_send: mpsc::Receiver<Datagram>,
+    received: mpsc::Sender<Datagram>,
+) -> Result<P, P::Error> {
+    loop {
+        tokio::select! {
+            datagram = to_send.recv() => match datagram {
+                Some((datagram, to)) => path.send(&datagram, to).await?,
+                None => return Ok(path),
+            },
+            datagram = path.receive() => {
+                let _ = received.try_send(datagram?);
+            }
+        }
+    }
+}
+
+/// The address that the crate believes to send from. Of the peer's family, since it pairs only such.
+fn loopback_for(peer: SocketAddr) -> SocketAddr {
+    match peer {
+        SocketAddr::V4(_) => (Ipv4Addr::LOCALHOST, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::LOCALHOST, 0).into(),
+    }
+}
+
+/// The answer that a Hubs client writes on dialog's behalf, since dialog itself speaks no SDP (RFC 8839, RFC 8842).
+fn describe(remote: &Transport, peer: SocketAddr, mid: &str) -> String {
+    let (ip, port) = (peer.ip(), peer.port());
+    let (ufrag, password) = (remote.ice.ufrag(), remote.ice.password());
+    // The crate knows no other algorithm, and fails at the first that it does not know; dialog offers five, in any order.
+    let known = remote.fingerprints.iter().filter(|f| f.algorithm == "sha-256");
+    let fingerprints: String =
+        known.flat_map(|f| ["a=fingerprint:", &f.algorithm, " ", &f.value, "\r\n"]).collect();
+    format!(
+        "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=ice-lite\r\na=group:BUNDLE {mid}\r\n\
+         {fingerprints}m=audio 7 UDP/TLS/RTP/SAVPF 111\r\nc=IN IP4 127.0.0.1\r\na=mid:{mid}\r\na=sendonly\r\n\
+         a=rtpmap:111 opus/48000/2\r\na=rtcp-mux\r\na=setup:passive\r\na=ice-ufrag:{ufrag}\r\na=ice-pwd:{password}\r\n\
+         a=candidate:1 1 udp 1076276479 {ip} {port} typ host\r\na=end-of-candidates\r\n"
+    )
+}
+
+fn attribute<'a>(sdp: &'a str, name: &str) -> Option<&'a str> {
+    sdp.lines().find_map(|line| line.strip_prefix("a=")?.strip_prefix(name)?.strip_prefix(':'))
+}
+
+fn read_fingerprint(sdp: &str) -> Option<Fingerprint> {
+    let (algorithm, value) = attribute(sdp, "fingerprint")?.split_once(' ')?;
+    Fingerprint::new(algorithm.to_owned(), value.to_owned())
+}
+
+/// Hands on how the connection is.
+struct Watcher(watch::Sender<RTCPeerConnectionState>);
+
+#[async_trait::async_trait]
+impl PeerConnectionEventHandler for Watcher {
+    async fn on_connection_state_change(&self, state: RTCPeerConnectionState) {
+        self.0.send_replace(state);
+    }
+}
+
+/// Tokio, except for sockets: there is one for UDP, which leads onto the path, and none for anything else.
+#[derive(Debug)]
+struct OverPath {
+    socket: Mutex<Option<Ends>>,
+}
+
+#[derive(Debug)]
+struct Ends {
+    outgoing: mpsc::Sender<Datagram>,
+    incoming: mpsc::Receiver<Datagram>,
+}
+
+type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+impl Runtime for OverPath {
+    fn spawn(&self, future: Boxed<'static, ()>) -> Box<dyn TaskHandle> {
+        TokioRuntime.spawn(future)
+    }
+
+    fn wrap_udp_socket(&self, socket: UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+        let ends = self.socket.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Ends { outgoing, incoming } = ends.ok_or(io::ErrorKind::Unsupported)?;
+        Ok(Arc::new(PathSocket { bound: socket, outgoing, incoming: Mutex::new(incoming) }))
+    }
+
+    fn wrap_tcp_listener(&self, _: std::net::TcpListener) -> io::Result<Arc<dyn AsyncTcpListener>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn connect_tcp(&self, _: SocketAddr) -> Boxed<'_, io::Result<Arc<dyn AsyncTcpStream>>> {
+        Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
+    }
+
+    fn resolve_host<'a>(&'a self, _: &'a str) -> Boxed<'a, io::Result<Vec<SocketAddr>>> {
+        Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
+    }
+
+    fn sleep(&self, duration: Duration) -> Boxed<'static, ()> {
+        TokioRuntime.sleep(duration)
+    }
+
+    fn interval(&self, period: Duration) -> Box<dyn AsyncInterval> {
+        TokioRuntime.interval(period)
+    }
+
+    fn block_on(&self, future: Pin<Box<dyn Future<Output = ()> + '_>>) {
+        TokioRuntime.block_on(future);
+    }
+}
+
+/// What the crate takes for a UDP socket.
+#[derive(Debug)]
+struct PathSocket {
+    /// Sends and receives nothing: it is there because the crate knows its sockets by the addresses that they have.
+    bound: UdpSocket,
+    outgoing: mpsc::Sender<Datagram>,
+    incoming: Mutex<mpsc::Receiver<Datagram>>,
+}
+
+impl AsyncUdpSocket for PathSocket {
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.bound.local_addr()
+    }
+
+    fn poll_send(&self, _: &mut Context<'_>, transmit: &Transmit<'_>) -> Poll<io::Result<usize>> {
+        let sent = self.outgoing.try_send((transmit.contents.to_vec(), transmit.destination));
+        Poll::Ready(match sent {
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(io::ErrorKind::BrokenPipe.into()),
+            Ok(()) | Err(mpsc::error::TrySendError::Full(_)) => Ok(transmit.contents.len()),
+        })
+    }
+
+    fn poll_recv(
+        &self,
+        cx: &mut Context<'_>,
+        bufs: &mut [IoSliceMut<'_>],
+        meta: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        let mut incoming = self.incoming.lock().unwrap_or_else(PoisonError::into_inner);
+        let Poll::Ready(arrived) = incoming.poll_recv(cx) else { return Poll::Pending };
+        let Some((datagram, from)) = arrived else {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        };
+        let (Some(buf), Some(meta)) = (bufs.first_mut(), meta.first_mut()) else {
+            return Poll::Ready(Ok(0));
+        };
+        let len = datagram.len().min(buf.len());
+        buf[..len].copy_from_slice(&datagram[..len]);
+        (meta.addr, meta.len, meta.stride) = (from, len, len.max(1));
+        Poll::Ready(Ok(1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ice::Credentials;
+
+    const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(203, 0, 113, 9)), 40_001);
+
+    fn remote() -> Transport {
+        let fingerprint =
+            |algorithm: &str| Fingerprint::new(algorithm.to_owned(), ["AB"; 32].join(":")).unwrap();
+        Transport {
+            id: "0f1e".to_owned(),
+            ice: Credentials::new("u".repeat(32), "p".repeat(32)).unwrap(),
+            candidates: Vec::new(),
+            fingerprints: ["sha-1", "sha-256", "sha-512"].map(fingerprint).into(),
+        }
+    }
+
+    /// A path on which nothing comes back, or which ends as soon as something is sent.
+    struct DeadEnd {
+        breaks: bool,
+        sent: mpsc::UnboundedSender<SocketAddr>,
+    }
+
+    impl Path for DeadEnd {
+        type Error = ();
+
+        async fn send(&mut self, _: &[u8], to: SocketAddr) -> Result<(), ()> {
+            let _ = self.sent.send(to);
+            if self.breaks { Err(()) } else { Ok(()) }
+        }
+
+        async fn receive(&mut self) -> Result<Datagram, ()> {
+            std::future::pending().await
+        }
+    }
+
+    async fn over_dead_end(breaks: bool) -> (Media<DeadEnd>, mpsc::UnboundedReceiver<SocketAddr>) {
+        let (sent, heard) = mpsc::unbounded_channel();
+        (Media::prepare(DeadEnd { breaks, sent }, PEER).await.unwrap(), heard)
+    }
+
+    #[test]
+    fn of_dialogs_fingerprints_the_one_is_named_that_the_crate_knows() {
+        let sdp = describe(&remote(), PEER, "0");
+        assert_eq!(sdp.matches("a=fingerprint:").count(), 1);
+        assert!(sdp.contains("a=fingerprint:sha-256 AB:"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn everything_goes_over_the_path_and_silence_there_is_waited_for_so_long_only() {
+        let (mut media, mut heard) = over_dead_end(false).await;
+        assert_eq!(media.fingerprint().algorithm, "sha-256");
+        assert!(matches!(media.connect(&remote()).await, Err(MediaError::TimedOut)));
+        assert_eq!(heard.try_recv(), Ok(PEER));
+        assert!(media.close().await.is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_path_that_breaks_is_not_given_back() {
+        let (mut media, _heard) = over_dead_end(true).await;
+        assert!(matches!(media.connect(&remote()).await, Err(MediaError::PathBroken)));
+        assert!(media.close().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn what_was_started_ends_when_it_is_dropped() {
+        let (media, mut heard) = over_dead_end(false).await;
+        drop(media);
+        // The path is dropped with whoever carried over it.
+        assert_eq!(heard.recv().await, None);
+    }
+}
