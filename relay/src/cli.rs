@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use clap::{Args, Parser, Subcommand};
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::sleep;
 use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 
@@ -32,7 +33,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve until SIGTERM or SIGINT; what happens without a command, too.
+    /// Serve until SIGTERM, which lets calls go on for a while, or SIGINT; what happens without a command, too.
     Run(Source),
     /// Read the configuration, the certificate and the key, and say what they amount to.
     CheckConfig(Source),
@@ -110,7 +111,7 @@ fn run(source: &Source) -> Result<(), Failure> {
     log.with_target(false).init();
     let mut config = load(source)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let stopped = {
+    let signals = {
         let _guard = runtime.enter();
         // Before anything can take long, so that no signal gets lost.
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
@@ -127,13 +128,26 @@ fn run(source: &Source) -> Result<(), Failure> {
         }
     }
     info!("ready");
+    let (mut terminate, mut interrupt) = signals;
     let failure = runtime.block_on(async {
-        let (mut terminate, mut interrupt) = stopped;
         tokio::select! {
-            _ = terminate.recv() => None,
-            _ = interrupt.recv() => None,
-            failure = relay.failure() => Some(failure),
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => return None,
+            failure = relay.failure() => return Some(failure),
         }
+        relay.drain();
+        info!(
+            sessions = relay.sessions(),
+            "draining: refuses allocations and ends when the last is over, after {}s, or on a second SIGTERM",
+            config.limits.drain_deadline.as_secs()
+        );
+        tokio::select! {
+            () = relay.drained() => {}
+            () = sleep(config.limits.drain_deadline) => warn!(sessions = relay.sessions(), "drain_deadline has passed"),
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        None
     });
     relay.shutdown();
     match failure {

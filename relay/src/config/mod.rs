@@ -113,6 +113,8 @@ pub struct Limits {
     pub handshake_timeout: Duration,
     #[serde(deserialize_with = "values::duration")]
     pub stranger_timeout: Duration,
+    #[serde(deserialize_with = "values::duration")]
+    pub drain_deadline: Duration,
     pub queue: usize,
 }
 

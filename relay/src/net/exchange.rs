@@ -164,6 +164,12 @@ impl Exchange {
         }
     }
 
+    /// From now on no allocation is made; those that there are go on.
+    pub(crate) const fn drain(&mut self) {
+        self.server.drain();
+        self.totals.is_draining = true;
+    }
+
     /// What has been counted so far.
     pub(crate) fn totals(&self) -> Totals {
         Totals { requests: self.server.counts().clone(), ..self.totals.clone() }

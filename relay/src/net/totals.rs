@@ -7,6 +7,8 @@ use crate::turn;
 /// What a worker has counted since its start, and how many it has of what comes and goes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Totals {
+    /// Whether no more allocations are made.
+    pub(crate) is_draining: bool,
     /// How requests ended.
     pub(crate) requests: turn::Counts,
     /// Allocations at the moment.
@@ -63,6 +65,10 @@ pub(crate) struct Handshakes {
 }
 
 impl ByTransport {
+    pub(crate) const fn sum(self) -> u64 {
+        self.udp + self.tcp + self.tls
+    }
+
     pub(crate) const fn of(&mut self, transport: Transport) -> &mut u64 {
         match transport {
             Transport::Udp => &mut self.udp,

@@ -91,11 +91,15 @@ fn liveness(status: &Status, now: Instant) -> Answer {
     (code, TEXT, if stuck.is_empty() { "alive\n".to_owned() } else { lines })
 }
 
-/// A relay that draws on what it learned before is ready, and says what is wrong.
+/// A relay that draws on what it learned before is ready, and says what is wrong. One that drains is ready as well: a
+/// Service that forgot it would cut its clients off.
 fn readiness(status: &Status) -> Answer {
     let needs = status.needs();
     let is_ready = !needs.values().any(|condition| matches!(condition, Condition::Unmet(_)));
     let mut lines = String::from(if is_ready { "ready\n" } else { "not ready\n" });
+    if status.totals().iter().any(|it| it.is_draining) {
+        lines.push_str("draining: allocations are refused, those that there are go on\n");
+    }
     for (need, condition) in &needs {
         let _ = match condition {
             Condition::Met => Ok(()),

@@ -51,6 +51,9 @@ impl Collector for Reader {
         let help = "Packets lost because their client on TCP or TLS reads too slowly";
         out.counters("queue_drops", help, None, [(NO_LABELS, sum(&|it| it.queue_drops))])?;
 
+        let is_draining = u64::from(workers.iter().any(|it| it.is_draining));
+        out.gauges("draining", "1 if no more allocations are made", None, [(NO_LABELS, is_draining)])?;
+
         let mut errors = BTreeMap::<_, u64>::new();
         let mut refused = BTreeMap::<_, u64>::new();
         for requests in workers.iter().map(|it| &it.requests) {

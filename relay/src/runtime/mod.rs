@@ -35,6 +35,8 @@ pub use summary::{Line, summary};
 
 /// How long a start waits for names to resolve before it goes on without them.
 const FIRST_RESOLUTION: Duration = Duration::from_secs(3);
+/// How often a relay that drains looks whether it is empty.
+const DRAIN_LOOK: Duration = Duration::from_millis(200);
 /// How soon a name that has no address yet is asked for again.
 const IMPATIENCE: Duration = Duration::from_secs(2);
 
@@ -91,12 +93,23 @@ fn advice(error: &io::Error) -> &'static str {
     }
 }
 
+/// What a relay is doing. It goes on to the next, and never back.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Phase {
+    /// It serves whoever comes.
+    Serving,
+    /// It serves those who have an allocation.
+    Draining,
+    /// All its threads end.
+    Stopping,
+}
+
 /// A relay that runs, on threads of its own.
 #[derive(Debug)]
 pub struct Relay {
     listeners: Vec<Listen>,
     status: Arc<Status>,
-    stop: watch::Sender<bool>,
+    phase: watch::Sender<Phase>,
     threads: Vec<JoinHandle<()>>,
     failures: mpsc::UnboundedReceiver<io::Error>,
 }
@@ -131,19 +144,19 @@ impl Relay {
             }
         }
 
-        let (stop, stopping) = watch::channel(false);
+        let (phase, phases) = watch::channel(Phase::Serving);
         let (failed, failures) = mpsc::unbounded_channel();
         let status = Arc::new(Status::new(workers));
         status.update(|facts| {
             facts.certificate_expires = identity.as_ref().and_then(|it| it.description.expires);
         });
-        let (policy, policies, resolving) = resolve(config, Arc::clone(&status), stopping.clone())?;
+        let (policy, policies, resolving) = resolve(config, Arc::clone(&status), phases.clone())?;
         let mut relay =
-            Self { listeners, status: Arc::clone(&status), stop, threads: vec![resolving], failures };
+            Self { listeners, status: Arc::clone(&status), phase, threads: vec![resolving], failures };
         let acceptor = identity.as_ref().map(|it| it.acceptor.clone());
         let reread = Arc::new(Notify::new());
         let (readings, reading) =
-            read_secrets(config, Arc::clone(&reread), Arc::clone(&status), stopping.clone())?;
+            read_secrets(config, Arc::clone(&reread), Arc::clone(&status), phases.clone())?;
         relay.threads.extend(reading);
         let plan = plan(config, policy, reread, workers).map_err(StartError::Worker)?;
         for (number, listeners) in shares.into_iter().enumerate() {
@@ -155,7 +168,7 @@ impl Relay {
                 policies: policies.clone(),
                 readings: readings.clone(),
                 status: Arc::clone(&status),
-                stopping: stopping.clone(),
+                phase: phases.clone(),
             };
             let failed = failed.clone();
             let thread = thread::Builder::new().name(format!("worker-{number}"));
@@ -187,12 +200,12 @@ impl Relay {
             let _guard = runtime.enter();
             TcpListener::from_std(listener).map_err(failed)?
         };
-        let (status, mut stopping) = (Arc::clone(&self.status), self.stop.subscribe());
+        let (status, mut phases) = (Arc::clone(&self.status), self.phase.subscribe());
         let thread = thread::Builder::new().name("admin".to_owned()).spawn(move || {
             LocalSet::new().block_on(&runtime, async {
                 tokio::select! {
                     () = admin::serve(listener, status) => {}
-                    _ = stopping.wait_for(|stop| *stop) => {}
+                    () = stopping(&mut phases) => {}
                 }
             });
         });
@@ -208,13 +221,41 @@ impl Relay {
         }
     }
 
+    /// From now on refuses allocations, so that clients go elsewhere. Those that there are go on.
+    pub fn drain(&self) {
+        self.phase.send_if_modified(|phase| {
+            let is_first = *phase == Phase::Serving;
+            if is_first {
+                *phase = Phase::Draining;
+            }
+            is_first
+        });
+    }
+
+    /// Waits after [`Self::drain`] until the last allocation has ended.
+    pub async fn drained(&self) {
+        let mut looks = tokio::time::interval(DRAIN_LOOK);
+        loop {
+            looks.tick().await;
+            let workers = self.status.totals();
+            if workers.iter().all(|it| it.is_draining && it.sessions.sum() == 0) {
+                return;
+            }
+        }
+    }
+
+    /// How many allocations there were a second ago at most.
+    pub fn sessions(&self) -> u64 {
+        self.status.totals().iter().map(|it| it.sessions.sum()).sum()
+    }
+
     /// Ends all sessions and closes all sockets.
     pub fn shutdown(mut self) {
         self.stop();
     }
 
     fn stop(&mut self) {
-        self.stop.send_replace(true);
+        self.phase.send_replace(Phase::Stopping);
         for thread in self.threads.drain(..) {
             // A thread that panicked has said so itself.
             let _ = thread.join();
@@ -267,6 +308,11 @@ fn plan(config: &Config, peers: PeerPolicy, reread: Arc<Notify>, workers: usize)
     Ok(Plan { settings, relaying: config.relay.clone(), limits, reread })
 }
 
+/// Waits until the relay's threads have to end.
+async fn stopping(phases: &mut watch::Receiver<Phase>) {
+    let _ = phases.wait_for(|phase| *phase == Phase::Stopping).await;
+}
+
 /// The event loop of a thread that serves no clients.
 fn background_runtime() -> Result<tokio::runtime::Runtime, StartError> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Worker)
@@ -278,7 +324,7 @@ type Policies = watch::Receiver<Arc<PeerPolicy>>;
 fn resolve(
     config: &Config,
     status: Arc<Status>,
-    mut stopping: watch::Receiver<bool>,
+    mut phases: watch::Receiver<Phase>,
 ) -> Result<(PeerPolicy, Policies, JoinHandle<()>), StartError> {
     let mut resolver = Resolver::new(config.peers.clone());
     let (publish, policies) = watch::channel(Arc::new(resolver.policy()));
@@ -309,7 +355,7 @@ fn resolve(
         runtime.block_on(async {
             tokio::select! {
                 () = resolving => {}
-                _ = stopping.wait_for(|stop| *stop) => {}
+                () = stopping(&mut phases) => {}
             }
         });
     });
@@ -336,7 +382,7 @@ fn read_secrets(
     config: &Config,
     reread: Arc<Notify>,
     status: Arc<Status>,
-    mut stopping: watch::Receiver<bool>,
+    mut phases: watch::Receiver<Phase>,
 ) -> Result<(watch::Receiver<Reading>, Option<JoinHandle<()>>), StartError> {
     let (publish, readings) = watch::channel(Reading::pending());
     let Some(postgres) = config.auth.postgres.clone() else { return Ok((readings, None)) };
@@ -354,7 +400,7 @@ fn read_secrets(
             };
             tokio::select! {
                 () = database.follow(&reread, publish) => {}
-                _ = stopping.wait_for(|stop| *stop) => {}
+                () = stopping(&mut phases) => {}
             }
         });
     });

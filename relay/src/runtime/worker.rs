@@ -16,6 +16,7 @@ use crate::net::exchange::{Exchange, Plan, Shared};
 use crate::net::{Entrance, serve_connections, serve_datagrams};
 use crate::turn::PeerPolicy;
 
+use super::Phase;
 use super::database::Reading;
 use super::status::Status;
 
@@ -31,7 +32,7 @@ pub(super) struct Worker {
     pub(super) policies: watch::Receiver<Arc<PeerPolicy>>,
     pub(super) readings: watch::Receiver<Reading>,
     pub(super) status: Arc<Status>,
-    pub(super) stopping: watch::Receiver<bool>,
+    pub(super) phase: watch::Receiver<Phase>,
 }
 
 impl Worker {
@@ -69,7 +70,13 @@ impl Worker {
                     exchange.borrow_mut().tick();
                     self.status.report(self.number, exchange.borrow().totals());
                 }
-                _ = self.stopping.wait_for(|stop| *stop) => return Ok(()),
+                _ = self.phase.changed() => {
+                    if *self.phase.borrow_and_update() == Phase::Stopping {
+                        return Ok(());
+                    }
+                    exchange.borrow_mut().drain();
+                    self.status.report(self.number, exchange.borrow().totals());
+                }
                 Some(error) = failures.recv() => return Err(error),
             }
         }

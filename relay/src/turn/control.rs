@@ -202,6 +202,10 @@ impl Server {
                 _ => Err(ErrorCode::ALLOCATION_MISMATCH.into()),
             };
         }
+        if self.is_draining {
+            // Browsers give up this server then, and no other (RFC 8656 section 7.4).
+            return Err(ErrorCode::INSUFFICIENT_CAPACITY.into());
+        }
         match request.requested_transport()?.ok_or(ErrorCode::BAD_REQUEST)? {
             PROTOCOL_UDP => {}
             _ => return Err(ErrorCode::UNSUPPORTED_TRANSPORT_PROTOCOL.into()),

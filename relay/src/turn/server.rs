@@ -51,6 +51,7 @@ pub struct Server {
     pub(super) sessions: Sessions,
     pub(super) commands: VecDeque<Command>,
     pub(super) counts: Counts,
+    pub(super) is_draining: bool,
     data_indications: u32,
 }
 
@@ -62,6 +63,7 @@ impl Server {
             sessions: Sessions::default(),
             commands: VecDeque::new(),
             counts: Counts::default(),
+            is_draining: false,
             data_indications: 0,
         }
     }
@@ -127,6 +129,11 @@ impl Server {
     /// From now on these may allocate. Sessions go on, whoever opened them.
     pub fn set_credentials(&mut self, credentials: Credentials) {
         self.settings.credentials = credentials;
+    }
+
+    /// From now on no allocation is made. Those that there are go on until they end.
+    pub const fn drain(&mut self) {
+        self.is_draining = true;
     }
 
     /// The next thing to do.

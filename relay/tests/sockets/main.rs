@@ -5,6 +5,7 @@
 mod admin;
 mod bounds;
 mod client;
+mod drain;
 mod identity;
 mod program;
 mod proxies;

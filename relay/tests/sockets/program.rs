@@ -16,13 +16,13 @@ fn hubs_relay() -> Command {
 }
 
 /// The relay as a program, on a UDP port of its own.
-struct Running {
+pub(crate) struct Running {
     child: Child,
     log: BufReader<ChildStderr>,
 }
 
 impl Running {
-    fn start(variables: &[(&str, &str)]) -> (Self, std::net::SocketAddr) {
+    pub(crate) fn start(variables: &[(&str, &str)]) -> (Self, std::net::SocketAddr) {
         let child = hubs_relay()
             .args(["--config", "/dev/null"])
             .env("HUBS_RELAY_LISTEN", "udp://127.0.0.1:0")
@@ -39,7 +39,7 @@ impl Running {
         (running, address)
     }
 
-    fn line_with(&mut self, text: &str) -> String {
+    pub(crate) fn line_with(&mut self, text: &str) -> String {
         let mut line = String::new();
         while !line.contains(text) {
             line.clear();
@@ -48,8 +48,13 @@ impl Running {
         line
     }
 
-    fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.child.id().cast_signed()), signal).unwrap();
+    }
+
+    /// Waits for its end.
+    pub(crate) fn exit_code(&mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
     }
 }
 
@@ -71,7 +76,7 @@ fn it_serves_until_sigterm_or_sigint_and_exits_with_0() {
         Client::new(client::udp(address)).binding();
         relay.signal(signal);
         relay.line_with("stopped");
-        assert_eq!(relay.child.wait().unwrap().code(), Some(0));
+        assert_eq!(relay.exit_code(), Some(0));
         UdpSocket::bind(address).unwrap();
     }
 }

@@ -4,6 +4,7 @@ mod allocate;
 mod authentication;
 mod binding;
 mod channels;
+mod drain;
 mod harness;
 mod indications;
 mod peers;
