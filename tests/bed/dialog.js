@@ -11,10 +11,12 @@ import protoo from "protoo-server";
 import { reportListening, setting } from "./listening.js";
 
 const announcedIp = setting("MEDIASOUP_ANNOUNCED_IP", "") || undefined;
+// dialog takes all addresses of its node. With one of its own, it has a loopback candidate that leads nobody to it.
+const ip = announcedIp ? setting("NODE_IP", "0.0.0.0") : "0.0.0.0";
 const listenIps = [
   { ip: setting("MEDIASOUP_LISTEN_IP", "127.0.0.1") },
-  { ip: "0.0.0.0", announcedIp },
-  { ip: "0.0.0.0", announcedIp },
+  { ip, announcedIp },
+  { ip, announcedIp },
 ];
 const permsKey = fs.readFileSync(setting("AUTH_KEY"), "utf8");
 const mediaCodecs = [

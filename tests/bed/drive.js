@@ -75,21 +75,24 @@ function decodedSamples(state) {
   return (inbound?.totalSamplesReceived ?? 0) - (inbound?.concealedSamples ?? 0);
 }
 
-async function enter(browserName, options) {
+async function openRoom(browserName) {
   const browser = await launch[browserName]();
   browsers.push(browser);
   const page = await browser.newPage();
   page.on("console", (message) => console.error(`${browserName}: ${message.text()}`));
   page.on("pageerror", (error) => console.error(`${browserName}: ${error}`));
   await page.goto(`https://${call.domain}/${call.room}`);
-  await page.evaluate((options) => hubs.enter(options), { hubId: call.room, ...options });
   return page;
 }
 
+const enter = (page, sound) =>
+  page.evaluate((options) => hubs.enter(options), { hubId: call.room, sound });
+
 const browsers = [];
 try {
-  const pages = [await enter(call.producer, { sound: sound[call.producer] })];
-  if (call.consumer) pages.push(await enter(call.consumer, {}));
+  const pages = await Promise.all([call.producer, call.consumer].filter(Boolean).map(openRoom));
+  await enter(pages[0], sound[call.producer]);
+  if (call.consumer) await enter(pages[1]);
   const deadline = Date.now() + call.limitSeconds * 1000;
   let states;
   do {

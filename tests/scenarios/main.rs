@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a scenario ends where something is wrong")]
 
+mod browsers_hear_each_other;
 mod browsers_refuse_shipped_turn;
 mod probe_survives_hostile_servers;
 mod relay_asks_dialog_what_it_announces;

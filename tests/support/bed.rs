@@ -20,6 +20,8 @@ pub const STREAM: &str = "stream.hubs.test";
 pub const NAMES: [&str; 4] = [DOMAIN, "assets.hubs.test", STREAM, "cors.hubs.test"];
 /// The address that dialog announces, to which nothing in the world has a route.
 pub const ANNOUNCED: &str = "203.0.113.9";
+/// The address of dialog's node, where it really is. Its loopback candidate, 127.0.0.1, does not lead there.
+pub const NODE: &str = "127.0.0.2";
 /// A room that anybody may join.
 pub const ROOM: &str = "open001";
 /// The secret from which Reticulum makes TURN credentials.
@@ -175,6 +177,7 @@ fn start_dialog(folder: &Path, announced: &str, perms_key: &Path) -> (Process, u
             .arg(need::bed_folder().join("dialog.js"))
             .env("MEDIASOUP_WORKER_BIN", need::mediasoup_worker().unwrap())
             .env("MEDIASOUP_ANNOUNCED_IP", announced)
+            .env("NODE_IP", NODE)
             .env("AUTH_KEY", perms_key)
             .env("HTTPS_CERT_FULLCHAIN", tls.certificate)
             .env("HTTPS_CERT_PRIVKEY", tls.key),

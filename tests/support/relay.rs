@@ -6,13 +6,18 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 
-use crate::bed::{ANNOUNCED, Bed, REALM, TURN_SECRET, loopback};
+use crate::bed::{ANNOUNCED, Bed, NODE, REALM, TURN_SECRET, loopback};
 use crate::certs::IdentityFiles;
 use crate::port;
 use crate::process::Process;
 
 /// The ports on which mediasoup answers in Hubs.
 const MEDIA_PORTS: &str = "40000-49999";
+
+/// The address from which it reaches peers, and no other part does.
+pub const RELAYED: &str = "127.0.0.3";
+/// What clients hear of that address: browsers take no loopback address for a candidate.
+pub const ADVERTISED: &str = "198.51.100.3";
 
 /// A relay that listens on each transport, for clients of its own.
 #[derive(Debug)]
@@ -47,13 +52,12 @@ impl Relay {
 /// where it is instead of where it says.
 pub fn start_for(bed: &Bed, program: &str) -> Process {
     let address = bed.turn_backend();
-    let actual = address.ip();
     let configuration = configuration(
         &[("tls", address)],
         bed.turn_identity(),
         &format!("secrets = [\"{TURN_SECRET}\"]"),
         &format!(
-            "allow = [\"{actual}:{MEDIA_PORTS}\"]\nmap = [{{ announced = \"{ANNOUNCED}\", actual = \"{actual}\" }}]"
+            "allow = [\"{NODE}:{MEDIA_PORTS}\"]\nmap = [{{ announced = \"{ANNOUNCED}\", actual = \"{NODE}\" }}]"
         ),
     );
     start(program, bed.folder(), &configuration, &[address])
@@ -72,7 +76,7 @@ fn configuration(
     let (certificate, key) = (identity.certificate.display(), identity.key.display());
     write!(
         text,
-        "[tls]\ncertificate = \"{certificate}\"\nprivate_key = \"{key}\"\n[relay]\naddress = \"127.0.0.1\"\n\
+        "[tls]\ncertificate = \"{certificate}\"\nprivate_key = \"{key}\"\n[relay]\naddress = \"{RELAYED}\"\nadvertise = \"{ADVERTISED}\"\n\
          [auth]\n{auth}\n[peers]\n{peers}\n"
     )
     .unwrap();
