@@ -247,6 +247,8 @@ async fn watch(args: DeploymentArgs) -> Result<u8, UsageError> {
 
 async fn demo(args: DemoArgs) -> Result<u8, UsageError> {
     let stop = interrupted().shared();
+    // Signals are ours from the first poll on; one that came before would leave the deployment's files behind.
+    let _ = stop.clone().now_or_never();
     let played = match args.serve {
         Some(turn) => serve(turn, stop).await,
         None => play(args.output, stop).await,
