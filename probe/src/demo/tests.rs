@@ -1,6 +1,10 @@
 //! The deployment as the probe's own clients meet it, and the play as a whole.
 
-use std::{future::ready, net::SocketAddr, sync::Arc};
+use std::{
+    future::{pending, ready},
+    net::SocketAddr,
+    sync::Arc,
+};
 
 use super::*;
 use crate::{
@@ -143,6 +147,19 @@ async fn its_files_go_with_it() {
     assert!(std::fs::exists(&ca_file).unwrap());
     drop(deployment);
     assert!(!std::fs::exists(&ca_file).unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn as_shipped_the_certificate_is_the_cause_and_with_the_relay_media_connects() {
+    let play = play(&Sink::none(), pending::<End>(), |_| {}).await.unwrap();
+    let [shipped, repaired] = play.reports() else { panic!("{} reports", play.reports().len()) };
+    assert_eq!(shipped.verdict.outcome, Outcome::Broken, "{:#?}", shipped.verdict);
+    assert!(shipped.verdict.headline.contains("certificate of the TURN server"), "{:#?}", shipped.verdict);
+    assert!(shipped.verdict.explains.contains(&Code::CertificateOfCoturn), "{:#?}", shipped.verdict);
+    assert_eq!(repaired.verdict.outcome, Outcome::Good, "{repaired:#?}");
+    let passed = |code| repaired.findings.iter().any(|f| f.code == code && f.status == Status::Pass);
+    assert!(passed(Code::RelayedPath) && passed(Code::RelayedDtls) && !passed(Code::DirectPath));
+    assert_eq!(play.exit_code(), EXIT_GOOD);
 }
 
 #[tokio::test(flavor = "multi_thread")]
