@@ -17,13 +17,11 @@ from database import Database
 DEPLOY = Path(__file__).parent.parent
 KUSTOMIZE = DEPLOY / "kustomize"
 DOMAIN = "my-hubs.example.net"
-ANNOUNCED = "198.51.100.20"
+ANNOUNCED = "203.0.113.9"
 
 SETTINGS = f"""\
 DOMAIN={DOMAIN}
-ANNOUNCED={ANNOUNCED}
 IMAGE=registry.example.net:5000/team/hubs-relay@sha256:{"0" * 64}
-POSTGRES_IMAGE=registry.example.net/postgres:12
 """
 
 
@@ -54,9 +52,7 @@ def overlay(folder):
         objects=objects,
         deployment=deployment,
         pod=pod,
-        pin=pod["initContainers"][0],
         relay=pod["containers"][0],
-        config_maps=by_kind(objects, "ConfigMap"),
     )
 
 
@@ -75,11 +71,10 @@ def own_network():
 
 @pytest.fixture(scope="session")
 def secrets(hubs):
-    """The cluster's Secrets: Hubs' own, the one that the operator makes, and the certificate's."""
+    """The cluster's Secrets: Hubs' own, and the certificate's."""
     certificate, key = self_signed(f"stream.{DOMAIN}")
     return {
         "configs": by_kind(hubs, "Secret")["configs"]["stringData"],
-        "hubs-relay": {"turn-secret": "3f" * 32},
         f"cert-stream.{DOMAIN}": {"tls.crt": certificate, "tls.key": key},
     }
 
@@ -104,23 +99,3 @@ def postgres(own_network):
 def database(postgres):
     postgres.migrate()
     return postgres
-
-
-@pytest.fixture
-def pin(overlay, secrets, database):
-    """Runs the init container against the database; its image is this machine, its volumes are in a folder."""
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        root.chmod(0o755)
-        kubelet.mount(root, overlay.pod, overlay.pin, overlay.config_maps, secrets)
-
-        def run(secret):
-            own = {**secrets, "hubs-relay": {"turn-secret": secret}}
-            env = kubelet.environment(overlay.pin, own, pod_ip="")
-            args = [kubelet.expand(a, env).replace("=/etc/", f"={root}/etc/") for a in overlay.pin["args"]]
-            user = str(overlay.pod["securityContext"]["runAsUser"])
-            unprivileged = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", "--"]
-            command = [*unprivileged, *overlay.pin["command"], *args]
-            return subprocess.run(command, env={"PATH": os.environ["PATH"], **env}, capture_output=True, text=True)
-
-        yield run

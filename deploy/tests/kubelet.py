@@ -1,6 +1,8 @@
 """What the kubelet does before it starts a container, as far as this pod needs it."""
 
+import os
 import re
+import stat
 
 
 def environment(container, secrets, pod_ip):
@@ -36,3 +38,18 @@ def mount(root, pod, container, config_maps, secrets):
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
             (folder / name).write_text(content)
+
+
+def write_names(root, addresses):
+    """Name resolution as a pod has it; the cluster's names are in a file, and there is no DNS to know more of them."""
+    (root / "etc").mkdir(exist_ok=True)
+    (root / "etc/resolv.conf").write_text("nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")
+    (root / "etc/hosts").write_text("".join(f"{address} {name}\n" for name, address in addresses.items()))
+
+
+def make_devices(root):
+    """What every container has beneath /dev, as far as the relay could want it."""
+    (root / "dev").mkdir()
+    for name, minor in (("null", 3), ("random", 8), ("urandom", 9)):
+        os.mknod(root / "dev" / name, stat.S_IFCHR | 0o666, os.makedev(1, minor))
+        (root / "dev" / name).chmod(0o666)

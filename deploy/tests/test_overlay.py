@@ -4,7 +4,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from conftest import ANNOUNCED, DEPLOY, KUSTOMIZE, SETTINGS, by_kind, render
+from conftest import DEPLOY, KUSTOMIZE, SETTINGS, by_kind, render
 
 SUPPORTED = ["1.30", "1.33", "1.35", "1.37"]  # of Kubernetes
 
@@ -24,15 +24,18 @@ def test_the_schema_check_notices_a_misspelt_key(overlay):
 
 def test_the_overlay_renders_as_it_is_shipped():
     kinds = [o["kind"] for o in yaml.safe_load_all(render(KUSTOMIZE))]
-    assert sorted(kinds) == ["ConfigMap", "Deployment"]
+    assert kinds == ["Deployment"]
 
 
 def test_each_setting_reaches_its_place(overlay):
     settings = dict(line.split("=", 1) for line in SETTINGS.split())
     assert overlay.relay["image"] == settings["IMAGE"]
-    assert overlay.pin["image"] == settings["POSTGRES_IMAGE"]
-    env = {e["name"]: e.get("value") for e in overlay.relay["env"]}
-    assert env["HUBS_RELAY_PEERS__MAP"] == f'[{{ announced = "{ANNOUNCED}", actual = "dialog" }}]'
+    assert overlay.pod["volumes"][0]["secret"]["secretName"] == f"cert-stream.{settings['DOMAIN']}"
+
+
+def test_the_relay_gets_the_environment_that_hubs_gives_coturn(overlay, hubs):
+    coturn = by_kind(hubs, "Deployment")["coturn"]["spec"]["template"]["spec"]["containers"][0]
+    assert overlay.relay["env"] == coturn["env"]
 
 
 def test_it_replaces_the_deployment_that_hubs_has(overlay, hubs):
@@ -65,14 +68,13 @@ def test_the_pod_has_no_privileges(overlay):
     assert pod["securityContext"]["runAsUser"] > 0
     assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
     assert {next(iter(v.keys() - {"name"})) for v in pod["volumes"]} <= {"configMap", "secret"}
-    for container in pod["initContainers"] + pod["containers"]:
-        assert container["securityContext"] == {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        }
-        assert "memory" in container["resources"]["limits"]
-        assert not any("hostPort" in p for p in container.get("ports", []))
+    assert overlay.relay["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert "memory" in overlay.relay["resources"]["limits"]
+    assert not any("hostPort" in p for p in overlay.relay["ports"])
 
 
 def test_kubelet_asks_the_port_that_clients_use(overlay):

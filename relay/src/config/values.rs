@@ -375,26 +375,19 @@ pub(super) fn postgres<'de, D: Deserializer<'de>>(
             "sslmode=require: Hubs' databases speak no TLS inside the cluster; leave it out",
         ));
     }
+    let (hosts, ports) = (given.get_hosts(), given.get_ports());
+    let ([PostgresHost::Tcp(host)], true) = (hosts, ports.len() < 2) else {
+        return Err(D::Error::custom(
+            "one host by its name or address, such as postgres://user:password@pgbouncer/retdb",
+        ));
+    };
     let mut config = tokio_postgres::Config::new();
-    config.ssl_mode(SslMode::Disable);
-    for host in given.get_hosts() {
-        match host {
-            PostgresHost::Tcp(name) => config.host(name),
-            PostgresHost::Unix(path) => config.host_path(path),
-        };
-    }
-    for address in given.get_hostaddrs() {
-        config.hostaddr(*address);
-    }
-    for port in given.get_ports() {
-        config.port(*port);
-    }
+    config.ssl_mode(SslMode::Disable).host(host);
+    ports.first().map(|port| config.port(*port));
     given.get_user().map(|user| config.user(user));
     given.get_password().map(|password| config.password(password));
     given.get_dbname().map(|name| config.dbname(name));
-    if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() || config.get_user().is_none() {
-        return Err(wrong());
-    }
+    config.get_user().ok_or_else(wrong)?;
     Ok(Some(config))
 }
 

@@ -81,24 +81,8 @@ impl Resolver {
     }
 
     async fn resolve_names(&mut self) {
-        if self.names.is_empty() {
-            return;
-        }
-        let resolver = TokioResolver::builder_tokio().and_then(|mut builder| {
-            let options = builder.options_mut();
-            options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
-            options.cache_size = 0;
-            builder.build()
-        });
         for (name, known) in &mut self.names {
-            let found = match &resolver {
-                Ok(resolver) => resolver.lookup_ip(name.as_str()).await.map_err(|error| error.to_string()),
-                Err(error) => Err(error.to_string()),
-            };
-            let news = known.learn(found.and_then(|found| match found.iter().collect::<Vec<_>>() {
-                none if none.is_empty() => Err("it has no address".to_owned()),
-                addresses => Ok(addresses),
-            }));
+            let news = known.learn(lookup(name).await);
             let Known { addresses, failure } = &*known;
             match news {
                 Some(News::Found) => info!(name, ?addresses, "peer resolved"),
@@ -188,6 +172,19 @@ impl Resolver {
     pub(crate) fn addresses(&self, name: &str) -> &[IpAddr] {
         self.names.get(name).map_or(&[], |known| &known.addresses)
     }
+}
+
+/// The addresses that a name has now, or that it is.
+pub(crate) async fn lookup(name: &str) -> Result<Vec<IpAddr>, String> {
+    let resolver = TokioResolver::builder_tokio().and_then(|mut builder| {
+        let options = builder.options_mut();
+        options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
+        options.cache_size = 0;
+        builder.build()
+    });
+    let found = resolver.map_err(|error| error.to_string())?.lookup_ip(name).await;
+    let addresses: Vec<IpAddr> = found.map_err(|error| error.to_string())?.iter().collect();
+    if addresses.is_empty() { Err(format!("{name} has no address")) } else { Ok(addresses) }
 }
 
 impl Known {

@@ -4,18 +4,25 @@
 //! statement, which any pooling mode carries, and no start-up parameter that pgbouncer would refuse. The table's schema
 //! is always named: Reticulum's search path does not have it.
 
+use std::io;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
+use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
+use tokio_postgres::config::Host;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Config, NoTls, error::SqlState};
+use tokio_postgres::{Config, NoTls};
 use tracing::{info, warn};
 
 use super::status::Condition;
 use crate::auth::{Rotation, Secret};
+use crate::net::resolve::lookup;
 
+const DEFAULT_PORT: u16 = 5432;
 const QUERY: &str = "SELECT value FROM coturn.turn_secret WHERE realm = $1 AND value IS NOT NULL ORDER BY inserted_at DESC LIMIT 64";
 
 /// A reading that takes longer has failed.
@@ -57,6 +64,10 @@ pub(super) struct Reading {
 enum ReadError {
     #[error("no answer within {} s", TIMEOUT.as_secs())]
     Silence,
+    #[error("{0}")]
+    Name(String),
+    #[error("{0}: {1}")]
+    Connect(SocketAddr, io::Error),
     #[error("{}", explain(.0))]
     Postgres(#[from] tokio_postgres::Error),
 }
@@ -82,13 +93,29 @@ impl Database {
     }
 
     async fn read(&self) -> Result<Vec<Secret>, ReadError> {
-        let (client, connection) = self.config.connect(NoTls).await?;
+        let (client, connection) = self.config.connect_raw(self.open().await?, NoTls).await?;
         let parameters: [(&(dyn ToSql + Sync), Type); 1] = [(&self.realm, Type::TEXT)];
         let rows = tokio::select! {
             rows = client.query_typed(QUERY, &parameters) => rows?,
             Err(error) = connection => return Err(error.into()),
         };
         rows.iter().map(|row| Ok(Secret::from(row.try_get::<_, String>(0)?))).collect()
+    }
+
+    /// Connects to the first address of the host that lets us. The client's own way would ask the system for addresses,
+    /// which a static binary can't.
+    async fn open(&self) -> Result<TcpStream, ReadError> {
+        let (host, port) = host(&self.config);
+        let mut result = Err(ReadError::Name(format!("{host} has no address")));
+        for address in lookup(host).await.map_err(ReadError::Name)? {
+            result = TcpStream::connect((address, port))
+                .await
+                .map_err(|error| ReadError::Connect(SocketAddr::new(address, port), error));
+            if result.is_ok() {
+                break;
+            }
+        }
+        result
     }
 
     fn learn(&mut self, result: Result<Vec<Secret>, ReadError>) {
@@ -156,12 +183,18 @@ pub(super) enum Others {
 
 /// Where the database is, without a password.
 pub(super) fn place(config: &Config) -> String {
-    let hosts = config.get_hosts().iter().map(|host| match host {
-        tokio_postgres::config::Host::Tcp(name) => name.clone(),
-        tokio_postgres::config::Host::Unix(path) => path.display().to_string(),
-    });
     let database = config.get_dbname().or_else(|| config.get_user()).unwrap_or_default();
-    format!("database {database} at {}", hosts.collect::<Vec<_>>().join(", "))
+    let (host, port) = host(config);
+    format!("database {database} at {host}:{port}")
+}
+
+/// The host and the port; the configuration has made sure that there is exactly one host.
+fn host(config: &Config) -> (&str, u16) {
+    let port = config.get_ports().first().copied().unwrap_or(DEFAULT_PORT);
+    match config.get_hosts() {
+        [Host::Tcp(name), ..] => (name, port),
+        _ => ("", port),
+    }
 }
 
 /// What went wrong, and what to do about it where that is known.

@@ -150,13 +150,13 @@ impl Relay {
         status.update(|facts| {
             facts.certificate_expires = identity.as_ref().and_then(|it| it.description.expires);
         });
-        let (policy, policies, resolving) = resolve(config, Arc::clone(&status), phases.clone())?;
+        let (policy, policies, resolving) = resolve(config, Arc::clone(&status), &failed, phases.clone())?;
         let mut relay =
             Self { listeners, status: Arc::clone(&status), phase, threads: vec![resolving], failures };
         let acceptor = identity.as_ref().map(|it| it.acceptor.clone());
         let reread = Arc::new(Notify::new());
         let (readings, reading) =
-            read_secrets(config, Arc::clone(&reread), Arc::clone(&status), phases.clone())?;
+            read_secrets(config, Arc::clone(&reread), Arc::clone(&status), &failed, phases.clone())?;
         relay.threads.extend(reading);
         let plan = plan(config, policy, reread, workers).map_err(StartError::Worker)?;
         for (number, listeners) in shares.into_iter().enumerate() {
@@ -170,16 +170,7 @@ impl Relay {
                 status: Arc::clone(&status),
                 phase: phases.clone(),
             };
-            let failed = failed.clone();
-            let thread = thread::Builder::new().name(format!("worker-{number}"));
-            let thread = thread.spawn(move || {
-                // Nothing of the worker outlives its panic.
-                let ended = panic::catch_unwind(AssertUnwindSafe(|| worker.run()));
-                if let Err(error) = ended.unwrap_or_else(|_| Err(io::Error::other("it panicked"))) {
-                    let _ = failed.send(error);
-                }
-            });
-            relay.threads.push(thread.map_err(StartError::Worker)?);
+            relay.threads.push(spawn(format!("worker-{number}"), &failed, move || worker.run())?);
         }
         Ok(relay)
     }
@@ -320,10 +311,31 @@ fn background_runtime() -> Result<tokio::runtime::Runtime, StartError> {
 
 type Policies = watch::Receiver<Arc<PeerPolicy>>;
 
+/// Where threads say why they ended, if they should not have.
+type Failed = mpsc::UnboundedSender<io::Error>;
+
+/// Starts a thread. Its failure, a panic too, is the relay's: without one of its parts it would only look alive.
+fn spawn(
+    name: String,
+    failed: &Failed,
+    run: impl FnOnce() -> io::Result<()> + Send + 'static,
+) -> Result<JoinHandle<()>, StartError> {
+    let (failed, panicked) = (failed.clone(), format!("{name} panicked"));
+    let thread = thread::Builder::new().name(name).spawn(move || {
+        // Nothing of the thread outlives its panic.
+        let ended = panic::catch_unwind(AssertUnwindSafe(run));
+        if let Err(error) = ended.unwrap_or_else(|_| Err(io::Error::other(panicked))) {
+            let _ = failed.send(error);
+        }
+    });
+    thread.map_err(StartError::Worker)
+}
+
 /// Finds out what the peer rules leave open, now and on a thread that goes on doing it.
 fn resolve(
     config: &Config,
     status: Arc<Status>,
+    failed: &Failed,
     mut phases: watch::Receiver<Phase>,
 ) -> Result<(PeerPolicy, Policies, JoinHandle<()>), StartError> {
     let mut resolver = Resolver::new(config.peers.clone());
@@ -351,15 +363,15 @@ fn resolve(
             tokio::time::sleep(pause).await;
         }
     };
-    let thread = thread::Builder::new().name("resolver".to_owned()).spawn(move || {
+    let thread = spawn("resolver".to_owned(), failed, move || {
         runtime.block_on(async {
             tokio::select! {
                 () = resolving => {}
                 () = stopping(&mut phases) => {}
             }
         });
-    });
-    let thread = thread.map_err(StartError::Worker)?;
+        Ok(())
+    })?;
     let _ = first.recv_timeout(FIRST_RESOLUTION);
     let policy = PeerPolicy::clone(&policies.borrow());
     Ok((policy, policies, thread))
@@ -382,6 +394,7 @@ fn read_secrets(
     config: &Config,
     reread: Arc<Notify>,
     status: Arc<Status>,
+    failed: &Failed,
     mut phases: watch::Receiver<Phase>,
 ) -> Result<(watch::Receiver<Reading>, Option<JoinHandle<()>>), StartError> {
     let (publish, readings) = watch::channel(Reading::pending());
@@ -391,7 +404,7 @@ fn read_secrets(
     let others = if auth.users.is_empty() && auth.secrets.is_empty() { Others::None } else { Others::Some };
     status.set(Need::Database, readings.borrow().condition(others));
     let runtime = background_runtime()?;
-    let thread = thread::Builder::new().name("database".to_owned()).spawn(move || {
+    let thread = spawn("database".to_owned(), failed, move || {
         runtime.block_on(async {
             let publish = |reading: Reading| {
                 status.set(Need::Database, reading.condition(others));
@@ -403,6 +416,7 @@ fn read_secrets(
                 () = stopping(&mut phases) => {}
             }
         });
-    });
-    Ok((readings, Some(thread.map_err(StartError::Worker)?)))
+        Ok(())
+    })?;
+    Ok((readings, Some(thread)))
 }
