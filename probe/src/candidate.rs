@@ -72,7 +72,11 @@ impl fmt::Display for Candidate {
 
 impl Kind {
     fn of(text: &str) -> Self {
-        let Ok(ip) = text.parse::<IpAddr>() else { return Self::Unusable };
+        text.parse().map_or(Self::Unusable, Self::of_address)
+    }
+
+    /// Of what use an address is.
+    pub fn of_address(ip: IpAddr) -> Self {
         let ip = ip.to_canonical();
         let is_private = match ip {
             IpAddr::V4(ip) => is_private_v4(ip),

@@ -81,11 +81,17 @@ fn entrance_closed(seen: &Seen<'_>) -> Option<Verdict> {
     let is_entrance = |target: &str| target.starts_with("wss:") || pages.iter().any(|p| p == target);
     let cause = seen.certificate_faults(is_entrance).next()?;
     let place = cause.target.as_deref().unwrap_or(seen.domain);
-    let why = match cause.code {
-        Code::TlsAnswers => format!("nothing that a browser understands answers at {place}"),
-        _ => format!("browsers refuse the certificate of {place}"),
+    let headline = match cause.code {
+        Code::TlsAnswers => {
+            format!("Nobody gets into a room: nothing that a browser understands answers at {place}.")
+        }
+        // Some browsers know the missing certificate from elsewhere.
+        Code::CertificateChain => {
+            format!("Not everybody gets into a room: browsers do not know who vouches for {place}.")
+        }
+        _ => format!("Nobody gets into a room: browsers refuse the certificate of {place}."),
     };
-    Some(seen.broken_by(cause, format!("Nobody gets into a room: {why}.")))
+    Some(seen.broken_by(cause, headline))
 }
 
 fn web_dead(seen: &Seen<'_>) -> Option<Verdict> {

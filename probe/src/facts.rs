@@ -10,6 +10,7 @@ use std::{
 };
 
 use crate::{
+    candidate::Kind,
     target::{DIALOG, Name, Target},
     turn::Login,
 };
@@ -88,6 +89,13 @@ impl Facts {
     pub fn has_address(&self, name: Name) -> Result<(), Missing> {
         let known = self.addresses.get()?;
         known.contains_key(&name).then_some(()).ok_or(self.addresses.missing)
+    }
+
+    /// Whether the deployment is there for its own network only: the name that browsers need for media leads to private
+    /// addresses.
+    pub fn is_internal(&self) -> bool {
+        let addresses = self.addresses.get().ok().and_then(|known| known.get(&Name::Stream));
+        addresses.is_some_and(|a| a.iter().all(|ip| !matches!(Kind::of_address(*ip), Kind::Public(_))))
     }
 
     /// Where a browser opens dialog's WebSocket: where the room says, else where Hubs has it.

@@ -49,7 +49,7 @@ pub(crate) async fn candidates(cx: Arc<Context>) -> Outcome {
     match created {
         Ok(transport) => {
             findings.push(Finding::pass(Code::TransportCreated, "dialog creates a transport").at(&place));
-            findings.extend(judge_candidates(&transport.candidates));
+            findings.extend(judge_candidates(&transport.candidates, cx.facts.is_internal()));
             let announced: Vec<_> = transport.candidates.iter().filter_map(Candidate::address).collect();
             if !announced.is_empty() {
                 cx.facts.announced.learn(announced);
@@ -80,8 +80,8 @@ fn judge_transport(error: &ProtooError) -> Finding {
 }
 
 /// What the candidates are good for; and apart from that, one finding on each text among them that is no address.
-fn judge_candidates(candidates: &[Candidate]) -> Vec<Finding> {
-    let mut findings = vec![judge_usable(candidates)];
+fn judge_candidates(candidates: &[Candidate], is_internal: bool) -> Vec<Finding> {
+    let mut findings = vec![judge_usable(candidates, is_internal)];
     let mut texts: Vec<_> =
         candidates.iter().map(|c| c.text.as_str()).filter(|text| text.parse::<IpAddr>().is_err()).collect();
     texts.dedup();
@@ -97,11 +97,12 @@ fn judge_candidates(candidates: &[Candidate]) -> Vec<Finding> {
     findings
 }
 
-fn judge_usable(candidates: &[Candidate]) -> Finding {
+/// A private address is as good as a public one where all of the deployment is private.
+fn judge_usable(candidates: &[Candidate], is_internal: bool) -> Finding {
     let code = Code::CandidatesUsable;
-    let is_public = |c: &&Candidate| matches!(c.kind, Kind::Public(_)) && c.address().is_some();
-    let finding = if let Some(public) = candidates.iter().find(is_public) {
-        return Finding::pass(code, format!("dialog announces {}", public.text))
+    let is_fit = |c: &&Candidate| c.address().is_some() && (is_internal || matches!(c.kind, Kind::Public(_)));
+    let finding = if let Some(fit) = candidates.iter().find(is_fit) {
+        return Finding::pass(code, format!("dialog announces {}", fit.text))
             .seen("candidates", list(candidates));
     } else if candidates.iter().any(|c| c.address().is_some()) {
         Finding::warn(code, "dialog announces private addresses only: from outside of their network, media needs TURN")
@@ -143,7 +144,7 @@ mod tests {
     fn judged(texts: &[&str]) -> Vec<(Code, Status)> {
         let candidates: Vec<_> =
             texts.iter().map(|t| Candidate::new((*t).to_owned(), 40_000, Protocol::Udp, 1)).collect();
-        judge_candidates(&candidates).iter().map(|f| (f.code, f.status)).collect()
+        judge_candidates(&candidates, false).iter().map(|f| (f.code, f.status)).collect()
     }
 
     #[test]
@@ -158,6 +159,14 @@ mod tests {
         assert_eq!(judged(&["127.0.0.1", "Rate limit", "Rate limit"]), [usable(Status::Fail), text]);
         assert_eq!(judged(&["203.0.113.9", "Rate limit"]), [usable(Status::Pass), text]);
         assert_eq!(judged(&[]), [usable(Status::Fail)]);
+    }
+
+    #[test]
+    fn a_private_address_is_good_enough_for_a_private_deployment() {
+        let private = [Candidate::new("10.0.0.4".to_owned(), 40_000, Protocol::Udp, 1)];
+        assert_eq!(judge_usable(&private, true).status, Status::Pass);
+        let none = [Candidate::new("127.0.0.1".to_owned(), 40_000, Protocol::Udp, 1)];
+        assert_eq!(judge_usable(&none, true).status, Status::Fail);
     }
 
     /// What the check finds when dialog answers with this result to each method.

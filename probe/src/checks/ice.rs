@@ -5,7 +5,7 @@ use std::{io, net::SocketAddr, sync::Arc};
 use futures_util::future::join_all;
 
 use crate::{
-    candidate::Candidate,
+    candidate::{Candidate, Kind},
     check::{Context, Outcome, Stop},
     codes::Code,
     finding::Finding,
@@ -13,6 +13,8 @@ use crate::{
     net::Trust,
     protoo::{Dialog, ProtooError, TransportStats},
 };
+
+const NONE: [&str; 0] = [];
 
 /// A candidate, and what came of the check towards it.
 type Tried = (SocketAddr, io::Result<ice::Outcome>);
@@ -34,21 +36,31 @@ pub(crate) async fn direct(cx: Arc<Context>) -> Outcome {
     let witness = dialog.transport_stats(&transport.id).await;
     let _ = dialog.close_transport(&transport.id).await;
     dialog.close().await;
-    Ok(vec![judge(&tried, witness.as_ref())])
+    Ok(vec![judge(&tried, witness.as_ref(), cx.facts.is_internal())])
 }
 
-fn judge(tried: &[Tried], witness: Result<&TransportStats, &ProtooError>) -> Finding {
+fn judge(tried: &[Tried], witness: Result<&TransportStats, &ProtooError>, is_internal: bool) -> Finding {
     let code = Code::DirectPath;
     let outcomes = || tried.iter().filter_map(|(address, outcome)| Some((address, outcome.as_ref().ok()?)));
-    let answered = outcomes().find_map(|(address, outcome)| match outcome {
-        ice::Outcome::Answered { round_trip, .. } => Some((address, round_trip)),
-        _ => None,
-    });
-    let finding = match answered {
-        Some((address, round_trip)) => {
+    let answered = || {
+        outcomes().filter_map(|(address, outcome)| match outcome {
+            ice::Outcome::Answered { round_trip, .. } => Some((address, round_trip)),
+            _ => None,
+        })
+    };
+    let is_fit =
+        |address: &SocketAddr| is_internal || matches!(Kind::of_address(address.ip()), Kind::Public(_));
+    let finding = match answered().find(|(address, _)| is_fit(address)).or_else(|| answered().next()) {
+        Some((address, round_trip)) if is_fit(address) => {
             let milliseconds = round_trip.as_secs_f32() * 1000.0;
             Finding::pass(code, format!("dialog answers ICE at {address} in {milliseconds:.0} ms"))
         }
+        Some((address, _)) => Finding::warn(
+            code,
+            format!("dialog answers ICE at {address}, a private address: in this network only"),
+        )
+        .because("this machine is in dialog's network, or has a way into it; from elsewhere media needs TURN")
+        .fix("Run the check from outside of that network to see what people see", NONE),
         None if tried.is_empty() => {
             return Finding::skip(code, "dialog announces no address of the family that -4 or -6 asks for");
         }
@@ -150,7 +162,7 @@ mod tests {
     fn judged(outcomes: Vec<Ice>, ice_state: IceState) -> Finding {
         let address = |port| SocketAddr::from(([203, 0, 113, 9], port));
         let tried: Vec<Tried> = (40_001..).map(address).zip(outcomes.into_iter().map(Ok)).collect();
-        judge(&tried, Ok(&witness(ice_state)))
+        judge(&tried, Ok(&witness(ice_state)), false)
     }
 
     fn answered() -> Ice {
@@ -199,17 +211,28 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_from_a_private_address_counts_where_all_of_the_deployment_is_private() {
+        let tried = || [("10.0.0.4:40001".parse().unwrap(), Ok(answered()))];
+        let stats = witness(IceState::Connected);
+        assert_eq!(judge(&tried(), Ok(&stats), false).status, Status::Warn);
+        assert_eq!(judge(&tried(), Ok(&stats), true).status, Status::Pass);
+        let [private] = tried();
+        let both = [private, ("203.0.113.9:40001".parse().unwrap(), Ok(answered()))];
+        assert!(judge(&both, Ok(&stats), false).summary.contains("203.0.113.9"));
+    }
+
+    #[test]
     fn a_machine_that_cannot_send_says_nothing_of_dialog() {
         let refused = Err(io::Error::from(io::ErrorKind::PermissionDenied));
         let tried = [("203.0.113.9:40001".parse().unwrap(), refused)];
-        assert_eq!(judge(&tried, Ok(&witness(IceState::New))).status, Status::Error);
-        assert_eq!(judge(&[], Ok(&witness(IceState::New))).status, Status::Skip);
+        assert_eq!(judge(&tried, Ok(&witness(IceState::New)), false).status, Status::Error);
+        assert_eq!(judge(&[], Ok(&witness(IceState::New)), false).status, Status::Skip);
     }
 
     #[test]
     fn without_its_statistics_the_answer_still_counts() {
         let silent = ProtooError::Silent { method: "getTransportStats" };
         let tried = [("203.0.113.9:40001".parse().unwrap(), Ok(answered()))];
-        assert_eq!(judge(&tried, Err(&silent)).status, Status::Pass);
+        assert_eq!(judge(&tried, Err(&silent), false).status, Status::Pass);
     }
 }
