@@ -13,7 +13,7 @@ use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 
 use crate::auth::{RestCredential, Secret};
-use crate::config::{self, Config, ConfigError};
+use crate::config::{self, Config, ConfigError, LogFormat};
 use crate::{Line, Relay, StartError, TlsError, summary};
 
 /// It ran and failed.
@@ -104,12 +104,8 @@ fn load(source: &Source) -> Result<Config, Failure> {
 }
 
 fn run(source: &Source) -> Result<(), Failure> {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let is_terminal = io::stderr().is_terminal();
-    let log =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(is_terminal);
-    log.with_target(false).init();
     let mut config = load(source)?;
+    begin_log(config.log.format);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let signals = {
         let _guard = runtime.enter();
@@ -159,6 +155,17 @@ fn run(source: &Source) -> Result<(), Failure> {
             error!(%failure, "a worker failed");
             Err(Failure::Worker(failure))
         }
+    }
+}
+
+/// To standard error, each line whole.
+fn begin_log(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let is_terminal = io::stderr().is_terminal();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
+    match format {
+        LogFormat::Text => log.with_ansi(is_terminal).init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
     }
 }
 

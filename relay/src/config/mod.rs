@@ -19,7 +19,7 @@ use toml::{Table, Value};
 use crate::auth::Secret;
 
 pub use values::{
-    Allow, Announced, Host, Listen, Mapping, PortRange, ProxyProtocol, Transport, parse_duration,
+    Allow, Announced, Host, Listen, LogFormat, Mapping, PortRange, ProxyProtocol, Transport, parse_duration,
 };
 
 /// Every key with its default and its explanation, as a file that can be used.
@@ -37,6 +37,7 @@ pub struct Config {
     pub auth: Auth,
     pub peers: Peers,
     pub admin: Admin,
+    pub log: Log,
     pub limits: Limits,
 }
 
@@ -97,6 +98,14 @@ pub struct Peers {
 pub struct Admin {
     #[serde(deserialize_with = "values::optional_address")]
     pub address: Option<SocketAddr>,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "default.toml documents each of them, once")]
+pub struct Log {
+    pub format: LogFormat,
 }
 
 /// `[limits]`
@@ -453,6 +462,7 @@ mod tests {
             ("listen = ['http://0.0.0.0:80']", "listen", "http"),
             ("listen = ['udp://localhost:80']", "listen", "localhost"),
             ("admin.address = '9641'", "admin.address", "9641"),
+            ("log.format = 'xml'", "log.format", "xml"),
         ] {
             let error = parse(text).unwrap_err();
             assert!(

@@ -59,6 +59,16 @@ pub struct PortRange {
     last: NonZeroU16,
 }
 
+/// How the log is written.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For programs: an object for each line.
+    Json,
+}
+
 /// A host in a peer rule.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Host {

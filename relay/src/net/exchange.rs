@@ -17,15 +17,16 @@ use ring::rand::SecureRandom;
 use tokio::net::UdpSocket;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
-use tracing::{debug, warn};
+use tracing::{info, warn};
 
 use super::batch::{Destination, Received, Sending, kernel_state};
-use super::totals::Totals;
+use super::totals::{Totals, Traffic};
 use super::{bind, datagrams};
 use crate::auth::Credentials;
 use crate::config::{Limits, Relaying, Transport};
 use crate::turn::{
-    Client, Command, Framing, Link, Now, PeerPolicy, PortParity, RelayId, Server, Settings, ToClient, ToPeer,
+    Client, Command, Ended, Framing, Link, Now, PeerPolicy, PortParity, RelayId, Server, Settings, ToClient,
+    ToPeer,
 };
 use crate::wire::{Family, Frame, Message};
 
@@ -69,6 +70,9 @@ struct OpenRelay {
     transport: Transport,
     socket: Rc<UdpSocket>,
     task: AbortHandle,
+    opened: Instant,
+    to_peer: Traffic,
+    to_client: Traffic,
 }
 
 /// What waits to be written to a connection.
@@ -116,6 +120,9 @@ impl Exchange {
     pub(super) fn take_frame(&mut self, now: Now, client: Client, frame: Frame<'_>) {
         if let Some(ToPeer { relay, peer, payload }) = self.server.handle_client(now, client, frame) {
             self.totals.to_peers.add(payload);
+            if let Some(Some(relay)) = self.relays.get_mut(relay.index()) {
+                relay.to_peer.add(payload);
+            }
             let destination = Destination { socket: relay.index(), to: peer, from: None };
             if !self.to_peers.accepts(destination, payload.len(), &self.kernel) {
                 self.flush_to_peers();
@@ -147,6 +154,9 @@ impl Exchange {
             }
         }
         self.totals.to_clients.add(payload);
+        if let Some(Some(relay)) = self.relays.get_mut(relay.index()) {
+            relay.to_client.add(payload);
+        }
     }
 
     /// Sends what has been collected.
@@ -168,6 +178,11 @@ impl Exchange {
     pub(crate) const fn drain(&mut self) {
         self.server.drain();
         self.totals.is_draining = true;
+    }
+
+    /// The relay ends, and all sessions with it.
+    pub(crate) fn stop(&self) {
+        self.relays.iter().flatten().for_each(|relay| relay.log_end("the relay stopped"));
     }
 
     /// What has been counted so far.
@@ -273,7 +288,14 @@ impl Exchange {
                     });
                     self.server.handle_relay_opened(relay, relayed.ok());
                 }
-                Command::CloseRelay { relay } => self.close_relay(relay),
+                Command::CloseRelay { relay, ended } => self.close_relay(
+                    relay,
+                    match ended {
+                        Ended::Released => "the client gave it back",
+                        Ended::Expired => "the client did not refresh it",
+                        Ended::Disconnected => "the client's connection ended",
+                    },
+                ),
                 Command::Reread { client, request } if self.waiting.len() < MOST_WAITING => {
                     self.waiting.push((Instant::now(), client, request));
                     self.reread.notify_one();
@@ -329,20 +351,28 @@ impl Exchange {
         };
         *self.totals.sessions.of(transport) += 1;
         *self.totals.allocations.of(transport) += 1;
-        self.relays[relay.index()] = Some(OpenRelay { client, transport, socket, task });
+        self.relays[relay.index()] = Some(OpenRelay {
+            client,
+            transport,
+            socket,
+            task,
+            opened: Instant::now(),
+            to_peer: Traffic::default(),
+            to_client: Traffic::default(),
+        });
 
         let advertised = self.relaying.advertise.iter().find(is_family).copied();
         let reached_at = Some(client.local.ip()).filter(|ip| bound.ip().is_unspecified() && is_family(&ip));
         Ok(SocketAddr::new(advertised.or(reached_at).unwrap_or_else(|| bound.ip()), bound.port()))
     }
 
-    fn close_relay(&mut self, relay: RelayId) {
+    fn close_relay(&mut self, relay: RelayId, reason: &'static str) {
         // What was collected may still have to leave through it.
         self.flush_to_peers();
         let Some(closed) = self.relays.get_mut(relay.index()).and_then(Option::take) else { return };
         closed.task.abort();
         *self.totals.sessions.of(closed.transport) -= 1;
-        debug!(client = %closed.client.remote, "relay closed");
+        closed.log_end(reason);
         if let Link::Stream(connection) = closed.client.link
             && let Some(outbox) = self.outbox(connection)
         {
@@ -365,6 +395,22 @@ impl Exchange {
             Some(listener) => self.to_clients.send(&**listener, &self.kernel),
             None => self.to_clients = Sending::default(),
         }
+    }
+}
+
+impl OpenRelay {
+    /// The one line that each session leaves.
+    fn log_end(&self, reason: &'static str) {
+        info!(
+            client = %self.client.remote,
+            transport = %self.transport,
+            seconds = self.opened.elapsed().as_secs(),
+            to_peer_packets = self.to_peer.packets,
+            to_peer_bytes = self.to_peer.bytes,
+            to_client_packets = self.to_client.packets,
+            to_client_bytes = self.to_client.bytes,
+            "session over: {reason}"
+        );
     }
 }
 

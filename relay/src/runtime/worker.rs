@@ -72,6 +72,7 @@ impl Worker {
                 }
                 _ = self.phase.changed() => {
                     if *self.phase.borrow_and_update() == Phase::Stopping {
+                        exchange.borrow().stop();
                         return Ok(());
                     }
                     exchange.borrow_mut().drain();

@@ -7,7 +7,7 @@ use tracing::debug;
 
 use super::permissions::{BindError, Permissions};
 use super::session::Session;
-use super::{Client, Command, Now, Peer, PortParity, RelayId, Server};
+use super::{Client, Command, Ended, Now, Peer, PortParity, RelayId, Server};
 use crate::auth::Refused;
 use crate::wire::{
     AttrType, BadAttribute, Builder, Class, ErrorCode, Family, IntegrityKey, Message, Method, PROTOCOL_UDP,
@@ -265,7 +265,7 @@ impl Server {
         let lifetime = match request.lifetime()? {
             Some(Duration::ZERO) => {
                 debug!(client = %client.remote, "deallocated");
-                self.close(relay);
+                self.close(relay, Ended::Released);
                 Duration::ZERO
             }
             asked => {

@@ -101,6 +101,8 @@ pub enum Command {
     CloseRelay {
         /// Which one.
         relay: RelayId,
+        /// Why its allocation is over.
+        ended: Ended,
     },
     /// A request was signed with a secret that is not known, or with none: read the secrets anew, and give it to
     /// [`Server::handle_reread`]. Comes only where [`Settings::secrets_rotate`].
@@ -110,6 +112,17 @@ pub enum Command {
         /// The request.
         request: Box<Message>,
     },
+}
+
+/// Why an allocation is over.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Ended {
+    /// The client gave it back.
+    Released,
+    /// The client did not refresh it.
+    Expired,
+    /// The client's connection ended.
+    Disconnected,
 }
 
 /// Which ports a client accepts (EVEN-PORT, RFC 8656 section 18.6).

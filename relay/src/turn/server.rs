@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::sessions::Sessions;
-use super::{Client, Command, Counts, NonceKey, Now, PeerPolicy, RelayId, ToClient, ToPeer};
+use super::{Client, Command, Counts, Ended, NonceKey, Now, PeerPolicy, RelayId, ToClient, ToPeer};
 use crate::auth::Credentials;
 use crate::wire::{Family, Frame, Indication, IndicationKind, Message, TransactionId};
 
@@ -105,7 +105,7 @@ impl Server {
     /// A client's connection has ended, and its allocation with it.
     pub fn handle_client_closed(&mut self, client: Client) {
         if let Some((relay, _)) = self.sessions.of_client(&client) {
-            self.close(relay);
+            self.close(relay, Ended::Disconnected);
         }
     }
 
@@ -114,7 +114,7 @@ impl Server {
         while let Some((_, relay)) =
             self.sessions.first_to_expire().filter(|(expires, _)| *expires <= now.instant)
         {
-            self.close(relay);
+            self.close(relay, Ended::Expired);
         }
     }
 
@@ -161,9 +161,9 @@ impl Server {
         self.sessions.len()
     }
 
-    pub(super) fn close(&mut self, relay: RelayId) {
+    pub(super) fn close(&mut self, relay: RelayId, ended: Ended) {
         if self.sessions.remove(relay).is_some() {
-            self.commands.push_back(Command::CloseRelay { relay });
+            self.commands.push_back(Command::CloseRelay { relay, ended });
         }
     }
 

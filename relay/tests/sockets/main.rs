@@ -7,6 +7,7 @@ mod bounds;
 mod client;
 mod drain;
 mod identity;
+mod log;
 mod program;
 mod proxies;
 mod start;

@@ -15,7 +15,7 @@ fn hubs_relay() -> Command {
     command
 }
 
-/// The relay as a program, on a UDP port of its own.
+/// The relay as a program, on a UDP port of its own unless told otherwise.
 pub(crate) struct Running {
     child: Child,
     log: BufReader<ChildStderr>,
@@ -33,8 +33,10 @@ impl Running {
         let mut child = child.unwrap();
         let log = BufReader::new(child.stderr.take().unwrap());
         let mut running = Self { child, log };
-        let line = running.line_with("listens on udp://");
-        let address = line.rsplit("udp://").next().unwrap().trim().parse().unwrap();
+        let line = running.line_with("listens on ");
+        let address = line.split("://").nth(1).unwrap().trim_end();
+        // As JSON there is more behind it.
+        let address = address.split('"').next().unwrap().parse().unwrap();
         running.line_with("ready");
         (running, address)
     }

@@ -181,7 +181,7 @@ impl World {
                     self.server.handle_relay_opened(relay, relayed);
                 }
                 Command::Reread { client, request } => self.waiting.push((client, request)),
-                Command::CloseRelay { relay } => assert!(self.relays.remove(&relay).is_some()),
+                Command::CloseRelay { relay, .. } => assert!(self.relays.remove(&relay).is_some()),
             }
         }
     }
