@@ -44,6 +44,9 @@ pub(crate) const ANNOUNCED: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 9));
 
 const HERE: Ipv4Addr = Ipv4Addr::LOCALHOST;
 
+/// The certificate of the demo's authority, in the deployment's folder.
+const CA_FILE: &str = "ca.pem";
+
 /// Which TURN server the deployment has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Turn {
@@ -61,7 +64,11 @@ pub(crate) enum DeploymentError {
     #[error("cannot listen on {HERE} for {what}: {source}")]
     Listen { what: &'static str, source: io::Error },
     #[error("cannot make a certificate: {0}")]
-    Certificate(String),
+    Certificate(#[from] rcgen::Error),
+    #[error("cannot serve TLS: {0}")]
+    Tls(#[from] rustls::Error),
+    #[error("cannot serve DTLS: {0}")]
+    Dtls(String),
     #[error("cannot start the TURN server: {0}")]
     Turn(#[from] TurnError),
     #[error(transparent)]
@@ -96,12 +103,10 @@ impl Deployment {
             .map_err(|source| DeploymentError::Folder { path: std::env::temp_dir(), source })?;
         let turn_secret = Secret::from(random::name::<32>());
 
-        let certificate = |e: rcgen::Error| DeploymentError::Certificate(e.to_string());
-        let authority = Authority::new().map_err(certificate)?;
+        let authority = Authority::new()?;
         let ca_pem = authority.pem();
         let ca_file = folder.path().join(CA_FILE);
         fs::write(&ca_file, &ca_pem).map_err(|source| DeploymentError::Folder { path: ca_file, source })?;
-        let issue = |name| authority.issue(&target.host(name)).map_err(certificate);
 
         let listen = |what| move |source| DeploymentError::Listen { what, source };
         let dns = UdpSocket::bind((HERE, 0)).await.map_err(listen("DNS"))?;
@@ -111,20 +116,14 @@ impl Deployment {
         let backends = Arc::new(Backends {
             target: target.clone(),
             reticulum: Reticulum::new(target.clone(), room.clone(), turn_secret.clone()),
-            dialog: Dialog::new(dtls::Identity::new().map_err(DeploymentError::Certificate)?, ANNOUNCED),
+            dialog: Dialog::new(dtls::Identity::new().map_err(DeploymentError::Dtls)?, ANNOUNCED),
         });
-        let mut certificates = ResolvesServerCertUsingSni::new();
-        for name in Name::ALL {
-            let identity = issue(name)?;
-            let tls = |e: rustls::Error| DeploymentError::Certificate(e.to_string());
-            certificates.add(&target.host(name), identity.certified_key().map_err(tls)?).map_err(tls)?;
-        }
         let mut servers = JoinSet::new();
         servers.spawn(dns::serve(dns, Name::ALL.map(|name| target.host(name)).into(), HERE));
-        servers.spawn(front::serve(https, acceptor(certificates)?, backends));
+        servers.spawn(front::serve(https, acceptor(&authority, &target)?, backends));
 
         let mut deployment = Self {
-            stream_identity: issue(Name::Stream)?,
+            stream_identity: authority.issue(&target.host(Name::Stream))?,
             target,
             room,
             folder,
@@ -148,11 +147,7 @@ impl Deployment {
         }
         let place = turn::Place { listen: self.turn_address, folder: self.folder.path() };
         let relay = match turn {
-            Turn::Shipped => {
-                let identity =
-                    Identity::of_coturns_image().map_err(|e| DeploymentError::Certificate(e.to_string()))?;
-                turn::as_shipped(&place, &identity)?
-            }
+            Turn::Shipped => turn::as_shipped(&place, &Identity::of_coturns_image()?)?,
             Turn::Relay => turn::repaired(&place, &self.stream_identity, &self.turn_secret, ANNOUNCED)?,
         };
         if let Some(listener) = relay.listeners().first() {
@@ -225,13 +220,15 @@ impl Deployment {
     }
 }
 
-/// The certificate of the demo's authority, in the deployment's folder.
-const CA_FILE: &str = "ca.pem";
-
-fn acceptor(certificates: ResolvesServerCertUsingSni) -> Result<TlsAcceptor, DeploymentError> {
+/// TLS with a certificate for each name.
+fn acceptor(authority: &Authority, target: &Target) -> Result<TlsAcceptor, DeploymentError> {
+    let mut certificates = ResolvesServerCertUsingSni::new();
+    for name in Name::ALL {
+        let host = target.host(name);
+        certificates.add(&host, authority.issue(&host)?.certified_key()?)?;
+    }
     let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|e| DeploymentError::Certificate(e.to_string()))?
+        .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_cert_resolver(Arc::new(certificates));
     Ok(TlsAcceptor::from(Arc::new(config)))
