@@ -9,6 +9,7 @@ mod probe_survives_hostile_servers;
 mod relay_asks_dialog_what_it_announces;
 mod relay_behind_haproxy;
 mod relay_reads_rotating_secrets;
+mod relay_survives_hostile_clients;
 mod turnutils_relay_without_loss;
 
 const PROBE: &str = env!("CARGO_BIN_EXE_hubs-probe-under-test");

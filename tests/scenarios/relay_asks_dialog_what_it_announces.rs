@@ -19,7 +19,7 @@ fn what_dialog_announces_leads_to_dialog_and_nothing_else_does() {
          map = [{{ announced = 'auto', actual = '{address}', signalling_port = {port} }}]\n"
     );
     let relay = Relay::start(&Config::from_text(&text, None, []).unwrap()).unwrap();
-    let client = TurnClient::new(relay.listeners()[0].address, "ann", "secret");
+    let mut client = TurnClient::new(relay.listeners()[0].address, "ann", "secret");
     client.allocate().unwrap();
     let at = |text: &str| text.parse().unwrap();
     assert_eq!(client.permit(at(&format!("{ANNOUNCED}:40001"))), Ok(()));

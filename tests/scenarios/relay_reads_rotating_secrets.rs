@@ -103,7 +103,7 @@ fn may_allocate(relay: &Relay, secret: &str) -> bool {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let credential = RestCredential::new(&Secret::from(secret), "coturn", now + 120);
     let server = relay.listeners()[0].address;
-    let client = TurnClient::new(server, &credential.username, credential.password.expose());
+    let mut client = TurnClient::new(server, &credential.username, credential.password.expose());
     match client.allocate() {
         Ok(()) => true,
         Err(401) => false,

@@ -86,7 +86,7 @@ impl Lab {
         );
         peer.wait_until("echo", || is_echoed(loopback(peer_port)));
         let peers = format!("{}-{}", loopback(peer_port), peer_port + 1);
-        let relay = Relay::start(crate::RELAY, folder.path(), &identity, &peers);
+        let relay = Relay::start(crate::RELAY, folder.path(), &identity, &peers, "");
         Some(Self { relay, peer_port, folder, _peer: peer })
     }
 

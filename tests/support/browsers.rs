@@ -35,7 +35,7 @@ impl Browser {
 pub type State = Value;
 
 /// How long a call may take to be heard, or to be given up.
-const CALL_LIMIT: Duration = Duration::from_secs(60);
+const CALL_LIMIT: Duration = Duration::from_mins(1);
 
 /// One browser speaks in the room, through TURN only, and another listens until it has decoded a second of sound.
 /// What both report then, speaker first; or what they report when the time is over.

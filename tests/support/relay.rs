@@ -26,15 +26,16 @@ pub struct Relay {
     pub plain: SocketAddr,
     /// Where it takes TLS.
     pub tls: SocketAddr,
-    _process: Process,
+    process: Process,
 }
 
 /// The user name and password that [`Relay::start`] configures.
 pub const USER: (&str, &str) = ("ann", "correct horse");
 
 impl Relay {
-    /// Starts `program` on UDP, TCP and TLS; clients may reach `peers` only (`host:port` or `host:from-to`).
-    pub fn start(program: &str, folder: &Path, identity: &IdentityFiles, peers: &str) -> Self {
+    /// Starts `program` on UDP, TCP and TLS. Clients may reach `peers` only (`host:port` or `host:from-to`); `limits` are
+    /// lines of that table.
+    pub fn start(program: &str, folder: &Path, identity: &IdentityFiles, peers: &str, limits: &str) -> Self {
         let (plain, tls) = (loopback(port::free()), loopback(port::free()));
         let (user, password) = USER;
         let configuration = configuration(
@@ -42,9 +43,20 @@ impl Relay {
             identity,
             &format!("users = {{ {user} = {password:?} }}"),
             &format!("allow = [\"{peers}\"]"),
+            limits,
         );
         let process = start(program, folder, &configuration, &[plain, tls]);
-        Self { plain, tls, _process: process }
+        Self { plain, tls, process }
+    }
+
+    /// Waits until a line of the log contains this.
+    pub fn wait_for_log(&self, text: &str) {
+        self.process.wait_for_line(text, |line| line.contains(text).then_some(()));
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        self.process.output()
     }
 }
 
@@ -59,6 +71,7 @@ pub fn start_for(bed: &Bed, program: &str) -> Process {
         &format!(
             "allow = [\"{NODE}:{MEDIA_PORTS}\"]\nmap = [{{ announced = \"{ANNOUNCED}\", actual = \"{NODE}\" }}]"
         ),
+        "",
     );
     start(program, bed.folder(), &configuration, &[address])
 }
@@ -68,6 +81,7 @@ fn configuration(
     identity: &IdentityFiles,
     auth: &str,
     peers: &str,
+    limits: &str,
 ) -> String {
     let mut text = format!("realm = \"{REALM}\"\n");
     for (transport, address) in listeners {
@@ -76,8 +90,10 @@ fn configuration(
     let (certificate, key) = (identity.certificate.display(), identity.key.display());
     write!(
         text,
-        "[tls]\ncertificate = \"{certificate}\"\nprivate_key = \"{key}\"\n[relay]\naddress = \"{RELAYED}\"\nadvertise = \"{ADVERTISED}\"\n\
-         [auth]\n{auth}\n[peers]\n{peers}\n"
+        "[tls]\ncertificate = \"{certificate}\"\nprivate_key = \"{key}\"\n\
+         [relay]\naddress = \"{RELAYED}\"\nadvertise = \"{ADVERTISED}\"\n\
+         [auth]\n{auth}\n[peers]\n{peers}\n[admin]\naddress = \"\"\n\
+         [limits]\ndrain_deadline = \"0s\"\n{limits}\n"
     )
     .unwrap();
     text
@@ -86,7 +102,10 @@ fn configuration(
 fn start(program: &str, folder: &Path, configuration: &str, accepting: &[SocketAddr]) -> Process {
     let file = folder.join("hubs-relay.toml");
     fs::write(&file, configuration).unwrap();
-    let mut relay = Process::start("hubs-relay", Command::new(program).arg("--config").arg(&file));
+    let mut command = Command::new(program);
+    // All that it says of clients, for the reader of a failure.
+    command.arg("--config").arg(&file).env("RUST_LOG", "hubs_relay=debug");
+    let mut relay = Process::start("hubs-relay", &mut command);
     for address in accepting {
         relay.wait_until_accepting(*address);
     }
