@@ -190,7 +190,7 @@ pub static CHECKS: &[Check] = &[
         group: Group::Turn,
         question: "does TURN answer, and does it accept credentials?",
         code: Code::TurnAllocates,
-        after: &["dns.addresses", "room.join"],
+        after: &["room.join", "tls.certificates"],
         timeout: SECOND.saturating_mul(40),
         run: |cx| Box::pin(checks::turn::allocate(cx)),
     },

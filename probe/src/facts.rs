@@ -172,6 +172,4 @@ pub struct TurnFacts {
     pub port: u16,
     /// The credentials.
     pub login: Login,
-    /// What a browser makes of its certificate.
-    pub certificate: TurnCertificate,
 }

@@ -75,6 +75,8 @@ pub struct Media<P: Path> {
     mid: String,
     fingerprint: Fingerprint,
     state: watch::Receiver<RTCPeerConnectionState>,
+    /// Closed when the path breaks.
+    outgoing: mpsc::Sender<Datagram>,
     carrier: JoinHandle<Result<P, P::Error>>,
 }
 
@@ -94,7 +96,8 @@ impl<P: Path<Error: Send> + 'static> Media<P> {
         let (received, incoming) = mpsc::channel(MOST_WAITING);
         let carrier = tokio::spawn(carry(path, to_send, received));
         let (states, state) = watch::channel(RTCPeerConnectionState::New);
-        let runtime = OverPath { socket: Mutex::new(Some(Ends { outgoing, incoming })) };
+        let ends = Ends { outgoing: outgoing.clone(), incoming };
+        let runtime = OverPath { socket: Mutex::new(Some(ends)) };
         let mut media_engine = MediaEngine::default();
         media_engine.register_default_codecs()?;
         let settings = SettingEngineBuilder::new()
@@ -120,7 +123,7 @@ impl<P: Path<Error: Send> + 'static> Media<P> {
         let fingerprint = read_fingerprint(&offer.sdp)
             .ok_or_else(|| MediaError::Unable("the offer names no fingerprint".to_owned()))?;
         connection.set_local_description(offer).await?;
-        Ok(Self { connection: Box::new(connection), peer, mid, fingerprint, state, carrier })
+        Ok(Self { connection: Box::new(connection), peer, mid, fingerprint, state, outgoing, carrier })
     }
 
     /// What dialog has to be told before [`Self::connect`].
@@ -140,18 +143,20 @@ impl<P: Path<Error: Send> + 'static> Media<P> {
                     | RTCPeerConnectionState::Closed
             )
         });
-        match timeout(CONNECT_LIMIT, settled).await {
-            Ok(Ok(state)) if *state == RTCPeerConnectionState::Connected => Ok(()),
-            _ if self.carrier.is_finished() => Err(MediaError::PathBroken),
-            Ok(_) => Err(MediaError::Failed),
-            Err(_) => Err(MediaError::TimedOut),
+        tokio::select! {
+            settled = timeout(CONNECT_LIMIT, settled) => match settled {
+                Ok(Ok(state)) if *state == RTCPeerConnectionState::Connected => Ok(()),
+                Ok(_) => Err(MediaError::Failed),
+                Err(_) => Err(MediaError::TimedOut),
+            },
+            () = self.outgoing.closed() => Err(MediaError::PathBroken),
         }
     }
 
     /// Ends the connection and gives the path back, if it still stands.
     pub async fn close(self) -> Option<P> {
         let _ = self.connection.close().await;
-        drop(self.connection);
+        drop((self.connection, self.outgoing));
         self.carrier.await.ok()?.ok()
     }
 }
@@ -351,6 +356,19 @@ mod tests {
     async fn over_dead_end(breaks: bool) -> (Media<DeadEnd>, mpsc::UnboundedReceiver<SocketAddr>) {
         let (sent, heard) = mpsc::unbounded_channel();
         (Media::prepare(DeadEnd { breaks, sent }, PEER).await.unwrap(), heard)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_may_have_an_ipv6_address() {
+        let peer = "[2001:db8::9]:40001".parse().unwrap();
+        let (sent, mut heard) = mpsc::unbounded_channel();
+        match Media::prepare(DeadEnd { breaks: true, sent }, peer).await {
+            Ok(mut media) => {
+                assert!(matches!(media.connect(&remote()).await, Err(MediaError::PathBroken)));
+                assert_eq!(heard.try_recv(), Ok(peer));
+            }
+            Err(e) => eprintln!("skipped: this machine has no IPv6 loopback ({e})"),
+        }
     }
 
     #[test]

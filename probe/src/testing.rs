@@ -152,6 +152,11 @@ pub(crate) struct TurnServer {
 impl TurnServer {
     /// Starts it with `rules`, which are the tables `[auth]` and `[peers]` of its configuration.
     pub(crate) fn start(identity: &Identity, rules: &str) -> Self {
+        Self::start_at("127.0.0.1:0", identity, rules)
+    }
+
+    /// The same at an address of choice.
+    pub(crate) fn start_at(listen: &str, identity: &Identity, rules: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (certificate, key) = (folder.path().join("tls.crt"), folder.path().join("tls.key"));
         let pem = |der: &CertificateDer<'_>| {
@@ -161,7 +166,7 @@ impl TurnServer {
         fs::write(&certificate, identity.chain.iter().map(pem).collect::<String>()).unwrap();
         fs::write(&key, identity.key.serialize_pem()).unwrap();
         let text = format!(
-            "listen = ['tls://127.0.0.1:0']\n[tls]\ncertificate = '{}'\nprivate_key = '{}'\n\
+            "listen = ['tls://{listen}']\n[tls]\ncertificate = '{}'\nprivate_key = '{}'\n\
              [relay]\naddress = '127.0.0.1'\nworkers = 1\n{rules}",
             certificate.display(),
             key.display()

@@ -105,7 +105,8 @@ pub struct Refusal {
 impl Refusal {
     fn read(request: Request, answer: &Message) -> Result<Self, TurnError> {
         match answer.error_code() {
-            Ok(Some((code, reason))) => Ok(Self { code, reason: reason.to_owned() }),
+            // coturn counts the padding as text.
+            Ok(Some((code, reason))) => Ok(Self { code, reason: reason.trim_end_matches('\0').to_owned() }),
             Ok(None) => Err(malformed(request, "it is an error without a code")),
             Err(e) => Err(malformed(request, e)),
         }
@@ -553,6 +554,19 @@ mod tests {
                 allocation.bind_channel(peer).await.unwrap();
             }
         }
+        allocation.release().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_server_at_an_ipv6_address_relays_from_ipv4() {
+        if let Err(e) = std::net::TcpListener::bind("[::1]:0") {
+            return eprintln!("skipped: this machine has no IPv6 loopback ({e})");
+        }
+        let relay =
+            TurnServer::start_at("[::1]:0", &Authority::new().issue(&[&stream_host()], -1..30), RULES);
+        let allocation = allocate(relay.address, &user("ann", "correct horse")).await.unwrap();
+        assert!(relay.address.is_ipv6() && allocation.relayed().is_ipv4());
+        assert!(allocation.mapped().unwrap().is_ipv6());
         allocation.release().await.unwrap();
     }
 

@@ -38,6 +38,7 @@ const CHECKS: Schedule = Schedule { tries: 5, interval: Duration::from_millis(50
 
 pub(crate) async fn relayed(cx: Arc<Context>) -> Outcome {
     let server = cx.facts.turn.get()?;
+    let certificate = *cx.facts.turn_certificate.get()?;
     let endpoint = cx.facts.dialog.get()?;
     cx.facts.announced.get()?;
     let no_dialog = |e: ProtooError| Stop::Unable(format!("dialog worked a moment ago, and now: {e}"));
@@ -47,7 +48,7 @@ pub(crate) async fn relayed(cx: Arc<Context>) -> Outcome {
     let no_turn = |e: TurnError| Stop::Unable(format!("TURN worked a moment ago, and now: {e}"));
     let allocation = allocate(&cx.net, server).await.map_err(no_turn)?;
 
-    let (findings, allocation) = examine(allocation, &mut dialog, &transport, server.certificate).await;
+    let (findings, allocation) = examine(allocation, &mut dialog, &transport, certificate).await;
     // Whether they are answered or not: the end of each connection ends what was made on it as well.
     if let Some(allocation) = allocation {
         let _ = allocation.release().await;
@@ -205,10 +206,7 @@ fn judge_permits(permits: &Result<Vec<Permit>, TurnError>, certificate: TurnCert
                     );
             tell_address(finding, permits[0].peer.ip())
         }
-        Some(refusal) => refused(
-            Finding::fail(code, format!("TURN does not let clients reach dialog: {refusal}")),
-            refusal,
-        ),
+        Some(refusal) => refused(code, format!("TURN does not let clients reach dialog: {refusal}"), refusal),
         None => return Finding::skip(code, "dialog offers no address that could be asked for"),
     };
     permits.iter().fold(finding, |finding, permit| match &permit.refusal {

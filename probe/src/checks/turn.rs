@@ -13,7 +13,7 @@ use crate::{
     codes::Code,
     facts::{TurnCertificate, TurnFacts},
     finding::Finding,
-    net::{ConnectError, Judgement, ResolveError, TlsError},
+    net::{ConnectError, ResolveError, TlsError},
     target::{Name, TURN, TurnLogin},
     turn::{Allocation, Challenge, Client, Login, Refusal, TurnError},
 };
@@ -25,10 +25,12 @@ const LB_PORTS: &str = "kubectl get service lb -n hcce -o jsonpath='{.spec.ports
 pub(super) const REPLACE: &str = "kubectl apply -n hcce -k deploy/kustomize";
 
 pub(crate) async fn allocate(cx: Arc<Context>) -> Outcome {
-    cx.facts.has_address(Name::Stream)?;
+    // Without it there is no TLS connection either, which has a finding of its own.
+    let certificate = *cx.facts.turn_certificate.get()?;
     let (host, ports) = servers(&cx);
     let login = login(&cx);
-    let tried = join_all(ports.into_iter().map(|port| try_server(&cx, &host, port, login.as_ref()))).await;
+    let servers = ports.into_iter().map(|port| try_server(&cx, &host, port, login.as_ref(), certificate));
+    let tried = join_all(servers).await;
     Ok(tried.into_iter().flatten().collect())
 }
 
@@ -64,15 +66,17 @@ enum Source {
     User,
 }
 
-async fn try_server(cx: &Context, host: &str, port: u16, login: Option<&(Login, Source)>) -> Vec<Finding> {
+async fn try_server(
+    cx: &Context,
+    host: &str,
+    port: u16,
+    login: Option<&(Login, Source)>,
+    certificate: TurnCertificate,
+) -> Vec<Finding> {
     let place = format!("turns:{host}:{port}");
     let mut client = match Client::connect(&cx.net, host, port).await {
         Ok(client) => client,
-        Err(e) => return vec![judge_challenge(&Err(e), TurnCertificate::Accepted, port).at(place)],
-    };
-    let certificate = match client.judgement() {
-        Judgement::Accepted => TurnCertificate::Accepted,
-        Judgement::Refused(_) => TurnCertificate::Refused,
+        Err(e) => return vec![judge_challenge(&Err(e), certificate, port).at(place)],
     };
     let challenge = client.challenge().await;
     let mut findings = vec![judge_challenge(&challenge, certificate, port).at(&place)];
@@ -88,7 +92,7 @@ async fn try_server(cx: &Context, host: &str, port: u16, login: Option<&(Login, 
     let allocation = client.allocate(challenge, login).await;
     findings.push(judge_allocation(&allocation, certificate, login, *source).at(place));
     if let Ok(allocation) = allocation {
-        cx.facts.turn.learn(TurnFacts { host: host.to_owned(), port, login: login.clone(), certificate });
+        cx.facts.turn.learn(TurnFacts { host: host.to_owned(), port, login: login.clone() });
         // Whether it is answered or not: the end of the connection ends the allocation as well.
         let _ = allocation.release().await;
     }
@@ -144,7 +148,7 @@ fn judge_challenge(
                 "it runs without authentication, so that anybody can send through it to wherever it reaches",
             )
             .fix("Take no-auth out of its configuration, or put hubs-relay in its place:", [REPLACE]),
-        TurnError::Refused { refusal, .. } => refused(fail, refusal),
+        TurnError::Refused { refusal, .. } => refused(code, error.to_string(), refusal),
         TurnError::Silent(_) | TurnError::Closed | TurnError::Broken(_) => fail
             .because("the TURN server hangs or crashes, or something else listens behind this port")
             .fix("Look at its pod, its log, and at what haproxy's TCP map leads to:", [PODS, LOG, TCP_MAP]),
@@ -180,7 +184,7 @@ fn judge_allocation(
         TurnError::Refused { refusal, .. } if refusal.code == ErrorCode::UNAUTHENTICATED => {
             unauthenticated(fail, login, source)
         }
-        TurnError::Refused { refusal, .. } => refused(fail, refusal),
+        TurnError::Refused { refusal, .. } => refused(code, error.to_string(), refusal),
         TurnError::AlwaysStale => fail
             .because("each request reaches another server than the one that gave out the nonce, or the server's clock jumps")
             .fix("Run one TURN server behind this port, or let all of them share their key:", [PODS]),
@@ -222,13 +226,16 @@ fn unauthenticated(fail: Finding, login: &Login, source: Source) -> Finding {
 }
 
 /// What an error code means, for every request alike (RFC 8489 section 14.8, RFC 8656 section 19).
-pub(super) fn refused(fail: Finding, refusal: &Refusal) -> Finding {
+pub(super) fn refused(code: Code, summary: String, refusal: &Refusal) -> Finding {
+    if refusal.code == ErrorCode::TRY_ALTERNATE {
+        // Browsers follow it, RFC 8489 section 10.
+        return Finding::error(
+            code,
+            format!("{summary}: it sends its clients to another server, which was not examined"),
+        )
+        .fix("If that was not meant, take alternate-server out of its configuration:", [LOG]);
+    }
     let (cause, remedy, commands): (&str, &str, &[&str]) = match refusal.code {
-        ErrorCode::TRY_ALTERNATE => (
-            "the server sends its clients away to another one",
-            "Take alternate-server out of its configuration:",
-            &[LOG],
-        ),
         ErrorCode::UNAUTHENTICATED | ErrorCode::WRONG_CREDENTIALS => (
             "the server takes the credentials for one request and not for the next, as two servers behind one port would",
             "Run one TURN server behind this port:",
@@ -271,13 +278,15 @@ pub(super) fn refused(fail: Finding, refusal: &Refusal) -> Finding {
         ),
         _ => ("something inside of the server is broken", "Look at its log:", &[LOG]),
     };
-    fail.because(cause).fix(remedy, commands)
+    Finding::fail(code, summary).because(cause).fix(remedy, commands)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
+        check::Stop,
+        checks::tls,
         facts::{RoomFacts, RoomTurn},
         finding::Status,
         testing::{Authority, DOMAIN, Identity, TurnServer, context, tcp_server, tls_server},
@@ -299,6 +308,7 @@ mod tests {
     ) -> (Arc<Context>, Vec<Finding>) {
         let cx = context(Some(authority.root_pem()), &[(Name::Stream, TURN, server)]);
         let cx = Arc::into_inner(cx).map(|cx| Arc::new(Context { turn_login: login.into(), ..cx })).unwrap();
+        tls::certificates(Arc::clone(&cx)).await.unwrap();
         let findings = allocate(Arc::clone(&cx)).await.unwrap();
         (cx, findings)
     }
@@ -323,7 +333,7 @@ mod tests {
         let (cx, findings) = findings(&authority, relay.address, secret(SECRET)).await;
         let expected = [(Code::TurnChallenges, Status::Pass), (Code::TurnAllocates, Status::Pass)];
         assert_eq!(outcomes(&findings), expected);
-        assert_eq!(cx.facts.turn.get().unwrap().certificate, TurnCertificate::Accepted);
+        assert_eq!(cx.facts.turn.get().unwrap().port, TURN);
         assert!(!format!("{findings:?}{:?}", cx.facts).contains(SECRET));
     }
 
@@ -334,7 +344,7 @@ mod tests {
         let (cx, findings) = findings(&authority, relay.address, secret(SECRET)).await;
         let expected = [(Code::TurnChallenges, Status::Warn), (Code::TurnAllocates, Status::Warn)];
         assert_eq!(outcomes(&findings), expected);
-        assert_eq!(cx.facts.turn.get().unwrap().certificate, TurnCertificate::Refused);
+        assert!(cx.facts.turn.get().is_ok());
     }
 
     #[tokio::test]
@@ -359,23 +369,34 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn each_way_not_to_be_a_turn_server_is_a_failure_with_a_remedy() {
+    async fn what_ends_the_connection_is_no_turn_server() {
         let authority = Authority::new();
-        let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let no_tls = tcp_server(|_| std::future::ready(())).await;
-        let no_turn = tls_server(identity(&authority), |_| std::future::ready(())).await;
-        for server in [closed, no_tls, no_turn] {
-            let (_, findings) = findings(&authority, server, secret(SECRET)).await;
-            assert_eq!(outcomes(&findings), [(Code::TurnChallenges, Status::Fail)]);
-        }
+        let server = tls_server(identity(&authority), |_| std::future::ready(())).await;
+        let (_, findings) = findings(&authority, server, secret(SECRET)).await;
+        assert_eq!(outcomes(&findings), [(Code::TurnChallenges, Status::Fail)]);
+    }
+
+    #[tokio::test]
+    async fn where_no_tls_comes_about_turn_is_not_tried() {
+        let server = tcp_server(|_| std::future::ready(())).await;
+        let cx = context(None, &[(Name::Stream, TURN, server)]);
+        tls::certificates(Arc::clone(&cx)).await.unwrap();
+        assert!(matches!(allocate(cx).await, Err(Stop::Skip(reason)) if reason.contains("tls.certificates")));
+    }
+
+    #[test]
+    fn a_server_that_names_another_one_is_not_judged() {
+        let refusal = Refusal { code: ErrorCode::TRY_ALTERNATE, reason: String::new() };
+        assert_eq!(refused(Code::TurnAllocates, "no".to_owned(), &refusal).status, Status::Error);
     }
 
     #[test]
     fn each_code_has_a_cause_and_a_remedy_of_its_own() {
         let mut said = Vec::new();
-        for code in [300, 400, 401, 403, 437, 440, 442, 486, 500, 508] {
+        for code in [400, 401, 403, 437, 440, 442, 486, 500, 508] {
             let refusal = Refusal { code: ErrorCode(code), reason: String::new() };
-            let finding = refused(Finding::fail(Code::TurnAllocates, "no"), &refusal);
+            let finding = refused(Code::TurnAllocates, "no".to_owned(), &refusal);
+            assert_eq!(finding.status, Status::Fail);
             said.push((finding.cause.unwrap(), finding.remedy.unwrap().text));
         }
         let all = said.len();
