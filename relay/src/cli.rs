@@ -8,13 +8,17 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use clap::{Args, Parser, Subcommand};
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::sleep;
+use tokio::time::{interval, sleep};
 use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 
 use crate::auth::{RestCredential, Secret};
 use crate::config::{self, Config, ConfigError, LogFormat};
+use crate::watch::Watch;
 use crate::{Line, Relay, StartError, TlsError, summary};
+
+/// How soon a changed file is noticed.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// It ran and failed.
 const FAILURE: u8 = 1;
@@ -98,9 +102,13 @@ pub fn main() -> ExitCode {
 }
 
 fn load(source: &Source) -> Result<Config, Failure> {
+    Ok(read(source)?)
+}
+
+fn read(source: &Source) -> Result<Config, ConfigError> {
     let environment = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    Ok(Config::load(source.config.as_deref(), environment)?)
+    Config::load(source.config.as_deref(), environment)
 }
 
 fn run(source: &Source) -> Result<(), Failure> {
@@ -110,8 +118,10 @@ fn run(source: &Source) -> Result<(), Failure> {
     let signals = {
         let _guard = runtime.enter();
         // Before anything can take long, so that no signal gets lost.
-        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?)
     };
+    // Before they are read, so that no change gets lost.
+    let mut watch = Watch::new(files(source, &config));
     let mut relay = Relay::start(&config)?;
     if let Some(address) = &mut config.admin.address {
         *address = relay.serve_admin(*address)?;
@@ -124,12 +134,17 @@ fn run(source: &Source) -> Result<(), Failure> {
         }
     }
     info!("ready");
-    let (mut terminate, mut interrupt) = signals;
+    let (mut terminate, mut interrupt, mut hangup) = signals;
     let failure = runtime.block_on(async {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => return None,
-            failure = relay.failure() => return Some(failure),
+        let mut looks = interval(LOOK_EVERY);
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => return None,
+                _ = hangup.recv() => reload(&mut relay, source, &mut watch),
+                _ = looks.tick() => if watch.has_changed() { reload(&mut relay, source, &mut watch) },
+                failure = relay.failure() => return Some(failure),
+            }
         }
         relay.drain();
         info!(
@@ -155,6 +170,31 @@ fn run(source: &Source) -> Result<(), Failure> {
             error!(%failure, "a worker failed");
             Err(Failure::Worker(failure))
         }
+    }
+}
+
+/// The files that make a relay.
+fn files(source: &Source, config: &Config) -> Vec<PathBuf> {
+    let tls = [&config.tls.certificate, &config.tls.private_key];
+    source.config.iter().chain(tls).cloned().collect()
+}
+
+/// Reads everything anew. What cannot be used changes nothing.
+fn reload(relay: &mut Relay, source: &Source, watch: &mut Watch) {
+    // What changes from here on is noticed by the next look.
+    watch.has_changed();
+    let config = read(source);
+    if let Ok(config) = &config {
+        watch.set(files(source, config));
+    }
+    match relay.reload(config) {
+        Ok(unchanged) => {
+            info!("configuration and certificate read anew");
+            if !unchanged.is_empty() {
+                warn!("a restart is needed for what changed in {}", unchanged.join(", "));
+            }
+        }
+        Err(error) => error!("going on with the old configuration and certificate: {error}"),
     }
 }
 

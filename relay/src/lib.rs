@@ -18,8 +18,9 @@ pub mod config;
 mod net;
 mod runtime;
 pub mod turn;
+mod watch;
 pub mod wire;
 
 pub use config::Config;
 pub use net::tls::TlsError;
-pub use runtime::{Line, Relay, StartError, summary};
+pub use runtime::{Line, Relay, ReloadError, StartError, summary};

@@ -47,6 +47,11 @@ pub enum Refused {
 }
 
 impl Credentials {
+    /// Those that a configuration names.
+    pub(crate) fn of(auth: &crate::config::Auth) -> Self {
+        Self { users: auth.users.clone(), secrets: auth.secrets.clone(), expiry_grace: auth.expiry_grace }
+    }
+
     /// The key of the user, if it satisfies `signed`: that is, if it made a request's MESSAGE-INTEGRITY.
     pub fn authenticate(
         &self,

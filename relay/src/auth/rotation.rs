@@ -22,6 +22,11 @@ impl Rotation {
         Self { grace, known: Vec::new() }
     }
 
+    /// Remembers each secret for this long from now on.
+    pub(crate) const fn set_grace(&mut self, grace: Duration) {
+        self.grace = grace;
+    }
+
     /// The source has these now, and no others.
     pub(crate) fn learn(&mut self, now: Instant, current: Vec<Secret>) {
         self.known.retain(|(secret, seen)| {

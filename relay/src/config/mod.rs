@@ -51,7 +51,7 @@ pub struct Tls {
 }
 
 /// `[relay]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "default.toml documents each of them, once")]
 pub struct Relaying {

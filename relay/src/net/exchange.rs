@@ -25,8 +25,8 @@ use super::{bind, datagrams};
 use crate::auth::Credentials;
 use crate::config::{Limits, Relaying, Transport};
 use crate::turn::{
-    Client, Command, Ended, Framing, Link, Now, PeerPolicy, PortParity, RelayId, Server, Settings, ToClient,
-    ToPeer,
+    self, Client, Command, Ended, Framing, Link, Now, PeerPolicy, PortParity, RelayId, Server, Settings,
+    ToClient, ToPeer,
 };
 use crate::wire::{Family, Frame, Message};
 
@@ -188,6 +188,12 @@ impl Exchange {
     /// What has been counted so far.
     pub(crate) fn totals(&self) -> Totals {
         Totals { requests: self.server.counts().clone(), ..self.totals.clone() }
+    }
+
+    /// From now on these bounds hold for what is new.
+    pub(crate) fn set_limits(&mut self, limits: Limits) {
+        self.server.set_limits(session_limits(&limits));
+        self.limits = limits;
     }
 
     /// From now on clients may reach these peers.
@@ -465,6 +471,16 @@ fn write_framed(bytes: &mut Vec<u8>, framing: Framing, payload: &[u8], link: Lin
         bytes.resize(bytes.len() + framing.padding(payload.len(), link), 0);
     } else {
         bytes.truncate(begin);
+    }
+}
+
+/// The bounds that are the core's to keep.
+pub(crate) fn session_limits(limits: &Limits) -> turn::Limits {
+    turn::Limits {
+        sessions: limits.sessions,
+        sessions_per_address: Some(limits.sessions_per_address).filter(|limit| *limit > 0),
+        permissions: limits.permissions,
+        channels: limits.channels,
     }
 }
 

@@ -47,6 +47,16 @@ impl Resolver {
         Self { peers, names, dialogs: BTreeMap::new() }
     }
 
+    /// Goes by other rules from now on. What is known of names that they share with the old ones stays known.
+    pub(crate) fn set_peers(&mut self, peers: Peers) {
+        let mut new = Self::new(peers);
+        for (name, known) in &mut new.names {
+            *known = self.names.remove(name).unwrap_or_default();
+        }
+        new.dialogs = std::mem::take(&mut self.dialogs);
+        *self = new;
+    }
+
     /// Whether there is anything to ask for.
     pub(crate) fn has_questions(&self) -> bool {
         !self.names.is_empty() || self.automatic().next().is_some()

@@ -2,11 +2,11 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use rustls::crypto::ring::default_provider;
-use rustls::server::ResolvesServerCert;
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
 use rustls::{InconsistentKeys, ServerConfig, ServerConnection};
 use rustls_pki_types::pem::{self, PemObject as _};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -63,14 +63,21 @@ pub enum TlsError {
         /// Why.
         source: rustls::Error,
     },
+    /// Not the files' fault.
+    #[error("TLS cannot be set up: {0}")]
+    Setup(rustls::Error),
 }
 
-/// What TLS listeners need.
-#[derive(Clone)]
+/// A certificate with its key.
+#[derive(Clone, Debug)]
 pub(crate) struct Identity {
-    pub(crate) acceptor: TlsAcceptor,
+    key: Arc<CertifiedKey>,
     pub(crate) description: Description,
 }
+
+/// What TLS listeners show. Another certificate can take its place: handshakes from then on see that one.
+#[derive(Debug)]
+pub(crate) struct Shown(RwLock<Arc<CertifiedKey>>);
 
 /// What an operator wants to know about a certificate.
 #[derive(Clone, Debug)]
@@ -92,37 +99,51 @@ impl Identity {
             .map_err(|error| pem_error("private key", "private_key", &tls.private_key, error))?;
         let unusable = |source| TlsError::Unusable { certificate: tls.certificate.clone(), source };
         let description = Description::of(&chain[0]);
-        let provider = Arc::new(default_provider());
-        let certified = CertifiedKey::from_der(chain, key, &provider).map_err(|error| match error {
-            rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => TlsError::Mismatch {
-                certificate: tls.certificate.clone(),
-                private_key: tls.private_key.clone(),
-            },
-            error => unusable(error),
-        })?;
-        let resolver: Arc<dyn ResolvesServerCert> = Arc::new(SingleCertAndKey::from(certified));
-        let mut config = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        let certified =
+            CertifiedKey::from_der(chain, key, &default_provider()).map_err(|error| match error {
+                rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => TlsError::Mismatch {
+                    certificate: tls.certificate.clone(),
+                    private_key: tls.private_key.clone(),
+                },
+                error => unusable(error),
+            })?;
+        Ok(Self { key: Arc::new(certified), description })
+    }
+}
+
+impl Shown {
+    pub(crate) fn new(identity: &Identity) -> Arc<Self> {
+        Arc::new(Self(RwLock::new(Arc::clone(&identity.key))))
+    }
+
+    /// From now on shows this one.
+    pub(crate) fn set(&self, identity: &Identity) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&identity.key);
+    }
+
+    /// What accepts connections with it.
+    pub(crate) fn acceptor(self: Arc<Self>) -> Result<TlsAcceptor, TlsError> {
+        let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
             .with_safe_default_protocol_versions()
-            .map_err(unusable)?
+            .map_err(TlsError::Setup)?
             .with_no_client_auth()
-            .with_cert_resolver(resolver);
+            .with_cert_resolver(self);
         // Whole rooms come back at once after an interruption; a ticket spares each the signature.
-        config.ticketer = rustls::crypto::ring::Ticketer::new().map_err(unusable)?;
+        config.ticketer = rustls::crypto::ring::Ticketer::new().map_err(TlsError::Setup)?;
         config.send_tls13_tickets = 1;
-        let acceptor = TlsAcceptor::from(Arc::new(config));
-        Ok(Self { acceptor, description })
+        Ok(TlsAcceptor::from(Arc::new(config)))
+    }
+}
+
+impl ResolvesServerCert for Shown {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner)))
     }
 }
 
 /// Bounds what a connection may hold back when its client does not read.
 pub(super) fn bound_buffers(connection: &mut ServerConnection) {
     connection.set_buffer_limit(Some(BUFFER_LIMIT));
-}
-
-impl std::fmt::Debug for Identity {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Identity").field("description", &self.description).finish_non_exhaustive()
-    }
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {

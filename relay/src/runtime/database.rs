@@ -78,8 +78,15 @@ impl Database {
         Self { config, realm, every, known: Rotation::new(grace), state: State::Unread }
     }
 
+    /// Goes by other settings from now on. The secrets that are known stay known.
+    pub(super) fn set(&mut self, config: Config, every: Duration, grace: Duration) {
+        self.config = config;
+        self.every = every;
+        self.known.set_grace(grace);
+    }
+
     /// Reads again and again, for ever, and at once when `wanted`; each reading, a failed one too, is published.
-    pub(super) async fn follow(mut self, wanted: &Notify, mut publish: impl FnMut(Reading)) {
+    pub(super) async fn follow(&mut self, wanted: &Notify, mut publish: impl FnMut(Reading)) {
         loop {
             let began = Instant::now();
             let result = timeout(TIMEOUT, self.read()).await.unwrap_or(Err(ReadError::Silence));
@@ -247,7 +254,8 @@ mod tests {
         let mut config = Config::new();
         config.host("127.0.0.1").port(refusing.local_addr().unwrap().port()).user("u");
         drop(refusing);
-        let database = Database::new(config, "turkey".to_owned(), Duration::from_hours(1), Duration::ZERO);
+        let mut database =
+            Database::new(config, "turkey".to_owned(), Duration::from_hours(1), Duration::ZERO);
         let (wanted, readings) = (Notify::new(), AtomicUsize::new(0));
         let following = database.follow(&wanted, |_| _ = readings.fetch_add(1, Ordering::Relaxed));
         let asking = async {

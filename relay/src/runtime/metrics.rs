@@ -102,6 +102,9 @@ impl Collector for Reader {
         out.gauges("need_met", "1 if what the relay needs from others is there", None, needs)?;
         let secrets = facts.database_secrets.map(|count| (NO_LABELS, count as u64));
         out.gauges("database_secrets", "Secrets known from the database", None, secrets)?;
+        let reloads =
+            [([("outcome", "applied")], facts.reloads), ([("outcome", "failed")], facts.failed_reloads)];
+        out.counters("reloads", "Times that the configuration was read anew", None, reloads)?;
         let build = [([("version", env!("CARGO_PKG_VERSION"))], 1)];
         out.gauges("build_info", "1, with the version of this relay", None, build)
     }

@@ -1,6 +1,7 @@
 //! Start, run and stop: a relay as a whole.
 
 mod admin;
+mod background;
 mod database;
 mod metrics;
 mod status;
@@ -9,37 +10,28 @@ mod worker;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use ring::rand::SecureRandom;
 use thiserror::Error;
-use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, watch};
-use tokio::task::LocalSet;
 
 use crate::auth::Credentials;
-use crate::config::{Config, Listen, Transport};
+use crate::config::{Config, ConfigError, Limits, Listen, Transport};
 use crate::net::bind::{self, Listener};
-use crate::net::exchange::Plan;
-use crate::net::resolve::Resolver;
-use crate::net::tls::{Identity, TlsError};
-use crate::turn::{Limits, NonceKey, PeerPolicy, PortParity, Settings};
+use crate::net::exchange::{Plan, session_limits};
+use crate::net::tls::{Identity, Shown, TlsError};
+use crate::turn::{NonceKey, PeerPolicy, PortParity, Settings};
 use crate::wire::Family;
 
-use database::{Database, Others, Reading};
+use background::Common;
 use status::{Condition, Need, Status};
 pub use summary::{Line, summary};
 
-/// How long a start waits for names to resolve before it goes on without them.
-const FIRST_RESOLUTION: Duration = Duration::from_secs(3);
 /// How often a relay that drains looks whether it is empty.
 const DRAIN_LOOK: Duration = Duration::from_millis(200);
-/// How soon a name that has no address yet is asked for again.
-const IMPATIENCE: Duration = Duration::from_secs(2);
-
 /// Why a relay cannot start. Each message says what, where, and what to do.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -79,6 +71,18 @@ pub enum StartError {
     Worker(io::Error),
 }
 
+/// Why a relay goes on with the configuration that it has.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ReloadError {
+    /// The new one cannot be read.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Its certificate or key.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
 /// What an operator can do about an error of a socket.
 fn advice(error: &io::Error) -> &'static str {
     match error.kind() {
@@ -107,8 +111,13 @@ enum Phase {
 /// A relay that runs, on threads of its own.
 #[derive(Debug)]
 pub struct Relay {
+    /// What it was started with.
+    config: Config,
+    /// Tells the threads of another.
+    configs: watch::Sender<Arc<Config>>,
+    shown: Option<Arc<Shown>>,
     listeners: Vec<Listen>,
-    status: Arc<Status>,
+    common: Common,
     phase: watch::Sender<Phase>,
     threads: Vec<JoinHandle<()>>,
     failures: mpsc::UnboundedReceiver<io::Error>,
@@ -144,33 +153,43 @@ impl Relay {
             }
         }
 
+        let shown = identity.as_ref().map(Shown::new);
+        let acceptor = shown.clone().map(Shown::acceptor).transpose()?;
         let (phase, phases) = watch::channel(Phase::Serving);
+        let (publish, configs) = watch::channel(Arc::new(config.clone()));
         let (failed, failures) = mpsc::unbounded_channel();
-        let status = Arc::new(Status::new(workers));
-        status.update(|facts| {
-            facts.certificate_expires = identity.as_ref().and_then(|it| it.description.expires);
-        });
-        let (policy, policies, resolving) = resolve(config, Arc::clone(&status), &failed, phases.clone())?;
-        let mut relay =
-            Self { listeners, status: Arc::clone(&status), phase, threads: vec![resolving], failures };
-        let acceptor = identity.as_ref().map(|it| it.acceptor.clone());
+        let common = Common { configs, phases, status: Arc::new(Status::new(workers)), failed };
+        let (policies, resolving) = background::resolve(&common)?;
+        let mut relay = Self {
+            config: config.clone(),
+            configs: publish,
+            shown,
+            listeners,
+            common: common.clone(),
+            phase,
+            threads: vec![resolving],
+            failures,
+        };
+        relay.note_certificate(identity.as_ref());
         let reread = Arc::new(Notify::new());
-        let (readings, reading) =
-            read_secrets(config, Arc::clone(&reread), Arc::clone(&status), &failed, phases.clone())?;
+        let (readings, reading) = background::read_secrets(&common, Arc::clone(&reread))?;
         relay.threads.extend(reading);
-        let plan = plan(config, policy, reread, workers).map_err(StartError::Worker)?;
+        let peers = PeerPolicy::clone(&policies.borrow());
+        let plan = plan(config, peers, reread, workers).map_err(StartError::Worker)?;
         for (number, listeners) in shares.into_iter().enumerate() {
             let worker = worker::Worker {
                 number,
+                workers,
                 plan: plan.clone(),
                 listeners,
                 acceptor: acceptor.clone(),
                 policies: policies.clone(),
+                configs: common.configs.clone(),
                 readings: readings.clone(),
-                status: Arc::clone(&status),
-                phase: phases.clone(),
+                status: Arc::clone(&common.status),
+                phase: common.phases.clone(),
             };
-            relay.threads.push(spawn(format!("worker-{number}"), &failed, move || worker.run())?);
+            relay.threads.push(common.spawn(format!("worker-{number}"), move || worker.run())?);
         }
         Ok(relay)
     }
@@ -186,22 +205,43 @@ impl Relay {
         let listener = std::net::TcpListener::bind(address).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
         let bound = listener.local_addr().map_err(failed)?;
-        let runtime = background_runtime()?;
-        let listener = {
-            let _guard = runtime.enter();
-            TcpListener::from_std(listener).map_err(failed)?
-        };
-        let (status, mut phases) = (Arc::clone(&self.status), self.phase.subscribe());
-        let thread = thread::Builder::new().name("admin".to_owned()).spawn(move || {
-            LocalSet::new().block_on(&runtime, async {
-                tokio::select! {
-                    () = admin::serve(listener, status) => {}
-                    () = stopping(&mut phases) => {}
-                }
-            });
-        });
-        self.threads.push(thread.map_err(StartError::Worker)?);
+        self.threads.push(background::serve_admin(&self.common, listener)?);
         Ok(bound)
+    }
+
+    /// Goes by another configuration from now on: all of it that can change while sessions go on, or nothing of it if it
+    /// cannot be used. Returns the keys for which a restart is needed. A configuration that could not even be read is
+    /// noted, so that health and metrics tell.
+    pub fn reload(&mut self, config: Result<Config, ConfigError>) -> Result<Vec<&'static str>, ReloadError> {
+        let result = config.map_err(ReloadError::from).and_then(|config| self.apply(config));
+        let status = &self.common.status;
+        match &result {
+            Ok(_) => {
+                status.update(|facts| facts.reloads += 1);
+                status.set(Need::Configuration, Condition::Met);
+            }
+            Err(error) => {
+                status.update(|facts| facts.failed_reloads += 1);
+                status.set(Need::Configuration, Condition::Stale(error.to_string()));
+            }
+        }
+        result
+    }
+
+    fn apply(&self, config: Config) -> Result<Vec<&'static str>, ReloadError> {
+        let identity = identity(&config)?;
+        if let (Some(shown), Some(identity)) = (&self.shown, &identity) {
+            shown.set(identity);
+            self.note_certificate(Some(identity));
+        }
+        let unchanged = unchangeable(&self.config, &config);
+        self.configs.send_replace(Arc::new(config));
+        Ok(unchanged)
+    }
+
+    fn note_certificate(&self, identity: Option<&Identity>) {
+        let expires = identity.and_then(|it| it.description.expires);
+        self.common.status.update(|facts| facts.certificate_expires = expires);
     }
 
     /// Waits until a worker fails, which it never should; without a failure it waits for ever.
@@ -228,7 +268,7 @@ impl Relay {
         let mut looks = tokio::time::interval(DRAIN_LOOK);
         loop {
             looks.tick().await;
-            let workers = self.status.totals();
+            let workers = self.common.status.totals();
             if workers.iter().all(|it| it.is_draining && it.sessions.sum() == 0) {
                 return;
             }
@@ -237,7 +277,7 @@ impl Relay {
 
     /// How many allocations there were a second ago at most.
     pub fn sessions(&self) -> u64 {
-        self.status.totals().iter().map(|it| it.sessions.sum()).sum()
+        self.common.status.totals().iter().map(|it| it.sessions.sum()).sum()
     }
 
     /// Ends all sessions and closes all sockets.
@@ -273,150 +313,36 @@ fn plan(config: &Config, peers: PeerPolicy, reread: Arc<Notify>, workers: usize)
     for bytes in [&mut nonce_key[..], &mut seed] {
         random.fill(bytes).map_err(|_| io::Error::other("the system gives no random numbers"))?;
     }
-    let limits = &config.limits;
-    let share = |of_all: usize| of_all.div_ceil(workers);
+    let limits = share(&config.limits, workers);
     let settings = Settings {
         realm: config.realm.clone(),
         nonce_key: NonceKey::new(&nonce_key),
-        credentials: Credentials {
-            users: config.auth.users.clone(),
-            secrets: config.auth.secrets.clone(),
-            expiry_grace: config.auth.expiry_grace,
-        },
+        credentials: Credentials::of(&config.auth),
         secrets_rotate: config.auth.postgres.is_some(),
         peers,
         families: config.relay.address.iter().map(|ip| Family::of(SocketAddr::new(*ip, 0))).collect(),
-        limits: Limits {
-            sessions: share(limits.sessions),
-            sessions_per_address: Some(limits.sessions_per_address).filter(|limit| *limit > 0),
-            permissions: limits.permissions,
-            channels: limits.channels,
-        },
+        limits: session_limits(&limits),
         transaction_seed: u64::from_be_bytes(seed),
     };
-    let mut limits = config.limits.clone();
-    limits.strangers = share(limits.strangers);
     Ok(Plan { settings, relaying: config.relay.clone(), limits, reread })
 }
 
-/// Waits until the relay's threads have to end.
-async fn stopping(phases: &mut watch::Receiver<Phase>) {
-    let _ = phases.wait_for(|phase| *phase == Phase::Stopping).await;
+/// A worker's part of what is shared out between all.
+fn share(limits: &Limits, workers: usize) -> Limits {
+    let share = |of_all: usize| of_all.div_ceil(workers);
+    Limits { sessions: share(limits.sessions), strangers: share(limits.strangers), ..limits.clone() }
 }
 
-/// The event loop of a thread that serves no clients.
-fn background_runtime() -> Result<tokio::runtime::Runtime, StartError> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Worker)
-}
-
-type Policies = watch::Receiver<Arc<PeerPolicy>>;
-
-/// Where threads say why they ended, if they should not have.
-type Failed = mpsc::UnboundedSender<io::Error>;
-
-/// Starts a thread. Its failure, a panic too, is the relay's: without one of its parts it would only look alive.
-fn spawn(
-    name: String,
-    failed: &Failed,
-    run: impl FnOnce() -> io::Result<()> + Send + 'static,
-) -> Result<JoinHandle<()>, StartError> {
-    let (failed, panicked) = (failed.clone(), format!("{name} panicked"));
-    let thread = thread::Builder::new().name(name).spawn(move || {
-        // Nothing of the thread outlives its panic.
-        let ended = panic::catch_unwind(AssertUnwindSafe(run));
-        if let Err(error) = ended.unwrap_or_else(|_| Err(io::Error::other(panicked))) {
-            let _ = failed.send(error);
-        }
-    });
-    thread.map_err(StartError::Worker)
-}
-
-/// Finds out what the peer rules leave open, now and on a thread that goes on doing it.
-fn resolve(
-    config: &Config,
-    status: Arc<Status>,
-    failed: &Failed,
-    mut phases: watch::Receiver<Phase>,
-) -> Result<(PeerPolicy, Policies, JoinHandle<()>), StartError> {
-    let mut resolver = Resolver::new(config.peers.clone());
-    let (publish, policies) = watch::channel(Arc::new(resolver.policy()));
-    let runtime = background_runtime()?;
-    let (done, first) = std::sync::mpsc::channel();
-    let every = config.peers.resolve_every;
-    let resolving = async move {
-        if !resolver.has_questions() {
-            let _ = done.send(());
-            return;
-        }
-        status.set(Need::Peers, Condition::Unmet("not looked up yet".to_owned()));
-        loop {
-            resolver.resolve().await;
-            status.set(Need::Peers, peers_condition(&resolver));
-            let policy = Arc::new(resolver.policy());
-            publish.send_if_modified(|published| {
-                let is_new = *published != policy;
-                *published = policy;
-                is_new
-            });
-            let _ = done.send(());
-            let pause = if resolver.is_incomplete() { every.min(IMPATIENCE) } else { every };
-            tokio::time::sleep(pause).await;
-        }
-    };
-    let thread = spawn("resolver".to_owned(), failed, move || {
-        runtime.block_on(async {
-            tokio::select! {
-                () = resolving => {}
-                () = stopping(&mut phases) => {}
-            }
-        });
-        Ok(())
-    })?;
-    let _ = first.recv_timeout(FIRST_RESOLUTION);
-    let policy = PeerPolicy::clone(&policies.borrow());
-    Ok((policy, policies, thread))
-}
-
-/// A relay that finds some of its peers is better than none.
-fn peers_condition(resolver: &Resolver) -> Condition {
-    let failures = resolver.failures().join("; ");
-    let policy = resolver.policy();
-    let has_reachable = !policy.allow.is_empty() && (!policy.map.is_empty() || !resolver.needs_map());
-    match failures.as_str() {
-        "" => Condition::Met,
-        _ if has_reachable => Condition::Stale(failures),
-        _ => Condition::Unmet(failures),
-    }
-}
-
-/// Reads the secrets of the database, if there is one, on a thread that goes on doing it.
-fn read_secrets(
-    config: &Config,
-    reread: Arc<Notify>,
-    status: Arc<Status>,
-    failed: &Failed,
-    mut phases: watch::Receiver<Phase>,
-) -> Result<(watch::Receiver<Reading>, Option<JoinHandle<()>>), StartError> {
-    let (publish, readings) = watch::channel(Reading::pending());
-    let Some(postgres) = config.auth.postgres.clone() else { return Ok((readings, None)) };
-    let auth = &config.auth;
-    let database = Database::new(postgres, config.realm.clone(), auth.postgres_every, auth.expiry_grace);
-    let others = if auth.users.is_empty() && auth.secrets.is_empty() { Others::None } else { Others::Some };
-    status.set(Need::Database, readings.borrow().condition(others));
-    let runtime = background_runtime()?;
-    let thread = spawn("database".to_owned(), failed, move || {
-        runtime.block_on(async {
-            let publish = |reading: Reading| {
-                status.set(Need::Database, reading.condition(others));
-                status.update(|facts| facts.database_secrets = Some(reading.secrets.len()));
-                publish.send_replace(reading);
-            };
-            tokio::select! {
-                () = database.follow(&reread, publish) => {}
-                () = stopping(&mut phases) => {}
-            }
-        });
-        Ok(())
-    })?;
-    Ok((readings, Some(thread)))
+/// The keys that differ and take effect with a start only.
+fn unchangeable(old: &Config, new: &Config) -> Vec<&'static str> {
+    let has_database = |config: &Config| config.auth.postgres.is_some();
+    let keys = [
+        ("realm", old.realm != new.realm),
+        ("listen", old.listen != new.listen),
+        ("relay", old.relay != new.relay),
+        ("auth.postgres", has_database(old) != has_database(new)),
+        ("admin.address", old.admin.address != new.admin.address),
+        ("log.format", old.log.format != new.log.format),
+    ];
+    keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
 }

@@ -16,6 +16,8 @@ pub(crate) enum Need {
     Peers,
     /// Secrets from the database.
     Database,
+    /// Files that can be used.
+    Configuration,
 }
 
 /// How a need is met.
@@ -44,6 +46,10 @@ pub(crate) struct Facts {
     pub(crate) certificate_expires: Option<i64>,
     /// Secrets that the last reading of the database left, if there is a database.
     pub(crate) database_secrets: Option<usize>,
+    /// How often the configuration was read anew and used.
+    pub(crate) reloads: u64,
+    /// How often it could not be.
+    pub(crate) failed_reloads: u64,
 }
 
 #[derive(Debug)]
@@ -99,13 +105,14 @@ impl Status {
 }
 
 impl Need {
-    pub(crate) const ALL: [Self; 2] = [Self::Peers, Self::Database];
+    pub(crate) const ALL: [Self; 3] = [Self::Peers, Self::Database, Self::Configuration];
 
     /// Its name in answers and metrics.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Peers => "peers",
             Self::Database => "database",
+            Self::Configuration => "configuration",
         }
     }
 }

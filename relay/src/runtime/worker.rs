@@ -10,7 +10,7 @@ use tokio::task::{LocalSet, spawn_local};
 use tokio_rustls::TlsAcceptor;
 
 use crate::auth::Credentials;
-use crate::config::{Listen, Transport};
+use crate::config::{Config, Listen, Transport};
 use crate::net::bind::Listener;
 use crate::net::exchange::{Exchange, Plan, Shared};
 use crate::net::{Entrance, serve_connections, serve_datagrams};
@@ -26,10 +26,13 @@ const TICK: Duration = Duration::from_secs(1);
 /// What a worker starts with.
 pub(super) struct Worker {
     pub(super) number: usize,
+    /// How many there are of its kind.
+    pub(super) workers: usize,
     pub(super) plan: Plan,
     pub(super) listeners: Vec<(Listen, Listener)>,
     pub(super) acceptor: Option<TlsAcceptor>,
     pub(super) policies: watch::Receiver<Arc<PeerPolicy>>,
+    pub(super) configs: watch::Receiver<Arc<Config>>,
     pub(super) readings: watch::Receiver<Reading>,
     pub(super) status: Arc<Status>,
     pub(super) phase: watch::Receiver<Phase>,
@@ -45,7 +48,6 @@ impl Worker {
     }
 
     async fn serve(mut self) -> io::Result<()> {
-        let credentials = self.plan.settings.credentials.clone();
         let exchange = Exchange::new(self.plan)?;
         let (failed, mut failures) = mpsc::unbounded_channel();
         for (listen, listener) in self.listeners {
@@ -62,7 +64,7 @@ impl Worker {
             });
         }
         spawn_local(follow_policies(exchange.clone(), self.policies));
-        spawn_local(follow_readings(exchange.clone(), self.readings, credentials));
+        spawn_local(follow_configuration(exchange.clone(), self.configs, self.readings, self.workers));
         let mut tick = tokio::time::interval(TICK);
         loop {
             tokio::select! {
@@ -99,11 +101,26 @@ async fn follow_policies(exchange: Shared, mut policies: watch::Receiver<Arc<Pee
     }
 }
 
-/// Tells the core who may allocate, whenever the database has been read: those, and whoever the configuration names.
-async fn follow_readings(exchange: Shared, mut readings: watch::Receiver<Reading>, configured: Credentials) {
-    while readings.changed().await.is_ok() {
-        let (mut credentials, began) = (configured.clone(), readings.borrow().began);
-        credentials.secrets.extend(readings.borrow_and_update().secrets.iter().cloned());
-        exchange.borrow_mut().set_credentials(credentials, began);
+/// Tells the core who may allocate, and how much there may be of what, whenever the configuration or the database has
+/// been read anew.
+async fn follow_configuration(
+    exchange: Shared,
+    mut configs: watch::Receiver<Arc<Config>>,
+    mut readings: watch::Receiver<Reading>,
+    workers: usize,
+) {
+    loop {
+        tokio::select! {
+            Ok(()) = readings.changed() => {}
+            Ok(()) = configs.changed() => {
+                let limits = super::share(&configs.borrow_and_update().limits, workers);
+                exchange.borrow_mut().set_limits(limits);
+            }
+            else => return,
+        }
+        let mut credentials = Credentials::of(&configs.borrow().auth);
+        let reading = readings.borrow_and_update();
+        credentials.secrets.extend(reading.secrets.iter().cloned());
+        exchange.borrow_mut().set_credentials(credentials, reading.began);
     }
 }

@@ -131,6 +131,11 @@ impl Server {
         self.settings.credentials = credentials;
     }
 
+    /// From now on these bounds hold for what is new.
+    pub const fn set_limits(&mut self, limits: Limits) {
+        self.settings.limits = limits;
+    }
+
     /// From now on no allocation is made. Those that there are go on until they end.
     pub const fn drain(&mut self) {
         self.is_draining = true;

@@ -24,7 +24,7 @@ fn start(identity: &Identity) -> (Relay, SocketAddr) {
 }
 
 /// The status line, the headers and the body of an answer.
-fn get(admin: SocketAddr, path: &str) -> (String, String, String) {
+pub(crate) fn get(admin: SocketAddr, path: &str) -> (String, String, String) {
     let mut stream = TcpStream::connect(admin).unwrap();
     stream.set_read_timeout(Some(LIMIT)).unwrap();
     write!(stream, "GET {path} HTTP/1.1\r\nhost: relay\r\nconnection: close\r\n\r\n").unwrap();

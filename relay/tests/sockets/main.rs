@@ -10,5 +10,6 @@ mod identity;
 mod log;
 mod program;
 mod proxies;
+mod reload;
 mod start;
 mod transports;

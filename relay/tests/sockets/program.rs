@@ -23,8 +23,12 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn start(variables: &[(&str, &str)]) -> (Self, std::net::SocketAddr) {
+        Self::start_with("/dev/null", variables)
+    }
+
+    pub(crate) fn start_with(file: &str, variables: &[(&str, &str)]) -> (Self, std::net::SocketAddr) {
         let child = hubs_relay()
-            .args(["--config", "/dev/null"])
+            .args(["--config", file])
             .env("HUBS_RELAY_LISTEN", "udp://127.0.0.1:0")
             .env("HUBS_RELAY_ADMIN__ADDRESS", "127.0.0.1:0")
             .envs(variables.iter().copied())
@@ -35,8 +39,8 @@ impl Running {
         let mut running = Self { child, log };
         let line = running.line_with("listens on ");
         let address = line.split("://").nth(1).unwrap().trim_end();
-        // As JSON there is more behind it.
-        let address = address.split('"').next().unwrap().parse().unwrap();
+        // More may stand behind it.
+        let address = address.split(['"', ' ']).next().unwrap().parse().unwrap();
         running.line_with("ready");
         (running, address)
     }

@@ -1,0 +1,214 @@
+//! A configuration, a certificate and a key that are read anew while people talk.
+
+use std::fs;
+use std::net::{SocketAddr, UdpSocket};
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::time::Instant;
+
+use hubs_relay::{Config, Relay, ReloadError};
+use nix::sys::signal::Signal;
+
+use crate::admin::get;
+use crate::client::{self, Client, Connection, LIMIT, Link, USER, channel, channel_data, code};
+use crate::identity::Identity;
+use crate::program::Running;
+
+/// A configuration in which clients may reach loopback, and what a test adds.
+fn config(rest: &str) -> Config {
+    let text = format!(
+        "listen = ['udp://127.0.0.1:0', 'tls://127.0.0.1:0']\nrelay.address = '127.0.0.1'\nrelay.workers = 2\n{rest}"
+    );
+    Config::from_text(&text, None, []).unwrap()
+}
+
+fn users(user: &str) -> String {
+    format!("auth.users = {{ {user} = '{}' }}\n", USER.1)
+}
+
+const LOOPBACK: &str = "peers.allow = ['127.0.0.1:1-65535']\n";
+
+/// Says something on channel 0x4000 and hears an answer.
+fn talk(client: &mut Client<impl Link>, peer: &UdpSocket, relayed: SocketAddr) {
+    client.send_on(channel(0x4000), b"hello");
+    let mut heard = [0; 64];
+    assert_eq!(peer.recv(&mut heard).unwrap(), 5);
+    peer.send_to(b"hi", relayed).unwrap();
+    assert_eq!(client.receive().unwrap(), channel_data(channel(0x4000), b"hi"));
+}
+
+fn peer() -> UdpSocket {
+    let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
+    peer.set_read_timeout(Some(LIMIT)).unwrap();
+    peer
+}
+
+/// Asks again and again: workers hear of a new configuration a moment later.
+fn eventually(mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + LIMIT;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "it never is");
+    }
+}
+
+#[test]
+fn a_hundred_reloads_cost_a_call_nothing() {
+    let (one, other) = (Identity::new("turn.test"), Identity::new("turn.test"));
+    let text = |identity: &Identity| format!("{}{LOOPBACK}{}", users(USER.0), identity.config());
+    let mut relay = Relay::start(&config(&text(&one))).unwrap();
+    let peer = peer();
+    let stream = client::tls(client::tcp(relay.listeners()[1].address), &one);
+    let mut client = Client::new(Connection::new(stream));
+    let relayed = client.allocate();
+    assert_eq!(client.bind(channel(0x4000), peer.local_addr().unwrap()), 0);
+    for round in 0..100 {
+        let identity = if round % 2 == 0 { &other } else { &one };
+        assert!(relay.reload(Ok(config(&text(identity)))).unwrap().is_empty());
+        talk(&mut client, &peer, relayed);
+    }
+    assert_eq!(client.refresh(LIMIT), 0);
+}
+
+#[test]
+fn the_next_handshake_shows_the_new_certificate() {
+    let (old, new) = (Identity::new("turn.test"), Identity::new("turn.test"));
+    let text = |identity: &Identity| format!("{}{}", users(USER.0), identity.config());
+    let mut relay = Relay::start(&config(&text(&old))).unwrap();
+    let tls = relay.listeners()[1].address;
+    Client::new(Connection::new(client::tls(client::tcp(tls), &old))).allocate();
+    relay.reload(Ok(config(&text(&new)))).unwrap();
+    Client::new(Connection::new(client::tls(client::tcp(tls), &new))).allocate();
+}
+
+#[test]
+fn users_and_secrets_come_and_go_and_sessions_stay() {
+    let identity = Identity::new("turn.test");
+    let text = |user: &str| format!("{}{LOOPBACK}{}", users(user), identity.config());
+    let mut relay = Relay::start(&config(&text(USER.0))).unwrap();
+    let udp = relay.listeners()[0].address;
+    let (mut client, peer) = (Client::new(client::udp(udp)), peer());
+    let relayed = client.allocate();
+    relay.reload(Ok(config(&text("bob")))).unwrap();
+    let allocate = |user: &str| code(&Client::named(client::udp(udp), user, USER.1).try_allocate());
+    eventually(|| allocate("bob") == 0);
+    eventually(|| allocate(USER.0) == 401);
+    assert_eq!(client.bind(channel(0x4000), peer.local_addr().unwrap()), 0);
+    talk(&mut client, &peer, relayed);
+}
+
+#[test]
+fn a_peer_that_is_no_longer_allowed_is_out_of_reach_at_once() {
+    let identity = Identity::new("turn.test");
+    let text = |allow: &str| format!("{}peers.allow = ['{allow}']\n{}", users(USER.0), identity.config());
+    let mut relay = Relay::start(&config(&text("127.0.0.1:1-65535"))).unwrap();
+    let (mut client, peer) = (Client::new(client::udp(relay.listeners()[0].address)), peer());
+    let relayed = client.allocate();
+    assert_eq!(client.bind(channel(0x4000), peer.local_addr().unwrap()), 0);
+    talk(&mut client, &peer, relayed);
+
+    relay.reload(Ok(config(&text("127.0.0.2:1-65535")))).unwrap();
+    eventually(|| client.permit(peer.local_addr().unwrap()) == 403);
+    client.send_on(channel(0x4000), b"hello");
+    // The answer shows that what was sent before it has been dealt with.
+    assert_eq!(client.permit("127.0.0.2:1".parse().unwrap()), 0);
+    peer.set_nonblocking(true).unwrap();
+    assert!(peer.recv(&mut [0; 9]).is_err());
+}
+
+#[test]
+fn limits_change() {
+    let identity = Identity::new("turn.test");
+    let text = |limits: &str| format!("{}{}[limits]\n{limits}\n", users(USER.0), identity.config());
+    let mut relay = Relay::start(&config(&text("sessions_per_address = 1"))).unwrap();
+    let udp = relay.listeners()[0].address;
+    relay.reload(Ok(config(&text("sessions = 0")))).unwrap();
+    eventually(|| code(&Client::new(client::udp(udp)).try_allocate()) == 508);
+}
+
+#[test]
+fn what_cannot_be_used_changes_nothing_and_shows() {
+    let (one, other) = (Identity::new("turn.test"), Identity::new("turn.test"));
+    let good = format!("{}{}", users(USER.0), one.config());
+    let mut relay = Relay::start(&config(&good)).unwrap();
+    let admin = relay.serve_admin("127.0.0.1:0".parse().unwrap()).unwrap();
+    let [udp, tls] = [0, 1].map(|it| relay.listeners()[it].address);
+
+    // As when the certificate's secret is replaced one file after the other.
+    fs::copy(other.private_key(), one.private_key()).unwrap();
+    let error = relay.reload(Ok(config(&format!("{}{}", users("bob"), one.config())))).unwrap_err();
+    assert!(matches!(error, ReloadError::Tls(_)), "{error}");
+    let error = relay.reload(Config::from_text("relam = 'x'", None, [])).unwrap_err();
+    assert!(matches!(error, ReloadError::Config(_)), "{error}");
+
+    Client::new(Connection::new(client::tls(client::tcp(tls), &one))).allocate();
+    assert_eq!(code(&Client::named(client::udp(udp), "bob", USER.1).try_allocate()), 401);
+    let (status, _, said) = get(admin, "/readyz");
+    assert_eq!(status, "HTTP/1.1 200 OK");
+    assert!(said.contains("configuration: unknown key relam") && said.contains("going on with"), "{said}");
+    let metrics = get(admin, "/metrics").2;
+    assert!(metrics.contains("hubs_relay_reloads_total{outcome=\"failed\"} 2\n"), "{metrics}");
+    assert!(metrics.contains("hubs_relay_need_met{need=\"configuration\"} 0\n"), "{metrics}");
+
+    fs::copy(other.certificate(), one.certificate()).unwrap();
+    relay.reload(Ok(config(&good))).unwrap();
+    assert_eq!(get(admin, "/readyz").2, "ready\n");
+    Client::new(Connection::new(client::tls(client::tcp(tls), &other))).allocate();
+}
+
+#[test]
+fn what_only_a_restart_changes_is_named() {
+    let identity = Identity::new("turn.test");
+    let mut relay = Relay::start(&config(&identity.config())).unwrap();
+    let text = "realm = 'other'\nlisten = ['tls://127.0.0.1:1']\nlog.format = 'json'\nadmin.address = '127.0.0.1:1'\n\
+                relay.ports = '1-2'\nauth.postgres = 'host=x user=y'\n";
+    let config = Config::from_text(&format!("{text}{}", identity.config()), None, []).unwrap();
+    let unchanged = relay.reload(Ok(config)).unwrap();
+    assert_eq!(unchanged, ["realm", "listen", "relay", "auth.postgres", "admin.address", "log.format"]);
+}
+
+#[test]
+fn the_program_reads_anew_what_changes_below_it_and_on_sighup() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let write = |version: &str, user: &str, identity: &Identity| {
+        fs::create_dir(at(version)).unwrap();
+        fs::copy(identity.certificate(), at(version).join("tls.crt")).unwrap();
+        fs::copy(identity.private_key(), at(version).join("tls.key")).unwrap();
+        fs::write(at(version).join("relay.toml"), users(user)).unwrap();
+    };
+    // As Kubernetes mounts a volume: each file a link through ..data, which is swapped as a whole.
+    let swap = |version: &str| {
+        symlink(version, at("..new")).unwrap();
+        fs::rename(at("..new"), at("..data")).unwrap();
+    };
+    let (old, new) = (Identity::new("turn.test"), Identity::new("turn.test"));
+    write("..1", USER.0, &old);
+    write("..2", "bob", &new);
+    swap("..1");
+    for file in ["tls.crt", "tls.key", "relay.toml"] {
+        symlink(Path::new("..data").join(file), at(file)).unwrap();
+    }
+    let path = |name: &str| at(name).to_str().unwrap().to_owned();
+    let (mut relay, tls) = Running::start_with(
+        &path("relay.toml"),
+        &[
+            ("HUBS_RELAY_LISTEN", "tls://127.0.0.1:0"),
+            ("HUBS_RELAY_TLS__CERTIFICATE", &path("tls.crt")),
+            ("HUBS_RELAY_TLS__PRIVATE_KEY", &path("tls.key")),
+            ("HUBS_RELAY_RELAY__ADDRESS", "127.0.0.1"),
+        ],
+    );
+    Client::new(Connection::new(client::tls(client::tcp(tls), &old))).allocate();
+    swap("..2");
+    relay.line_with("read anew");
+    let mut bob = Client::named(Connection::new(client::tls(client::tcp(tls), &new)), "bob", USER.1);
+    eventually(|| code(&bob.try_allocate()) == 0);
+
+    fs::write(at("..2").join("relay.toml"), "relam = 'x'").unwrap();
+    relay.line_with("going on with the old configuration and certificate: unknown key relam");
+    relay.signal(Signal::SIGHUP);
+    relay.line_with("going on with the old configuration");
+    fs::write(at("..2").join("relay.toml"), "realm = 'x'").unwrap();
+    relay.signal(Signal::SIGHUP);
+    relay.line_with("a restart is needed for what changed in realm");
+}
