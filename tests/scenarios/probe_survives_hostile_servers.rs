@@ -1,9 +1,16 @@
 //! Whatever is at the other end, `hubs-probe check` ends in time and says what it saw.
 
-use hubs_tests::bed::{Bed, Ports, ROOM, STREAM};
+use std::io;
+use std::thread;
+
+use hubs_tests::bed::{Bed, NAMES, Ports, ROOM, STREAM};
+use hubs_tests::dns;
+use hubs_tests::hostile::{self, Tls};
 use hubs_tests::need::{self, skip};
 use hubs_tests::probe::{self, Checked};
-use hubs_tests::{dns, hostile};
+
+/// What a hostile server does with each connection.
+type Converse = fn(&mut Tls) -> io::Result<()>;
 
 #[test]
 fn a_domain_that_does_not_exist() {
@@ -13,53 +20,119 @@ fn a_domain_that_does_not_exist() {
 }
 
 #[test]
-fn a_web_server_that_accepts_and_says_nothing() {
-    let Some(checked) = check_with(|_, ports| Ports { https: hostile::silent().port(), ..ports }) else {
-        return;
-    };
-    assert_says(&checked, "HP0209");
+fn servers_that_accept_and_say_nothing() {
+    let Some(bed) = bed() else { return };
+    let silent = || hostile::silent().port();
+    assert_each_says(
+        &bed,
+        &[
+            (Ports { https: silent(), ..bed.ports() }, "HP0209"),
+            (Ports { dialog: silent(), ..bed.ports() }, "HP0209"),
+            (Ports { turn: silent(), ..bed.ports() }, "HP0209"),
+        ],
+    );
 }
 
 #[test]
-fn a_turn_server_that_accepts_and_says_nothing() {
-    let Some(checked) = check_with(|_, ports| Ports { turn: hostile::silent().port(), ..ports }) else {
-        return;
-    };
-    assert_says(&checked, "HP0209");
+fn servers_that_say_nothing_once_tls_is_there() {
+    let Some(bed) = bed() else { return };
+    assert_each_says(
+        &bed,
+        &[
+            (with_web(&bed, hostile::says_nothing), "HP0301"),
+            (with_dialog(&bed, hostile::says_nothing), "HP0402"),
+            (with_turn(&bed, hostile::says_nothing), "HP0601"),
+        ],
+    );
 }
 
 #[test]
-fn a_dialog_that_accepts_and_says_nothing() {
-    let Some(checked) = check_with(|_, ports| Ports { dialog: hostile::silent().port(), ..ports }) else {
-        return;
-    };
-    assert_says(&checked, "HP0209");
+fn web_servers_that_never_come_to_the_point() {
+    let Some(bed) = bed() else { return };
+    assert_each_says(
+        &bed,
+        &[
+            (with_web(&bed, hostile::redirects), "HP0301"),
+            (with_web(&bed, hostile::sends_headers_for_ever), "HP0301"),
+            (with_web(&bed, hostile::sends_a_long_header), "HP0301"),
+        ],
+    );
 }
 
 #[test]
-fn a_dialog_that_closes_in_mid_answer() {
-    let closes = |bed: &Bed, ports| {
-        let identity = bed.authority().issue(STREAM);
-        Ports { dialog: hostile::dialog_that_closes_in_mid_answer(&identity).port(), ..ports }
-    };
-    let Some(checked) = check_with(closes) else { return };
-    assert_says(&checked, "HP0403");
+fn websockets_that_close_in_mid_answer() {
+    let Some(bed) = bed() else { return };
+    assert_each_says(
+        &bed,
+        &[
+            (with_web(&bed, hostile::closes_in_mid_answer), "HP0401"),
+            (with_dialog(&bed, hostile::closes_in_mid_answer), "HP0403"),
+        ],
+    );
 }
 
-fn check_with(replace: impl Fn(&Bed, Ports) -> Ports) -> Option<Checked> {
-    if skip(&[need::BED]) {
-        return None;
-    }
-    let bed = Bed::start();
-    let ports = replace(&bed, bed.ports());
-    Some(probe::check_at(crate::PROBE, &bed, ports, &["--room", ROOM]))
+#[test]
+fn turn_servers_whose_answers_break_off_or_never_end() {
+    let Some(bed) = bed() else { return };
+    assert_each_says(
+        &bed,
+        &[
+            (with_turn(&bed, hostile::answers_half_and_closes), "HP0601"),
+            (with_turn(&bed, hostile::answers_half_and_waits), "HP0601"),
+            (with_turn(&bed, hostile::answers_half_to_credentials), "HP0602"),
+            (with_turn(&bed, hostile::answers_too_much), "HP0601"),
+            (with_turn(&bed, hostile::answers_other_questions), "HP0601"),
+        ],
+    );
 }
 
-/// The run came to its end by itself, and this code is among the failures.
+#[test]
+fn a_turn_server_that_writes_to_the_terminal() {
+    let Some(bed) = bed() else { return };
+    assert_each_says(&bed, &[(with_turn(&bed, hostile::refuses_with_escapes), "HP0601")]);
+}
+
+fn bed() -> Option<Bed> {
+    (!skip(&[need::BED])).then(Bed::start)
+}
+
+fn with_web(bed: &Bed, converse: Converse) -> Ports {
+    let identity = bed.authority().issue_for(&NAMES);
+    Ports { https: hostile::behind_tls(&identity, converse).port(), ..bed.ports() }
+}
+
+fn with_dialog(bed: &Bed, converse: Converse) -> Ports {
+    let identity = bed.authority().issue(STREAM);
+    Ports { dialog: hostile::behind_tls(&identity, converse).port(), ..bed.ports() }
+}
+
+fn with_turn(bed: &Bed, converse: Converse) -> Ports {
+    let identity = bed.authority().issue(STREAM);
+    Ports { turn: hostile::behind_tls(&identity, converse).port(), ..bed.ports() }
+}
+
+/// Checks the deployment with other servers in the places of its own, all at once, since most of each run is waiting.
+fn assert_each_says(bed: &Bed, cases: &[(Ports, &str)]) {
+    thread::scope(|scope| {
+        for (ports, code) in cases {
+            scope.spawn(|| {
+                let checked = probe::check_at(crate::PROBE, bed, *ports, &["--room", ROOM]);
+                assert_says(&checked, code);
+            });
+        }
+    });
+}
+
+/// The run came to its end by itself, this code is among the failures, and no text of a server can do anything to a
+/// terminal.
 fn assert_says(checked: &Checked, code: &str) {
     let report = &checked.report;
     assert_eq!(checked.status, 1, "{report:#}");
     assert_eq!(report["run"]["end"], "complete", "{report:#}");
     assert_eq!(report["summary"]["error"], 0, "{report:#}");
-    assert!(checked.codes("fail").contains(code), "{report:#}");
+    assert!(checked.codes("fail").contains(code), "{code}: {report:#}");
+    // JSON escapes some control characters, and none that reorder text.
+    let text = report.to_string();
+    assert!(!text.contains("\\u00") && !text.contains(char::is_control), "{report:#}");
+    assert!(!text.contains('\u{202e}'), "{report:#}");
 }

@@ -50,8 +50,14 @@ impl Authority {
 
     /// A good certificate for one host.
     pub fn issue(&self, host: &str) -> Identity {
-        let mut params = CertificateParams::new([host.to_owned()]).unwrap();
-        params.distinguished_name.push(DnType::CommonName, host);
+        self.issue_for(&[host])
+    }
+
+    /// A good certificate for several hosts.
+    pub fn issue_for(&self, hosts: &[&str]) -> Identity {
+        let mut params =
+            CertificateParams::new(hosts.iter().map(ToString::to_string).collect::<Vec<_>>()).unwrap();
+        params.distinguished_name.push(DnType::CommonName, hosts[0]);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
