@@ -1,55 +1,132 @@
-"""What the kubelet does before it starts a container, as far as this pod needs it."""
+"""What the kubelet and the runtime below it do with this pod: one container, whose volumes are Secrets."""
 
+import json
 import os
-import re
-import stat
+import platform
+import shutil
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+# The profile that Podman calls default; containerd's, which AKS has, comes from the same one of Docker's.
+SECCOMP_PROFILE = Path("/usr/share/containers/seccomp.json")
+PATIENCE = 30  # seconds
 
 
-def environment(container, secrets, pod_ip):
-    """The container's variables, with `$(NAME)` replaced by what was defined before."""
+def environment(container, secrets):
     env = {}
-    for entry in container.get("env", []):
-        source = entry.get("valueFrom", {})
-        if "secretKeyRef" in source:
-            reference = source["secretKeyRef"]
+    for entry in container["env"]:
+        if "valueFrom" in entry:
+            reference = entry["valueFrom"]["secretKeyRef"]
             env[entry["name"]] = secrets[reference["name"]][reference["key"]]
-        elif "fieldRef" in source:
-            assert source["fieldRef"]["fieldPath"] == "status.podIP"
-            env[entry["name"]] = pod_ip
         else:
-            env[entry["name"]] = expand(entry["value"], env)
+            env[entry["name"]] = entry["value"]
     return env
 
 
-def expand(text, env):
-    return re.sub(r"\$\((\w+)\)", lambda match: env.get(match[1], match[0]), text)
+class Container:
+    """The pod's one container, on this machine's network. Its image is `program` alone."""
+
+    def __init__(self, folder, pod, program, secrets, resolv_conf):
+        [self.spec] = pod["containers"]
+        self.folder = folder
+        self.log = folder / "log"
+        root = folder / "rootfs"
+        root.mkdir()
+        shutil.copy(program, root)
+        (root / "etc").mkdir()
+        (root / "etc/resolv.conf").write_text(resolv_conf)
+        self.write_volumes(root, pod, secrets)
+        config = oci_config(pod, self.spec, [f"/{program.name}"], environment(self.spec, secrets))
+        (folder / "config.json").write_text(json.dumps(config))
+        with self.log.open("w") as log:
+            command = self.crun("run", f"--bundle={folder}", f"--pid-file={folder}/pid", "relay")
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+    def write_volumes(self, root, pod, secrets):
+        """Each file is a link to a link, so that an update is one rename."""
+        volumes = {v["name"]: v["secret"]["secretName"] for v in pod["volumes"]}
+        for mount in self.spec["volumeMounts"]:
+            place = root / mount["mountPath"].lstrip("/")
+            (place / "..now").mkdir(parents=True)
+            (place / "..data").symlink_to("..now")
+            for name, content in secrets[volumes[mount["name"]]].items():
+                (place / "..now" / name).write_text(content)
+                (place / name).symlink_to(f"..data/{name}")
+
+    def crun(self, *arguments):
+        # Limits are not what is tested, and not every machine that runs the tests hands out cgroups.
+        return ["crun", f"--root={self.folder}/crun", "--cgroup-manager=disabled", *arguments]
+
+    def answers(self, probe):
+        """Whether a probe of the pod's succeeds now."""
+        ports = {p["name"]: p["containerPort"] for p in self.spec["ports"]}
+        http = self.spec[probe]["httpGet"]
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{ports[http['port']]}{http['path']}", timeout=5).close()
+            return True
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def eventually(self, condition):
+        deadline = time.monotonic() + PATIENCE
+        while not condition():
+            assert self.process.poll() is None and time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.1)
+
+    @property
+    def pid(self):
+        return int((self.folder / "pid").read_text())
+
+    def terminate(self):
+        subprocess.run(self.crun("kill", "relay", "TERM"), check=True)
+
+    def wait(self):
+        return self.process.wait(PATIENCE)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        subprocess.run(self.crun("delete", "--force", "relay"), capture_output=True)
+        self.process.wait()
 
 
-def mount(root, pod, container, config_maps, secrets):
-    """Writes beneath `root` the files that the pod's volumes put into the container."""
-    volumes = {v["name"]: v for v in pod["volumes"]}
-    for place in container["volumeMounts"]:
-        volume = volumes[place["name"]]
-        if "configMap" in volume:
-            files = config_maps[volume["configMap"]["name"]]["data"]
-        else:
-            files = secrets[volume["secret"]["secretName"]]
-        folder = root / place["mountPath"].lstrip("/")
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, content in files.items():
-            (folder / name).write_text(content)
+def oci_config(pod, container, command, env):
+    """What the pod's security contexts mean to a runtime (the OCI's runtime-spec)."""
+    whole, own = pod["securityContext"], container["securityContext"]
+    assert own["capabilities"] == {"drop": ["ALL"]} and whole["seccompProfile"] == {"type": "RuntimeDefault"}
+    return {
+        "ociVersion": "1.0.2",
+        "root": {"path": "rootfs", "readonly": own["readOnlyRootFilesystem"]},
+        "process": {
+            "args": command,
+            "env": [f"{name}={value}" for name, value in env.items()],
+            "cwd": "/",
+            "user": {"uid": whole["runAsUser"], "gid": whole["runAsGroup"], "additionalGids": [whole["fsGroup"]]},
+            "capabilities": {},
+            "noNewPrivileges": not own["allowPrivilegeEscalation"],
+        },
+        "mounts": [
+            {"destination": "/proc", "type": "proc", "source": "proc", "options": ["nosuid", "noexec", "nodev"]},
+            {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "noexec", "mode=755"]},
+        ],
+        "linux": {"namespaces": [{"type": t} for t in ("pid", "mount", "ipc", "uts")], "seccomp": seccomp()},
+    }
 
 
-def write_names(root, addresses):
-    """Name resolution as a pod has it; the cluster's names are in a file, and there is no DNS to know more of them."""
-    (root / "etc").mkdir(exist_ok=True)
-    (root / "etc/resolv.conf").write_text("nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")
-    (root / "etc/hosts").write_text("".join(f"{address} {name}\n" for name, address in addresses.items()))
-
-
-def make_devices(root):
-    """What every container has beneath /dev, as far as the relay could want it."""
-    (root / "dev").mkdir()
-    for name, minor in (("null", 3), ("random", 8), ("urandom", 9)):
-        os.mknod(root / "dev" / name, stat.S_IFCHR | 0o666, os.makedev(1, minor))
-        (root / "dev" / name).chmod(0o666)
+def seccomp():
+    """The default profile for a container that has no capability."""
+    profile = json.loads(SECCOMP_PROFILE.read_text())
+    architecture = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
+    return {
+        "defaultAction": profile["defaultAction"],
+        "architectures": [f"SCMP_ARCH_{platform.machine().upper()}"],
+        "syscalls": [
+            {key: rule[key] for key in ("names", "action", "args") if rule.get(key)}
+            for rule in profile["syscalls"]
+            if architecture in rule["includes"].get("arches", [architecture]) and "caps" not in rule["includes"]
+        ],
+    }

@@ -35,6 +35,13 @@ def plain_address(value):
     return socket.inet_ntoa(struct.pack("!I", number ^ COOKIE)), port ^ COOKIE >> 16
 
 
+def error_code(attributes):
+    """An answer's error code, if it is an error."""
+    if ERROR_CODE in attributes:
+        hundreds, rest = attributes[ERROR_CODE][2:4]
+        return hundreds * 100 + rest
+
+
 class Client:
     """One connection to the server, and the long-term credential that its requests carry."""
 

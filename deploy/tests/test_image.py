@@ -51,6 +51,12 @@ def test_the_image_runs_the_relay_as_the_user_of_the_pod(buildah, image, overlay
     assert config["Entrypoint"] == ["/hubs-relay"]
 
 
+def test_azures_registry_can_build_it():
+    """It has no BuildKit, and reads no other .dockerignore than the context's."""
+    assert "--mount" not in (DEPLOY / "image" / "Dockerfile").read_text().split("FROM", 1)[1]
+    assert (DEPLOY.parent / ".dockerignore").exists()
+
+
 def test_the_program_asks_for_no_library():
     program = Path(os.environ["STATIC"], "hubs-relay")
     headers = subprocess.run(["readelf", "--program-headers", program], check=True, capture_output=True, text=True)

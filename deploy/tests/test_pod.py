@@ -1,23 +1,25 @@
-"""The relay as the kubelet starts it: the image's one file, the pod's user, environment and volumes, and nothing else.
+"""The relay as the kubelet starts it: the image's one file, the pod's environment, volumes and privileges, nothing else.
 
 Its neighbours are real: dialog on mediasoup, and Reticulum's table in a Postgres behind pgbouncer.
 """
 
+import contextlib
 import json
 import os
+import re
 import shutil
-import signal
 import socket
 import ssl
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
 
 import kubelet
 import stun
+from cluster_dns import RESOLV_CONF, ClusterDns
 from conftest import ANNOUNCED, DEPLOY, DOMAIN, self_signed
-from database import wait_for_port
 
 BED = DEPLOY.parent / "tests" / "bed"
 SECRET = "5e" * 16
@@ -48,64 +50,122 @@ def dialog(own_network, tmp_path_factory):
     process.wait(10)
 
 
+@pytest.fixture(scope="module")
+def dns(own_network):
+    with ClusterDns() as dns:
+        yield dns
+
+
 @pytest.fixture
-def pod(tmp_path, overlay, secrets, database, dialog):
+def start(overlay, secrets, database, dialog, dns):
+    """Starts the pod, with these addresses for its neighbours."""
+    if not shutil.which("crun") or not kubelet.SECCOMP_PROFILE.exists():
+        pytest.skip("needs Debian's crun and golang-github-containers-common")
     database.rotate(SECRET)
-    root = tmp_path / "root"
-    root.mkdir()
-    shutil.copy(Path(os.environ["STATIC"], "hubs-relay"), root)
-    kubelet.mount(root, overlay.pod, overlay.relay, {}, secrets)
-    kubelet.write_names(root, {"dialog": "127.0.0.1", "pgbouncer": "127.0.0.1"})
-    kubelet.make_devices(root)
-    tmp_path.chmod(0o755)
-    for parent in tmp_path.parents[:2]:
-        parent.chmod(0o755)
-    security = overlay.pod["securityContext"]
-    user = f"--userspec={security['runAsUser']}:{security['runAsGroup']}"
-    env = kubelet.environment(overlay.relay, secrets, pod_ip="127.0.0.1")
-    chroot = shutil.which("chroot", path="/usr/sbin:/usr/bin")
-    process = subprocess.Popen([chroot, user, root, "/hubs-relay"], env=env, stderr=subprocess.PIPE, text=True)
-    wait_for_port(TURN[1])
-    yield process
-    process.kill()
-    print(process.stderr.read())
-    process.wait()
+    program = Path(os.environ["STATIC"], "hubs-relay")
+    with contextlib.ExitStack() as stack:
+
+        def start(dialog="127.0.0.1", pgbouncer="127.0.0.1"):
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            folder.chmod(0o755)
+            dns.services = {"dialog": dialog, "pgbouncer": pgbouncer}
+            return stack.enter_context(kubelet.Container(folder, overlay.pod, program, secrets, RESOLV_CONF))
+
+        yield start
 
 
 @pytest.fixture
-def client(pod, secrets):
+def pod(start):
+    container = start()
+    container.eventually(lambda: container.answers("readinessProbe"))
+    return container
+
+
+@pytest.fixture
+def connect(pod, secrets):
+    """Opens connections as a browser does that has joined a room, and says what its Allocate came to."""
     context = ssl.create_default_context(cadata=secrets[f"cert-stream.{DOMAIN}"]["tls.crt"])
-    with socket.create_connection(TURN, timeout=20) as stream:
-        with context.wrap_socket(stream, server_hostname=f"stream.{DOMAIN}") as tls:
-            client = stun.Client(tls)
+    with contextlib.ExitStack() as connections:
+
+        def connect():
+            stream = connections.enter_context(socket.create_connection(TURN, timeout=20))
+            client = stun.Client(connections.enter_context(context.wrap_socket(stream, server_hostname=f"stream.{DOMAIN}")))
             assert client.log_in(*stun.reticulum_credential(SECRET)) == "turkey"
-            kind, _ = client.ask(stun.ALLOCATE, [(stun.REQUESTED_TRANSPORT, b"\x11\0\0\0")])
-            assert kind == stun.ALLOCATE | stun.SUCCESS
-            yield client
+            kind, answer = client.ask(stun.ALLOCATE, [(stun.REQUESTED_TRANSPORT, b"\x11\0\0\0")])
+            return client, (kind, stun.error_code(answer))
+
+        yield connect
 
 
-def test_with_hubs_environment_alone_media_reaches_dialogs_ports_in_its_announced_name(client):
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as dialogs_port:
-        dialogs_port.settimeout(10)
-        dialogs_port.bind(("127.0.0.1", 49_990))
-        name = stun.xor_address(ANNOUNCED, 49_990)
-        assert client.ask(stun.CREATE_PERMISSION, [(stun.XOR_PEER_ADDRESS, name)])[0] == 0x0108
-        client.send(stun.SEND, [(stun.XOR_PEER_ADDRESS, name), (stun.PAYLOAD, b"hear me")])
-        payload, relayed = dialogs_port.recvfrom(100)
-        assert payload == b"hear me"
-        dialogs_port.sendto(b"I do", relayed)
-        kind, data = client.receive()
-        assert (kind, data[stun.PAYLOAD]) == (stun.DATA, b"I do")
-        assert stun.plain_address(data[stun.XOR_PEER_ADDRESS]) == (ANNOUNCED, 49_990)
+@pytest.fixture
+def client(connect):
+    client, outcome = connect()
+    assert outcome == (stun.ALLOCATE | stun.SUCCESS, None)
+    return client
+
+
+@pytest.fixture
+def dialogs_port(dialog):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as port:
+        port.settimeout(10)
+        port.bind(("127.0.0.1", 49_990))
+        yield port
+
+
+def exchange_media(client, dialogs_port):
+    """Both ways, in the name that dialog announces."""
+    name = stun.xor_address(ANNOUNCED, 49_990)
+    assert client.ask(stun.CREATE_PERMISSION, [(stun.XOR_PEER_ADDRESS, name)])[0] == stun.CREATE_PERMISSION | stun.SUCCESS
+    client.send(stun.SEND, [(stun.XOR_PEER_ADDRESS, name), (stun.PAYLOAD, b"hear me")])
+    payload, relayed = dialogs_port.recvfrom(100)
+    assert payload == b"hear me"
+    dialogs_port.sendto(b"I do", relayed)
+    kind, data = client.receive()
+    assert (kind, data[stun.PAYLOAD]) == (stun.DATA, b"I do")
+    assert stun.plain_address(data[stun.XOR_PEER_ADDRESS]) == (ANNOUNCED, 49_990)
+
+
+def test_with_hubs_environment_alone_media_reaches_dialogs_ports_in_its_announced_name(client, dialogs_port):
+    exchange_media(client, dialogs_port)
 
 
 @pytest.mark.parametrize("peer", [(ANNOUNCED, 39_999), ("169.254.169.254", 80), ("168.63.129.16", 80), ("10.0.0.1", 5432)])
 def test_nobody_else_is_reachable(client, peer):
     kind, answer = client.ask(stun.CREATE_PERMISSION, [(stun.XOR_PEER_ADDRESS, stun.xor_address(*peer))])
-    assert kind == stun.CREATE_PERMISSION | stun.ERROR
-    assert answer[stun.ERROR_CODE][2:4] == bytes([4, 3])
+    assert (kind, stun.error_code(answer)) == (stun.CREATE_PERMISSION | stun.ERROR, 403)
 
 
-def test_it_ends_when_kubernetes_asks(pod):
-    pod.send_signal(signal.SIGTERM)
-    assert pod.wait(15) == 0
+def test_it_has_no_privileges_while_it_serves(pod, client):
+    status = dict(line.split(":\t") for line in Path(f"/proc/{pod.pid}/status").read_text().splitlines())
+    assert status["Uid"].split() == ["65532"] * 4 and status["Gid"].split() == ["65532"] * 4
+    assert {int(status[f"Cap{of}"], 16) for of in ("Inh", "Prm", "Eff", "Bnd", "Amb")} == {0}
+    assert status["NoNewPrivs"] == "1"
+    assert status["Seccomp"] == "2", "filtered"
+    [options] = [m[5] for m in map(str.split, Path(f"/proc/{pod.pid}/mountinfo").read_text().splitlines()) if m[4] == "/"]
+    assert "ro" in options.split(",")
+
+
+def test_kubernetes_finds_it_alive_and_ready(pod):
+    assert pod.answers("livenessProbe") and pod.answers("readinessProbe")
+
+
+@pytest.mark.parametrize("missing", ["dialog", "pgbouncer"])
+def test_where_it_could_serve_nobody_kubernetes_keeps_the_old_pod(start, missing):
+    container = start(**{missing: "127.0.0.99"})
+    container.eventually(lambda: container.answers("livenessProbe"))
+    assert not container.answers("readinessProbe")
+    container.eventually(lambda: "127.0.0.99" in container.log.read_text())
+
+
+def test_a_call_goes_on_while_the_pod_is_replaced(pod, connect, client, dialogs_port, overlay):
+    pod.terminate()
+    pod.eventually(lambda: connect()[1] == (stun.ALLOCATE | stun.ERROR, 508))  # the browser tries the other pod
+    exchange_media(client, dialogs_port)
+    assert pod.answers("readinessProbe")
+    [deadline] = re.findall(r"draining: .* after (\d+)s", pod.log.read_text())
+    assert int(deadline) < overlay.pod["terminationGracePeriodSeconds"], "Kubernetes would kill it before that"
+
+
+def test_it_ends_when_kubernetes_asks_and_nobody_calls(pod):
+    pod.terminate()
+    assert pod.wait() == 0
