@@ -11,6 +11,7 @@ mod relay_behind_haproxy;
 mod relay_reads_rotating_secrets;
 mod relay_survives_hostile_clients;
 mod turnutils_relay_without_loss;
+mod watch_shows_paths_live;
 
 const PROBE: &str = env!("CARGO_BIN_EXE_hubs-probe-under-test");
 const RELAY: &str = env!("CARGO_BIN_EXE_hubs-relay-under-test");

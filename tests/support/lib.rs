@@ -24,4 +24,5 @@ pub mod postgres;
 pub mod probe;
 pub mod process;
 pub mod relay;
+pub mod terminal;
 pub mod turn;

@@ -29,8 +29,20 @@ pub fn check(program: &str, bed: &Bed, arguments: &[&str]) -> Checked {
 
 /// The same, with other servers in the places of some of the deployment's.
 pub fn check_at(program: &str, bed: &Bed, ports: Ports, arguments: &[&str]) -> Checked {
+    run(deployed(program, "check", bed, ports).args(arguments))
+}
+
+/// Looks at a deployment live, as somebody would from their laptop.
+pub fn watch(program: &str, bed: &Bed) -> Command {
+    deployed(program, "watch", bed, bed.ports())
+}
+
+/// The subcommand, and how to get to the deployment.
+fn deployed(program: &str, subcommand: &str, bed: &Bed, ports: Ports) -> Command {
     let mut command = Command::new(program);
-    command.args(["check", DOMAIN, "--resolver", &dns::start().to_string(), "--ca-file"]).arg(bed.ca_file());
+    command
+        .args([subcommand, DOMAIN, "--resolver", &dns::start().to_string(), "--ca-file"])
+        .arg(bed.ca_file());
     for name in NAMES {
         // TURN is where the room says, or where Hubs has it.
         let turn = [5349, bed.ports().turn].map(|public| (public, ports.turn));
@@ -38,7 +50,7 @@ pub fn check_at(program: &str, bed: &Bed, ports: Ports, arguments: &[&str]) -> C
             command.args(["--connect-to", &format!("{name}:{public}:127.0.0.1:{here}")]);
         }
     }
-    run(command.args(arguments))
+    command
 }
 
 /// Runs a `check` with exactly these arguments, and JSON as its output.

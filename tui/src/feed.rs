@@ -129,6 +129,6 @@ pub struct Verdict {
 pub struct Path {
     /// Such as `through TURN`.
     pub name: String,
-    /// What it leads through, such as `you -> 192.0.2.1:3478 -> 192.0.2.2:40000`.
+    /// What it leads through and to, such as `192.0.2.1:3478 -> 192.0.2.2:40000`.
     pub route: String,
 }

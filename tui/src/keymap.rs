@@ -6,6 +6,7 @@ use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Command {
     Quit,
+    Interrupt,
     Help,
     Details,
     Rerun,
@@ -35,10 +36,17 @@ const NONE: KeyModifiers = KeyModifiers::NONE;
 pub(crate) const BINDINGS: &[Binding] = &[
     Binding {
         command: Command::Quit,
-        keys: "q, Ctrl-C",
+        keys: "q",
         help: "quit",
         hint: Some("q quit"),
-        codes: &[(KeyCode::Char('q'), NONE), (KeyCode::Char('c'), KeyModifiers::CONTROL)],
+        codes: &[(KeyCode::Char('q'), NONE)],
+    },
+    Binding {
+        command: Command::Interrupt,
+        keys: "Ctrl-C",
+        help: "quit, and say so to whoever started this",
+        hint: None,
+        codes: &[(KeyCode::Char('c'), KeyModifiers::CONTROL)],
     },
     Binding {
         command: Command::Help,
@@ -132,7 +140,7 @@ mod tests {
         let key = |c, modifiers| command(KeyEvent::new(KeyCode::Char(c), modifiers));
         assert_eq!(key('?', KeyModifiers::SHIFT), Some(Command::Help));
         assert_eq!(key('q', KeyModifiers::CONTROL), None);
-        assert_eq!(key('c', KeyModifiers::CONTROL), Some(Command::Quit));
+        assert_eq!(key('c', KeyModifiers::CONTROL), Some(Command::Interrupt));
         assert_eq!(key('c', KeyModifiers::NONE), None);
     }
 }

@@ -45,7 +45,7 @@ pub enum Action {
 pub enum Exit {
     /// The user asked for it.
     Quit,
-    /// SIGINT from outside; in the view Ctrl-C is a key.
+    /// Ctrl-C, which in the view is a key, or SIGINT from outside.
     Interrupted,
     /// SIGTERM, or the terminal went away (SIGHUP).
     Terminated,
@@ -112,6 +112,7 @@ async fn drive(
         for msg in news {
             match update(&mut model, began.elapsed(), msg) {
                 Some(Effect::Quit) => return Ok(Exit::Quit),
+                Some(Effect::Interrupt) => return Ok(Exit::Interrupted),
                 // A full channel holds the same wish already, a closed one has nobody left to grant it.
                 Some(Effect::Rerun) => drop(actions.try_send(Action::Rerun)),
                 None => {}

@@ -122,8 +122,8 @@ fn start(model: &mut Model, done: usize) {
         model,
         1,
         Feed::Paths(vec![
-            path("direct UDP", "you -> 203.0.113.9:40123/udp"),
-            path("through TURN", "you -> turns:stream.hubs.example.org:5349 -> 203.0.113.9:40123/udp"),
+            path("direct UDP", "203.0.113.9:40123/udp"),
+            path("through TURN", "turns:stream.hubs.example.org:5349 -> 203.0.113.9:40123/udp"),
         ]),
     );
     for (second, (id, ..)) in CHECKS.into_iter().take(done).enumerate() {

@@ -25,6 +25,7 @@ pub(crate) enum Msg {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Effect {
     Quit,
+    Interrupt,
     Rerun,
 }
 
@@ -48,6 +49,7 @@ pub(crate) fn update(model: &mut Model, now: Duration, msg: Msg) -> Option<Effec
 fn obey(model: &mut Model, command: Command) -> Option<Effect> {
     match command {
         Command::Quit => return Some(Effect::Quit),
+        Command::Interrupt => return Some(Effect::Interrupt),
         Command::Rerun => return model.can_rerun().then_some(Effect::Rerun),
         Command::Help => model.toggle_page(Page::Help),
         Command::Details => model.toggle_page(Page::Details),
@@ -74,13 +76,13 @@ mod tests {
     }
 
     #[test]
-    fn q_and_control_c_quit_from_every_page() {
+    fn q_and_control_c_end_the_view_from_every_page() {
         for page in [Page::Overview, Page::Details, Page::Help] {
             let mut model = testing::model();
             model.page = page;
             assert_eq!(press(&mut model, KeyCode::Char('q')), Some(Effect::Quit));
             let key = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
-            assert_eq!(update(&mut model, Duration::ZERO, Msg::Key(key)), Some(Effect::Quit));
+            assert_eq!(update(&mut model, Duration::ZERO, Msg::Key(key)), Some(Effect::Interrupt));
         }
     }
 

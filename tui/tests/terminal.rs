@@ -29,7 +29,6 @@ use nix::{
 
 const ENTERED: &str = "\x1b[?1049h";
 const LEFT: &str = "\x1b[?1049l";
-const CURSOR: &str = "\x1b[?25h";
 const SCENE: &str = "HUBS_TUI_SCENE";
 
 /// The other process. On its own it is a test of nothing: without a scene there is no view to run.
@@ -62,7 +61,10 @@ struct View {
     terminal: OwnedFd,
     before: Termios,
     output: Receiver<Vec<u8>>,
-    seen: String,
+    /// All that it wrote, which tells what came before what.
+    written: String,
+    /// What it shows.
+    screen: vt100::Parser,
 }
 
 impl View {
@@ -91,20 +93,30 @@ impl View {
                 }
             }
         });
-        Self { child, keyboard, terminal: pty.slave, before, output, seen: String::new() }
+        Self {
+            child,
+            keyboard,
+            terminal: pty.slave,
+            before,
+            output,
+            written: String::new(),
+            screen: vt100::Parser::default(),
+        }
     }
 
     fn wait_for(&mut self, text: &str) {
-        self.wait_until(text, |seen| seen.contains(text));
+        // What was on the screen between two pictures is only in what was written.
+        let shown = |view: &Self| view.screen.screen().contents().contains(text);
+        self.wait_until(text, |view| shown(view) || view.written.contains(text));
     }
 
-    fn wait_until(&mut self, what: &str, ready: impl Fn(&str) -> bool) {
-        while !ready(&self.seen) {
-            let bytes = self
-                .output
-                .recv_timeout(Duration::from_secs(20))
-                .unwrap_or_else(|_| panic!("no {what:?} in {:?}", self.seen));
-            self.seen.push_str(&String::from_utf8_lossy(&bytes));
+    fn wait_until(&mut self, what: &str, ready: impl Fn(&Self) -> bool) {
+        while !ready(self) {
+            let Ok(bytes) = self.output.recv_timeout(Duration::from_secs(20)) else {
+                panic!("no {what:?} on the screen:\n{}", self.screen.screen().contents());
+            };
+            self.screen.process(&bytes);
+            self.written.push_str(&String::from_utf8_lossy(&bytes));
         }
     }
 
@@ -124,9 +136,9 @@ impl View {
     fn end(mut self) -> ExitStatus {
         let status = self.child.wait().unwrap();
         assert_eq!(tcgetattr(&self.terminal).unwrap(), self.before, "the terminal is not as it was");
-        self.wait_until("normal screen with a cursor", |seen| {
-            seen.rfind(LEFT)
-                .is_some_and(|left| Some(left) > seen.rfind(ENTERED) && seen[left..].contains(CURSOR))
+        self.wait_until("normal screen with a cursor", |view| {
+            let screen = view.screen.screen();
+            !screen.alternate_screen() && !screen.hide_cursor()
         });
         status
     }
@@ -147,8 +159,8 @@ fn control_c_gives_the_terminal_back() {
     let mut view = View::start("nothing more happens");
     view.wait_for("example.org");
     view.press("\x03");
-    let status = view.end();
-    assert!(status.success());
+    view.wait_for("ended by Interrupted");
+    view.end();
 }
 
 #[test]
@@ -168,8 +180,8 @@ fn a_signal_gives_the_terminal_back() {
 fn a_panic_in_the_view_gives_the_terminal_back_before_its_message() {
     let mut view = View::start("the view panics");
     view.wait_for("the feed fell over");
-    assert!(view.seen.find("the feed fell over") > view.seen.find(LEFT));
-    assert!(view.seen.contains(LEFT));
+    assert!(view.written.find("the feed fell over") > view.written.find(LEFT));
+    assert!(view.written.contains(LEFT));
     assert!(!view.end().success());
 }
 
@@ -181,9 +193,9 @@ fn a_panic_elsewhere_is_told_on_the_normal_screen_and_the_view_goes_on() {
     view.wait_for("show or hide this page");
     assert!(view.is_raw());
     view.press("q");
-    let told = view.seen.find("a task fell over").unwrap();
-    let before = &view.seen[..told];
+    let told = view.written.find("a task fell over").unwrap();
+    let before = &view.written[..told];
     assert!(before.rfind(LEFT) > before.rfind(ENTERED), "told on the alternate screen");
-    assert_eq!(view.seen.matches(ENTERED).count(), 2);
+    assert_eq!(view.written.matches(ENTERED).count(), 2);
     assert!(view.end().success());
 }

@@ -47,8 +47,11 @@ fn status(status: Status) -> feed::Status {
 }
 
 fn finding(finding: &Finding) -> feed::Finding {
-    let about = finding.target.iter().filter(|target| !finding.summary.contains(*target));
-    let summary = about.map(|target| format!("{target}: ")).chain([finding.summary.clone()]).collect();
+    // Where there is little room it is the end of a line that is lost.
+    let summary = match &finding.target {
+        Some(target) if !finding.summary.contains(target) => format!("{} ({target})", finding.summary),
+        _ => finding.summary.clone(),
+    };
     let seen = finding.evidence.iter().map(|e| note("seen", format!("{}: {}", e.label, e.value)));
     let cause = finding.cause.iter().map(|cause| note("cause", cause));
     let fix = finding.remedy.iter().map(|remedy| note("fix", &remedy.text));
@@ -138,7 +141,7 @@ mod tests {
     fn a_finding_names_its_target_once() {
         let found =
             |summary| shown(&Finding::pass(Code::NameResolves, summary).at("hubs.example.org")).summary;
-        assert_eq!(found("192.0.2.7"), "hubs.example.org: 192.0.2.7");
+        assert_eq!(found("accepted"), "accepted (hubs.example.org)");
         assert_eq!(found("hubs.example.org is 192.0.2.7"), "hubs.example.org is 192.0.2.7");
     }
 

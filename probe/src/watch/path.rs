@@ -52,8 +52,8 @@ impl Measured {
     /// How the view is to describe it.
     pub(super) fn description(&self) -> Path {
         let route = match &self.way {
-            Way::Direct(Direct { peer, .. }) => format!("you -> {peer}/udp"),
-            Way::Relayed(relayed) => format!("you -> {relayed}"),
+            Way::Direct(Direct { peer, .. }) => format!("{peer}/udp"),
+            Way::Relayed(relayed) => relayed.to_string(),
         };
         Path { name: self.name.clone(), route: printable(&route) }
     }
@@ -92,7 +92,7 @@ fn round_trip(outcome: Outcome) -> Result<Duration, String> {
         Outcome::Answered { round_trip, .. } => Ok(round_trip),
         Outcome::AnsweredElsewhere { from } => Err(format!("{from} answers instead")),
         Outcome::Rejected(rejection) => Err(format!("refused: {} {}", rejection.code, rejection.reason)),
-        Outcome::PortClosed => Err("nothing listens there (ICMP)".to_owned()),
+        Outcome::PortClosed => Err("port closed (ICMP)".to_owned()),
         Outcome::NoRoute => Err("no way leads there".to_owned()),
         Outcome::Silent { .. } => Err("no answer".to_owned()),
     }

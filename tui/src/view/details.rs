@@ -6,7 +6,7 @@ use ratatui::{
     text::{Line, Span},
 };
 
-use super::panel;
+use super::{panel, room};
 use crate::{feed::Status, model::Model, text, theme::Role};
 
 /// Columns of a note's label.
@@ -28,7 +28,8 @@ pub(super) fn draw(model: &Model, frame: &mut Frame<'_>, area: Rect) {
         .map(|part| Line::styled(part, model.theme.style(Role::Faint)))
         .collect::<Vec<_>>();
     lines.extend(entries.into_iter().skip(scroll).flatten());
-    let title = format!("Details of {}", row.check.id);
+    let more = if lines.len() > room(area) { ", more with PgDn" } else { "" };
+    let title = format!("Details of {}{more}", row.check.id);
     panel(frame, area, model.theme, &title, lines);
 }
 

@@ -83,7 +83,7 @@ fn said(row: &PathRow) -> String {
         return format!("{loss}  {}", row.obstacle.as_deref().unwrap_or("no answer"));
     }
     let (last, p50, p95, jitter) = (millis(last), millis(p50), millis(p95), millis(jitter));
-    format!("{last} ms  p50 {p50}  p95 {p95}  jitter {jitter}  {loss}")
+    format!("{last} ms  {loss}  p50 {p50}  p95 {p95}  jitter {jitter}")
 }
 
 fn millis(value: Option<Duration>) -> String {
