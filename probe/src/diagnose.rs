@@ -525,9 +525,12 @@ mod tests {
 
     #[test]
     fn credentials_from_the_command_line_that_are_refused_say_nothing_of_everybody() {
-        let findings = turn_broken_at(Code::TurnAllocates).into_iter();
-        let findings = findings.chain([Finding::skip(Code::RoomJoined, "no room")]);
-        assert_broken(findings, Code::TurnAllocates, "does not take the given credentials");
+        let findings = || {
+            let no_room = Finding::skip(Code::RoomJoined, "no room");
+            turn_broken_at(Code::TurnAllocates).into_iter().chain([no_room])
+        };
+        assert_broken(findings(), Code::TurnAllocates, "does not take the given credentials");
+        assert!(!verdict(findings()).detail.contains("--room"), "they were tried");
     }
 
     #[test]
@@ -570,6 +573,11 @@ mod tests {
         findings.push(fail(Code::CertificateSelfSigned).at(other));
         let verdict = diagnose("example.org", &findings);
         assert!(verdict.headline.starts_with("Voice works, but something else is broken"), "{verdict:#?}");
+        // Not so if what was relayed went through the one that browsers refuse.
+        let relayed = findings.iter_mut().find(|f| f.code == Code::RelayedDtls).unwrap();
+        relayed.target = Some(other.to_owned());
+        let verdict = diagnose("example.org", &findings);
+        assert!(verdict.headline.starts_with("Nobody can be heard"), "{verdict:#?}");
     }
 
     #[test]

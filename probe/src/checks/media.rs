@@ -55,7 +55,8 @@ pub(crate) async fn relayed(cx: Arc<Context>) -> Outcome {
     }
     let _ = dialog.close_transport(&transport.id).await;
     dialog.close().await;
-    Ok(findings)
+    let place = format!("turns:{}:{}", server.host, server.port);
+    Ok(findings.into_iter().map(|finding| finding.at(&place)).collect())
 }
 
 async fn allocate(net: &Net, server: &TurnFacts) -> Result<Allocation, TurnError> {

@@ -83,7 +83,7 @@ async fn try_server(
     let Ok(challenge) = challenge else { return findings };
     let Some((login, source)) = login else {
         let reason = format!(
-            "there are no credentials to show: hubs-probe check {} --room <a room's URL>, or --turn-secret",
+            "there are no credentials to show: give --room https://{}/ROOM, or --turn-secret",
             cx.target
         );
         findings.push(Finding::skip(Code::TurnAllocates, reason).at(place));
