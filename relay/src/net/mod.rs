@@ -5,6 +5,7 @@
 
 mod batch;
 pub(crate) mod bind;
+mod connections;
 mod datagrams;
 mod dialog;
 pub(crate) mod exchange;
@@ -14,5 +15,5 @@ mod stream;
 pub(crate) mod tls;
 pub(crate) mod totals;
 
+pub(crate) use connections::{Entrance, serve_connections};
 pub(crate) use datagrams::serve_datagrams;
-pub(crate) use stream::{Entrance, serve_connections};

@@ -1,0 +1,207 @@
+//! Takes connections in: who their client is, TLS, and how many may be without an allocation.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use thiserror::Error;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::error::Elapsed;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tracing::{debug, warn};
+
+use super::exchange::Shared;
+use super::proxy_protocol::{self, BadHeader, Named};
+use super::stream::serve_frames;
+use super::tls;
+use crate::config::{ProxyProtocol, Transport};
+use crate::turn::Client;
+
+/// How long to wait when the system has no more descriptors.
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
+
+/// How connections come in.
+pub(crate) struct Entrance {
+    pub(crate) tls: Option<TlsAcceptor>,
+    /// Senders whose PROXY header is believed.
+    pub(crate) proxies: Vec<IpNet>,
+    /// Whether they have to send one.
+    pub(crate) proxy_protocol: ProxyProtocol,
+}
+
+/// Who is at the other end of a connection.
+enum Identified {
+    /// Its sender.
+    Itself(SocketAddr),
+    /// Whom a trusted proxy named.
+    ByProxy(SocketAddr),
+}
+
+/// Why nobody can tell.
+#[derive(Debug, Error)]
+enum Unidentified {
+    #[error("it is closed")]
+    Closed,
+    #[error("it begins with a PROXY header, and its sender is not in the listener's proxy_protocol_from")]
+    Untrusted,
+    #[error("it begins without a PROXY header, which the listener requires")]
+    Missing,
+    #[error(transparent)]
+    Malformed(#[from] BadHeader),
+}
+
+/// A connection that fails before its first byte is none.
+impl From<io::Error> for Unidentified {
+    fn from(_: io::Error) -> Self {
+        Self::Closed
+    }
+}
+
+/// Serves the clients of a TCP listener, or with `tls` of a TLS listener, for as long as the worker runs.
+pub(crate) async fn serve_connections(
+    exchange: Shared,
+    listener: std::net::TcpListener,
+    entrance: Entrance,
+) -> io::Result<Infallible> {
+    let listener = TcpListener::from_std(listener)?;
+    let entrance = Rc::new(entrance);
+    loop {
+        match listener.accept().await {
+            Ok((stream, remote)) => {
+                if exchange.borrow_mut().admit_stranger() {
+                    let served = serve(exchange.clone(), stream, remote, Rc::clone(&entrance));
+                    tokio::task::spawn_local(served);
+                } else {
+                    debug!(client = %remote, "refused: too many connections without an allocation");
+                }
+            }
+            Err(error) => {
+                warn!(%error, "a connection could not be accepted");
+                sleep(EXHAUSTED_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn serve(exchange: Shared, mut stream: TcpStream, sender: SocketAddr, entrance: Rc<Entrance>) {
+    let mut presence = Presence { exchange, client: None, is_stranger: true };
+    // Media must not wait for more media.
+    let local = match stream.set_nodelay(true).and_then(|()| stream.local_addr()) {
+        Ok(local) => local,
+        Err(error) => return debug!(client = %sender, %error, "connection lost"),
+    };
+    let limit = presence.exchange.borrow().limits().handshake_timeout;
+    let remote = match timeout(limit, entrance.identify(&mut stream, sender)).await {
+        Ok(identified) => match presence.count_identified(sender, identified) {
+            Some(remote) => remote,
+            None => return,
+        },
+        Err(_) => return debug!(client = %sender, "connection over: nothing came for {}s", limit.as_secs()),
+    };
+    let end = match &entrance.tls {
+        None => serve_frames(&mut presence, stream, Transport::Tcp, remote, local).await,
+        Some(acceptor) => {
+            let shaken = timeout(limit, acceptor.accept_with(stream, tls::bound_buffers)).await;
+            match presence.count_handshake(shaken) {
+                Ok(stream) => serve_frames(&mut presence, stream, Transport::Tls, remote, local).await,
+                Err(error) => return debug!(client = %remote, %error, "TLS handshake failed"),
+            }
+        }
+    };
+    debug!(client = %remote, %end, "connection over");
+}
+
+/// A connection as the exchange knows it. Whatever ends its task, the exchange forgets it.
+pub(super) struct Presence {
+    pub(super) exchange: Shared,
+    pub(super) client: Option<Client>,
+    pub(super) is_stranger: bool,
+}
+
+impl Entrance {
+    /// The client behind a connection: the sender itself, or whom a trusted sender names.
+    async fn identify(&self, stream: &mut TcpStream, sender: SocketAddr) -> Result<Identified, Unidentified> {
+        let mut first = [0];
+        if stream.peek(&mut first).await? == 0 {
+            return Err(Unidentified::Closed);
+        }
+        let address = sender.ip().to_canonical();
+        let is_trusted = self.proxies.iter().any(|proxies| proxies.contains(&address));
+        if proxy_protocol::begins_header(first[0]) {
+            if !is_trusted {
+                return Err(Unidentified::Untrusted);
+            }
+            return Ok(Identified::ByProxy(match proxy_protocol::read_header(stream).await? {
+                Named::Client(client) => client,
+                Named::Nobody => sender,
+            }));
+        }
+        if is_trusted && self.proxy_protocol == ProxyProtocol::Required {
+            return Err(Unidentified::Missing);
+        }
+        Ok(Identified::Itself(sender))
+    }
+}
+
+impl Presence {
+    /// Counts how a connection's client was told, and says who it is, if it was.
+    fn count_identified(
+        &self,
+        sender: SocketAddr,
+        identified: Result<Identified, Unidentified>,
+    ) -> Option<SocketAddr> {
+        let mut exchange = self.exchange.borrow_mut();
+        let counts = &mut exchange.totals_mut().proxy_headers;
+        let (count, reason) = match identified {
+            Ok(Identified::Itself(client)) => return Some(client),
+            Ok(Identified::ByProxy(client)) => {
+                counts.believed += 1;
+                return Some(client);
+            }
+            Err(Unidentified::Closed) => return None,
+            Err(reason @ Unidentified::Untrusted) => (&mut counts.untrusted, reason),
+            Err(reason @ Unidentified::Missing) => (&mut counts.missing, reason),
+            Err(reason @ Unidentified::Malformed(_)) => (&mut counts.malformed, reason),
+        };
+        *count += 1;
+        // Somebody configured one end and not the other, and nobody gets in. Or somebody tries: not too many lines then.
+        if count.is_power_of_two() {
+            warn!(%sender, times = *count, "connection refused: {reason}");
+        }
+        None
+    }
+
+    /// Counts how a handshake ended.
+    fn count_handshake<T>(&self, shaken: Result<io::Result<T>, Elapsed>) -> io::Result<T> {
+        let mut exchange = self.exchange.borrow_mut();
+        let counts = &mut exchange.totals_mut().handshakes;
+        match &shaken {
+            Ok(Ok(_)) => counts.completed += 1,
+            Ok(Err(_)) => counts.failed += 1,
+            Err(_) => counts.timed_out += 1,
+        }
+        shaken?
+    }
+
+    /// Notes whether the client has an allocation.
+    pub(super) fn set_stranger(&mut self, is_stranger: bool) {
+        if self.is_stranger != is_stranger {
+            let mut exchange = self.exchange.borrow_mut();
+            if is_stranger { exchange.estrange() } else { exchange.dismiss_stranger() }
+        }
+        self.is_stranger = is_stranger;
+    }
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        self.set_stranger(false);
+        if let Some(client) = self.client {
+            self.exchange.borrow_mut().close_connection(client);
+        }
+    }
+}
