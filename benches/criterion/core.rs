@@ -159,7 +159,13 @@ impl World {
             secrets_rotate: false,
             peers: PeerPolicy { allow: vec![allow], map: Vec::new() },
             families: vec![Family::V4],
-            limits: Limits { sessions: 10_000, sessions_per_address: None, permissions: 4, channels: 4 },
+            limits: Limits {
+                sessions: 10_000,
+                sessions_per_address: None,
+                permissions: 4,
+                channels: 4,
+                stranger_answers: None,
+            },
             transaction_seed: 42,
         };
         let now = Now { instant: Instant::now(), unix: 1_700_000_000 };

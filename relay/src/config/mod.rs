@@ -117,6 +117,7 @@ pub struct Limits {
     pub sessions_per_address: usize,
     pub permissions: usize,
     pub channels: usize,
+    pub stranger_answers: u32,
     pub strangers: usize,
     #[serde(deserialize_with = "values::duration")]
     pub handshake_timeout: Duration,

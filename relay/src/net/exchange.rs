@@ -481,6 +481,7 @@ pub(crate) fn session_limits(limits: &Limits) -> turn::Limits {
         sessions_per_address: Some(limits.sessions_per_address).filter(|limit| *limit > 0),
         permissions: limits.permissions,
         channels: limits.channels,
+        stranger_answers: Some(limits.stranger_answers).filter(|limit| *limit > 0),
     }
 }
 

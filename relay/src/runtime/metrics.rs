@@ -71,6 +71,8 @@ impl Collector for Reader {
             granted.into_iter().chain(refused).map(|(outcome, count)| ([("outcome", outcome)], count));
         out.counters("authentications", "Users who came to allocate", None, outcomes)?;
 
+        let help = "Datagrams of strangers not answered because of limits.stranger_answers";
+        out.counters("unanswered", help, None, [(NO_LABELS, sum(&|it| it.requests.unanswered))])?;
         let strangers = sum(&|it| it.strangers as u64);
         let help = "TCP and TLS connections without an allocation at the moment";
         out.gauges("strangers", help, None, [(NO_LABELS, strangers)])?;

@@ -10,6 +10,8 @@ use crate::wire::ErrorCode;
 pub struct Counts {
     /// Error answers, by their code.
     pub errors: BTreeMap<ErrorCode, u64>,
+    /// Datagrams of strangers that were not answered, because their address had been answered enough.
+    pub unanswered: u64,
     /// Clients without an allocation whose user and password were good.
     pub authenticated: u64,
     /// Those whose were not, by the reason's name.

@@ -13,6 +13,7 @@
 
 mod control;
 mod counts;
+mod limiter;
 mod nonce;
 mod peer;
 mod permissions;

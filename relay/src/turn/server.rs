@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use super::limiter::Limiter;
 use super::sessions::Sessions;
-use super::{Client, Command, Counts, Ended, NonceKey, Now, PeerPolicy, RelayId, ToClient, ToPeer};
+use super::{Client, Command, Counts, Ended, Link, NonceKey, Now, PeerPolicy, RelayId, ToClient, ToPeer};
 use crate::auth::Credentials;
 use crate::wire::{Family, Frame, Indication, IndicationKind, Message, TransactionId};
 
@@ -27,7 +28,8 @@ pub struct Settings {
     pub families: Vec<Family>,
     /// What one server takes on.
     pub limits: Limits,
-    /// Where the ids of Data indications begin; random, so that they do not repeat after a restart.
+    /// Where the ids of Data indications begin, so that they do not repeat after a restart, and what else has to be
+    /// random.
     pub transaction_seed: u64,
 }
 
@@ -42,6 +44,8 @@ pub struct Limits {
     pub permissions: usize,
     /// Channels of one allocation.
     pub channels: usize,
+    /// Answers a second to one address from which datagrams come without an allocation; nothing for no bound.
+    pub stranger_answers: Option<u32>,
 }
 
 /// A STUN and TURN server; see the [module](super) for how to drive it.
@@ -52,6 +56,7 @@ pub struct Server {
     pub(super) commands: VecDeque<Command>,
     pub(super) counts: Counts,
     pub(super) is_draining: bool,
+    limiter: Limiter,
     data_indications: u32,
 }
 
@@ -59,6 +64,7 @@ impl Server {
     /// A server without clients.
     pub fn new(settings: Settings) -> Self {
         Self {
+            limiter: Limiter::new(settings.transaction_seed),
             settings,
             sessions: Sessions::default(),
             commands: VecDeque::new(),
@@ -83,6 +89,10 @@ impl Server {
                 let decide = || policy.decide(send.peer).filter(|peer| peer.is_family(family));
                 let peer = session.permissions.send_peer(send.peer, now.instant, decide)?;
                 Some(ToPeer { relay, peer: peer.actual(), payload: send.payload })
+            }
+            Frame::Message(_) if !self.may_answer(now, client) => {
+                self.counts.unanswered += 1;
+                None
             }
             Frame::Message(bytes) => {
                 // What cannot be read is discarded in silence (RFC 8489 section 6.3).
@@ -169,6 +179,16 @@ impl Server {
     pub(super) fn close(&mut self, relay: RelayId, ended: Ended) {
         if self.sessions.remove(relay).is_some() {
             self.commands.push_back(Command::CloseRelay { relay, ended });
+        }
+    }
+
+    /// Whoever has an allocation or a connection is where he says he is.
+    fn may_answer(&mut self, now: Now, client: Client) -> bool {
+        match (client.link, self.settings.limits.stranger_answers) {
+            (Link::Datagram(_), Some(per_second)) if !self.sessions.has(&client) => {
+                self.limiter.admits(client.remote, per_second, now.instant)
+            }
+            _ => true,
         }
     }
 

@@ -244,3 +244,24 @@ fn strangers_expired_and_static_users_never_make_the_secrets_be_read() {
     }
     assert!(world.waiting.is_empty());
 }
+
+#[test]
+fn a_stranger_is_answered_so_often_and_no_more() {
+    let mut settings = settings();
+    settings.limits.stranger_answers = Some(10);
+    let mut world = World::with(settings);
+    let (mut caller, _) = Caller::allocated(&mut world, udp("198.51.100.7:50000"));
+    let ask = |world: &mut World, client| {
+        let request = || Builder::request(Method::Allocate, TransactionId([1; 12]));
+        (0..100).filter(|_| world.request(client, request()).is_some()).count()
+    };
+    assert_eq!(ask(&mut world, udp("192.0.2.9:1")), 20);
+    assert_eq!(ask(&mut world, udp("192.0.2.9:2")), 0);
+    assert_eq!(world.server.counts().unanswered, 180);
+    world.wait(Duration::from_secs(1));
+    assert_eq!(ask(&mut world, udp("192.0.2.9:1")), 10);
+    assert_eq!(ask(&mut world, stream("192.0.2.9:3")), 100, "a connection is where it says it is");
+    for _ in 0..100 {
+        assert_eq!(code(&caller.refresh(&mut world, 600)), 0, "and so is who has an allocation");
+    }
+}

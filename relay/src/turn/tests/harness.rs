@@ -50,7 +50,13 @@ pub(super) fn settings() -> Settings {
         secrets_rotate: false,
         peers: policy(),
         families: vec![Family::V4],
-        limits: Limits { sessions: 10, sessions_per_address: None, permissions: 4, channels: 4 },
+        limits: Limits {
+            sessions: 10,
+            sessions_per_address: None,
+            permissions: 4,
+            channels: 4,
+            stranger_answers: None,
+        },
         transaction_seed: 42,
     }
 }
