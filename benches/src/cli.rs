@@ -96,7 +96,7 @@ fn run(cli: &Cli) -> Result<(), LoadError> {
         let error = io::Error::other(format!("more than {MOST_PACKETS} packets/s in all"));
         return Err(LoadError::io("too much for one generator")(error));
     }
-    let programs = [Program::at(cli.relay()?), Program::at(cli.against.clone())];
+    let programs = [Program::at(&cli.relay()?), Program::at(&cli.against)];
     let mut contenders = Vec::new();
     for program in &programs {
         contenders.push(Contender { name: program.name(), version: program.version()? });

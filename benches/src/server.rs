@@ -49,7 +49,9 @@ pub(crate) struct Server {
 
 impl Program {
     /// coturn's program is called `turnserver`; any other is taken for a hubs-relay.
-    pub(crate) fn at(path: PathBuf) -> Self {
+    pub(crate) fn at(path: &Path) -> Self {
+        // It starts in a folder of its own.
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         if path.file_name().is_some_and(|name| name == "turnserver") {
             Self::Coturn(path)
         } else {
