@@ -4,6 +4,7 @@ mod admin;
 mod background;
 mod database;
 mod metrics;
+mod pace;
 mod status;
 mod summary;
 mod worker;

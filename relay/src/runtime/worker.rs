@@ -18,6 +18,7 @@ use crate::turn::PeerPolicy;
 
 use super::Phase;
 use super::database::Reading;
+use super::pace::Pace;
 use super::status::Status;
 
 /// How often expired sessions are looked for, and the worker reports; no session lives longer than this beyond its time.
@@ -41,7 +42,13 @@ pub(super) struct Worker {
 impl Worker {
     /// Serves clients on this thread until it is told to stop, or cannot go on.
     pub(super) fn run(self) -> io::Result<()> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let pace = Arc::new(Pace::new());
+        let (before, after) = (Arc::clone(&pace), pace);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .on_thread_park(move || before.before_wait())
+            .on_thread_unpark(move || after.after_wait())
+            .build()?;
         // All tasks end when this is dropped.
         let tasks = LocalSet::new();
         tasks.block_on(&runtime, self.serve())
