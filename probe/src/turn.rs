@@ -371,7 +371,8 @@ struct Connection {
     stream: TlsStream,
     decoder: StreamDecoder,
     channels: Vec<(ChannelNumber, SocketAddr)>,
-    /// The answer to the last request, once it is there.
+    /// The request whose answer is waited for, and that answer, once it is there.
+    awaited: TransactionId,
     answer: Option<Message>,
     datagrams: VecDeque<(Vec<u8>, SocketAddr)>,
 }
@@ -379,7 +380,14 @@ struct Connection {
 impl Connection {
     fn new(stream: TlsStream) -> Self {
         let decoder = StreamDecoder::new(LONGEST_FRAME);
-        Self { stream, decoder, channels: Vec::new(), answer: None, datagrams: VecDeque::new() }
+        Self {
+            stream,
+            decoder,
+            channels: Vec::new(),
+            awaited: TransactionId::default(),
+            answer: None,
+            datagrams: VecDeque::new(),
+        }
     }
 
     /// Sends a request and waits for its answer. Datagrams that come meanwhile are kept.
@@ -388,13 +396,13 @@ impl Connection {
         request: Request,
         describe: impl FnOnce(Builder) -> Builder,
     ) -> Result<Message, TurnError> {
-        let transaction = TransactionId(random::bytes());
-        let message = describe(Builder::request(request.into(), transaction)).finish();
+        self.awaited = TransactionId(random::bytes());
+        let message = describe(Builder::request(request.into(), self.awaited)).finish();
         let exchange = async {
             self.write(&message).await?;
             loop {
                 self.read().await?;
-                if let Some(answer) = self.answer.take_if(|a| a.transaction() == transaction) {
+                if let Some(answer) = self.answer.take() {
                     return Ok(answer);
                 }
             }
@@ -441,7 +449,7 @@ impl Connection {
             Err(e) if e.kind() == io::ErrorKind::ConnectionReset => return Err(TurnError::Closed),
             Err(e) => return Err(TurnError::Broken(e)),
         };
-        let Self { decoder, channels, answer, datagrams, .. } = self;
+        let Self { decoder, channels, awaited, answer, datagrams, .. } = self;
         let mut keep = |payload: &[u8], from| {
             if datagrams.len() < MOST_WAITING {
                 datagrams.push_back((payload.to_vec(), from));
@@ -457,7 +465,8 @@ impl Connection {
                 Some(Indication { kind: IndicationKind::Data, peer, payload }) => keep(payload, peer),
                 Some(_) => {}
                 None => {
-                    if let Some(message) = Message::parse(bytes).ok().filter(is_answer) {
+                    let is_awaited = |m: &Message| is_answer(m) && m.transaction() == *awaited;
+                    if let Some(message) = Message::parse(bytes).ok().filter(is_awaited) {
                         *answer = Some(message);
                     }
                 }
@@ -695,7 +704,8 @@ mod tests {
     async fn an_answer_to_another_request_is_no_answer() {
         let answer = |_: usize, m: &Message| {
             let other = Message::parse(&Builder::request(Method::Allocate, TransactionId([1; 12])).finish());
-            [error(&other.unwrap(), ErrorCode(508)), error(m, ErrorCode::UNAUTHENTICATED)].concat()
+            let other = error(&other.unwrap(), ErrorCode(508));
+            [&other, &error(m, ErrorCode::UNAUTHENTICATED)[..], &other].concat()
         };
         let challenge = connect(scripted(answer).await).await.challenge().await.unwrap();
         assert_eq!(challenge.realm, "turkey");

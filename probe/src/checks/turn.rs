@@ -283,12 +283,15 @@ pub(super) fn refused(code: Code, summary: String, refusal: &Refusal) -> Finding
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
     use crate::{
         check::Stop,
         checks::tls,
         facts::{RoomFacts, RoomTurn},
         finding::Status,
+        target::{DIALOG, HTTPS},
         testing::{Authority, DOMAIN, Identity, TurnServer, context, tcp_server, tls_server},
         turn::Request,
     };
@@ -300,13 +303,22 @@ mod tests {
         authority.issue(&[&format!("stream.{DOMAIN}")], -1..30)
     }
 
+    /// A context in which `server` is in the place of TURN, and a closed port everywhere else.
+    fn with_server(ca: Option<Vec<u8>>, server: SocketAddr) -> Arc<Context> {
+        let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let everywhere = Name::ALL.map(|name| (name, HTTPS, closed)).into_iter();
+        let places: Vec<_> =
+            everywhere.chain([(Name::Stream, DIALOG, closed), (Name::Stream, TURN, server)]).collect();
+        context(ca, &places)
+    }
+
     /// What `turn.allocate` finds out, with this login, about a server at the place of TURN.
     async fn findings(
         authority: &Authority,
-        server: std::net::SocketAddr,
+        server: SocketAddr,
         login: impl Into<Option<TurnLogin>>,
     ) -> (Arc<Context>, Vec<Finding>) {
-        let cx = context(Some(authority.root_pem()), &[(Name::Stream, TURN, server)]);
+        let cx = with_server(Some(authority.root_pem()), server);
         let cx = Arc::into_inner(cx).map(|cx| Arc::new(Context { turn_login: login.into(), ..cx })).unwrap();
         tls::certificates(Arc::clone(&cx)).await.unwrap();
         let findings = allocate(Arc::clone(&cx)).await.unwrap();
@@ -379,7 +391,7 @@ mod tests {
     #[tokio::test]
     async fn where_no_tls_comes_about_turn_is_not_tried() {
         let server = tcp_server(|_| std::future::ready(())).await;
-        let cx = context(None, &[(Name::Stream, TURN, server)]);
+        let cx = with_server(None, server);
         tls::certificates(Arc::clone(&cx)).await.unwrap();
         assert!(matches!(allocate(cx).await, Err(Stop::Skip(reason)) if reason.contains("tls.certificates")));
     }
