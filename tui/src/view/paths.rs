@@ -44,7 +44,7 @@ fn full(row: &PathRow, theme: Theme, names: usize, columns: usize) -> [Line<'sta
     let used: usize = first.iter().map(Span::width).sum();
     let route = text::cut(&row.path.route, columns.saturating_sub(used), theme.ellipsis());
     first.push(Span::styled(route, theme.style(Role::Faint)));
-    let figures = text::cut(&said(row), columns.saturating_sub(2), theme.ellipsis());
+    let figures = said(row, columns.saturating_sub(2), theme);
     let mut bars = vec![Span::raw("  ")];
     bars.extend(sparkline(row.history.latest_first(), columns.saturating_sub(2), theme));
     [Line::from(first), Line::raw(format!("  {figures}")), Line::from(bars)]
@@ -75,15 +75,24 @@ fn name(row: &PathRow, theme: Theme, names: usize) -> Vec<Span<'static>> {
     ]
 }
 
-fn said(row: &PathRow) -> String {
+/// The figures, the most telling ones first; those that do not fit are left out as a whole.
+fn said(row: &PathRow, columns: usize, theme: Theme) -> String {
     let Some(figures) = row.history.figures() else { return "no sample yet".to_owned() };
     let Figures { last, p50, p95, jitter, loss } = figures;
     let loss = format!("loss {}", text::percent(loss));
     if row.history.reach() == Reach::Down {
-        return format!("{loss}  {}", row.obstacle.as_deref().unwrap_or("no answer"));
+        let why = row.obstacle.as_deref().unwrap_or("no answer");
+        return text::cut(&format!("{loss}  {why}"), columns, theme.ellipsis());
     }
     let (last, p50, p95, jitter) = (millis(last), millis(p50), millis(p95), millis(jitter));
-    format!("{last} ms  {loss}  p50 {p50}  p95 {p95}  jitter {jitter}")
+    let mut said = format!("{last} ms  {loss}");
+    for figure in [format!("  p50 {p50}"), format!("  p95 {p95}"), format!("  jitter {jitter}")] {
+        if text::width(&said) + text::width(&figure) > columns {
+            break;
+        }
+        said += &figure;
+    }
+    said
 }
 
 fn millis(value: Option<Duration>) -> String {

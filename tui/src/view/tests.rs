@@ -64,6 +64,17 @@ fn a_failure_with_its_verdict() {
 }
 
 #[test]
+fn a_figure_that_does_not_fit_is_left_out_as_a_whole() {
+    let mut model = testing::model();
+    testing::running(&mut model);
+    let slow = Feed::Sample { path: "through TURN".to_owned(), outcome: Ok(Duration::from_secs(1)) };
+    update(&mut model, Duration::from_secs(13), Msg::Feed(slow));
+    let shown = |width| drawn(&model, width, 30).backend().to_string();
+    assert!(shown(120).contains("1000 ms  loss 12 %  p50 46  p95 1000  jitter 162"), "{}", shown(120));
+    assert!(shown(100).contains("1000 ms  loss 12 %  p50 46  p95 1000 ") && !shown(100).contains("jitter 1"));
+}
+
+#[test]
 fn a_frozen_picture_says_so() {
     let mut model = testing::model();
     testing::running(&mut model);
