@@ -21,6 +21,19 @@ pub mod turn;
 mod watch;
 pub mod wire;
 
+/// What only the targets of `tests/fuzz` call.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing {
+    use futures_util::FutureExt as _;
+
+    /// Reads a PROXY header.
+    pub fn read_proxy_header(mut bytes: &[u8]) {
+        let read = crate::net::proxy_protocol::read_header(&mut bytes).now_or_never();
+        assert!(read.is_some(), "all bytes are there, so nothing is waited for");
+    }
+}
+
 pub use config::Config;
 pub use net::tls::TlsError;
 pub use runtime::{Line, Relay, ReloadError, StartError, summary};

@@ -9,7 +9,7 @@ mod connections;
 mod datagrams;
 mod dialog;
 pub(crate) mod exchange;
-mod proxy_protocol;
+pub(crate) mod proxy_protocol;
 pub(crate) mod resolve;
 mod stream;
 pub(crate) mod tls;

@@ -21,7 +21,7 @@ const V2_MAX: usize = 2048;
 
 /// Whom a header names.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Named {
+pub(crate) enum Named {
     /// The client behind the proxy.
     Client(SocketAddr),
     /// Nobody: the proxy speaks for itself, as for a health check, or for somebody without an IP address.
@@ -30,7 +30,7 @@ pub(super) enum Named {
 
 /// Why a header is not one.
 #[derive(Debug, Error)]
-pub(super) enum BadHeader {
+pub(crate) enum BadHeader {
     #[error("the PROXY header breaks off: {0}")]
     Io(#[from] io::Error),
     #[error("what begins like a PROXY header is none")]
@@ -45,7 +45,7 @@ pub(super) fn begins_header(first: u8) -> bool {
 }
 
 /// Reads a header and not a byte more.
-pub(super) async fn read_header(stream: &mut (impl AsyncRead + Unpin)) -> Result<Named, BadHeader> {
+pub(crate) async fn read_header(stream: &mut (impl AsyncRead + Unpin)) -> Result<Named, BadHeader> {
     if stream.read_u8().await? == V2[0] { read_v2(stream).await } else { read_v1(stream).await }
 }
 

@@ -1,0 +1,197 @@
+//! Any sequence of inputs to the core: nothing goes to a peer that nobody allowed, no session outlives its relay, and
+//! no more of them are than there may be.
+
+#![no_main]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use arbitrary::Arbitrary;
+use hubs_relay::auth::{Credentials, Secret};
+use hubs_relay::turn::{
+    AllowedPeers, Client, Command, Limits, Link, MappedAddress, NonceKey, Now, PeerPolicy, RelayId, Server, Settings,
+};
+use hubs_relay::wire::{AttrType, Builder, Family, Frame, IntegrityKey, Message, Method, TransactionId};
+use libfuzzer_sys::fuzz_target;
+
+const SESSIONS: usize = 3;
+const REALM: &str = "turkey";
+
+#[derive(Arbitrary, Debug)]
+enum Step {
+    /// Bytes as they come.
+    Bytes { client: u8, bytes: Vec<u8> },
+    /// A request that is signed as it has to be, with these attributes.
+    Signed { client: u8, method: u8, attributes: Vec<(u8, Attribute)> },
+    /// A packet from a peer.
+    Peer { relay: u8, ip: IpAddr, port: u16 },
+    /// Media.
+    Channel { client: u8, number: u8, len: u8 },
+    Wait { seconds: u16 },
+    Disconnect { client: u8 },
+    /// The policy of the operator changes.
+    Policy { allows: bool },
+}
+
+#[derive(Arbitrary, Debug)]
+enum Attribute {
+    Peer(SocketAddr),
+    Dialog { port: u8 },
+    Value(Vec<u8>),
+    Number(u32),
+}
+
+/// What a request can carry that the core looks at.
+const TYPES: [u16; 9] = [0x000c, 0x000d, 0x0012, 0x0013, 0x0017, 0x0018, 0x0019, 0x0022, 0x001a];
+const METHODS: [Method; 5] =
+    [Method::Allocate, Method::Refresh, Method::CreatePermission, Method::ChannelBind, Method::Binding];
+
+fn announced() -> IpAddr {
+    [203, 0, 113, 9].into()
+}
+
+fn policy(allows: bool) -> PeerPolicy {
+    let allow = ["10.0.0.5/32", "2001:db8::5/128"].map(|it| it.parse().expect("a network"));
+    let allow = allow.into_iter().map(|network| AllowedPeers { network, ports: 40_000..=49_999 });
+    let map = vec![MappedAddress { announced: announced(), actual: [10, 0, 0, 5].into() }];
+    PeerPolicy { allow: if allows { allow.collect() } else { Vec::new() }, map }
+}
+
+fn settings() -> Settings {
+    Settings {
+        realm: REALM.to_owned(),
+        nonce_key: NonceKey::new(&[7; 32]),
+        credentials: Credentials {
+            users: BTreeMap::from([("ann".to_owned(), Secret::from("password"))]),
+            ..Credentials::default()
+        },
+        secrets_rotate: false,
+        peers: policy(true),
+        families: vec![Family::V4, Family::V6],
+        limits: Limits { sessions: SESSIONS, sessions_per_address: None, permissions: 4, channels: 4 },
+        transaction_seed: 1,
+    }
+}
+
+struct World {
+    server: Server,
+    now: Now,
+    relays: BTreeSet<RelayId>,
+    allows: bool,
+    /// The last nonce that a client was told.
+    nonces: BTreeMap<u8, String>,
+    transactions: u64,
+}
+
+fn client(number: u8) -> Client {
+    let number = number % 4;
+    let link = if number < 2 { Link::Datagram(0) } else { Link::Stream(u32::from(number)) };
+    let ip = if number.is_multiple_of(2) { "198.51.100.7" } else { "2001:db8::7" };
+    let remote = SocketAddr::new(ip.parse().expect("an address"), 50_000 + u16::from(number));
+    Client { remote, local: "192.0.2.1:3478".parse().expect("an address"), link }
+}
+
+impl World {
+    fn take(&mut self, step: Step) {
+        match step {
+            Step::Bytes { client, bytes } => self.send(client, &bytes),
+            Step::Signed { client, method, attributes } => self.ask(client, method, &attributes),
+            Step::Peer { relay, ip, port } => {
+                let Some(relay) = self.relays.iter().nth(usize::from(relay) % SESSIONS).copied() else { return };
+                let got = self.server.handle_peer(self.now, relay, SocketAddr::new(ip, port));
+                assert!(got.is_none() || self.allows, "a peer that nobody allows any more got through");
+            }
+            Step::Channel { client, number, len } => {
+                let mut bytes = vec![0x40, number % 6, 0, len];
+                bytes.resize(4 + usize::from(len), 7);
+                self.send(client, &bytes);
+            }
+            Step::Wait { seconds } => {
+                self.now.instant += Duration::from_secs(seconds.into());
+                self.now.unix += u64::from(seconds);
+                self.server.handle_timeout(self.now);
+                self.obey();
+            }
+            Step::Disconnect { client: number } => {
+                self.server.handle_client_closed(client(number));
+                self.obey();
+            }
+            Step::Policy { allows } => {
+                self.allows = allows;
+                self.server.set_peers(policy(allows));
+            }
+        }
+        assert!(self.server.sessions() <= SESSIONS);
+        assert_eq!(self.server.sessions(), self.relays.len());
+    }
+
+    fn send(&mut self, number: u8, bytes: &[u8]) {
+        let Some(frame) = Frame::of_datagram(bytes) else { return };
+        if let Some(out) = self.server.handle_client(self.now, client(number), frame) {
+            let hosts: [IpAddr; 2] = ["10.0.0.5", "2001:db8::5"].map(|it| it.parse().expect("an address"));
+            assert!(self.allows && hosts.contains(&out.peer.ip()), "to {}", out.peer);
+            assert!((40_000..=49_999).contains(&out.peer.port()), "to {}", out.peer);
+            assert!(self.relays.contains(&out.relay));
+        }
+        self.obey();
+    }
+
+    fn ask(&mut self, number: u8, method: u8, attributes: &[(u8, Attribute)]) {
+        self.transactions += 1;
+        let mut id = [0; 12];
+        id[..8].copy_from_slice(&self.transactions.to_be_bytes());
+        let mut request = Builder::request(METHODS[usize::from(method) % METHODS.len()], TransactionId(id));
+        for (kind, attribute) in attributes.iter().take(8) {
+            let kind = AttrType(TYPES[usize::from(*kind) % TYPES.len()]);
+            request = match attribute {
+                Attribute::Peer(peer) => request.xor_peer_address(*peer),
+                Attribute::Dialog { port } => {
+                    request.xor_peer_address(SocketAddr::new(announced(), 40_000 + u16::from(*port)))
+                }
+                Attribute::Value(value) => request.attribute(kind, &value[..value.len().min(64)]),
+                Attribute::Number(value) => request.attribute(kind, &value.to_be_bytes()),
+            };
+        }
+        let nonce = self.nonces.get(&(number % 4)).cloned().unwrap_or_default();
+        let key = IntegrityKey::long_term("ann", REALM, "password");
+        let signed = request.username("ann").realm(REALM).nonce(&nonce).integrity(&key);
+        self.send(number, &signed.finish());
+    }
+
+    fn obey(&mut self) {
+        while let Some(command) = self.server.poll_command() {
+            match command {
+                Command::Send { client: to, bytes } => {
+                    let answer = Message::parse(&bytes).expect("the core sends messages");
+                    let number = (0..4).find(|it| client(*it) == to).expect("an answer goes to who asked");
+                    if let Ok(Some(nonce)) = answer.nonce() {
+                        self.nonces.insert(number, nonce.to_owned());
+                    }
+                }
+                Command::OpenRelay { relay, family, .. } => {
+                    assert!(self.relays.insert(relay), "a relay is opened twice");
+                    let ip: IpAddr = match family {
+                        Family::V4 => [192, 0, 2, 9].into(),
+                        Family::V6 => "2001:db8::9".parse().expect("an address"),
+                    };
+                    self.server.handle_relay_opened(relay, Some(SocketAddr::new(ip, 50_000)));
+                }
+                Command::CloseRelay { relay, .. } => assert!(self.relays.remove(&relay), "a closed relay is closed"),
+                Command::Reread { .. } => panic!("the secrets do not rotate here"),
+            }
+        }
+    }
+}
+
+fuzz_target!(|steps: Vec<Step>| {
+    let now = Now { instant: Instant::now(), unix: 1_700_000_000 };
+    let server = Server::new(settings());
+    let (relays, nonces) = (BTreeSet::new(), BTreeMap::new());
+    let mut world = World { server, now, relays, allows: true, nonces, transactions: 0 };
+    for step in steps {
+        world.take(step);
+    }
+    world.take(Step::Wait { seconds: 7200 });
+    assert_eq!(world.server.sessions(), 0, "a session outlives its lifetime");
+});
