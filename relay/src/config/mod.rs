@@ -76,6 +76,8 @@ pub struct Auth {
     pub postgres: Option<tokio_postgres::Config>,
     #[serde(deserialize_with = "values::duration")]
     pub postgres_every: Duration,
+    #[serde(deserialize_with = "values::optional_secret")]
+    pub nonce_secret: Option<Secret>,
     #[serde(deserialize_with = "values::duration")]
     pub expiry_grace: Duration,
 }
@@ -525,6 +527,8 @@ mod tests {
             "auth.secrets = [471147]",
             "auth.secrets = ['471147",
             "auth.secrets = { a = '471147' }",
+            "auth.nonce_secret = 471147",
+            "auth.nonce_secret = ['471147']",
         ] {
             let error = parse(text).unwrap_err();
             assert!(!error.contains("471147"), "{error}");

@@ -362,6 +362,16 @@ pub(super) fn users<'de, D: Deserializer<'de>>(
     users.into_iter().map(|(name, item)| Ok((name, secret(item).map_err(D::Error::custom)?))).collect()
 }
 
+/// A secret, or empty for none. No error shows what it was about.
+pub(super) fn optional_secret<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Secret>, D::Error> {
+    match Value::deserialize(deserializer)? {
+        Value::String(text) if text.is_empty() => Ok(None),
+        item => secret(item).map(Some).map_err(D::Error::custom),
+    }
+}
+
 fn secret(value: Value) -> Result<Secret, &'static str> {
     match value {
         Value::String(text) if !text.is_empty() => Ok(Secret::from(text)),

@@ -19,7 +19,7 @@ use ring::rand::SecureRandom;
 use thiserror::Error;
 use tokio::sync::{Notify, mpsc, watch};
 
-use crate::auth::Credentials;
+use crate::auth::{Credentials, Secret};
 use crate::config::{Config, ConfigError, Limits, Listen, Transport};
 use crate::net::bind::{self, Listener};
 use crate::net::exchange::{Plan, session_limits};
@@ -310,14 +310,17 @@ pub(crate) fn identity(config: &Config) -> Result<Option<Identity>, TlsError> {
 /// What each worker is made of.
 fn plan(config: &Config, peers: PeerPolicy, reread: Arc<Notify>, workers: usize) -> io::Result<Plan> {
     let random = ring::rand::SystemRandom::new();
-    let (mut nonce_key, mut seed) = ([0; 32], [0; 8]);
-    for bytes in [&mut nonce_key[..], &mut seed] {
+    let (mut random_key, mut seed) = ([0; 32], [0; 8]);
+    for bytes in [&mut random_key[..], &mut seed] {
         random.fill(bytes).map_err(|_| io::Error::other("the system gives no random numbers"))?;
     }
     let limits = share(&config.limits, workers);
     let settings = Settings {
         realm: config.realm.clone(),
-        nonce_key: NonceKey::new(&nonce_key),
+        nonce_key: match &config.auth.nonce_secret {
+            Some(shared) => NonceKey::derived(shared),
+            None => NonceKey::new(&random_key),
+        },
         credentials: Credentials::of(&config.auth),
         secrets_rotate: config.auth.postgres.is_some(),
         peers,
@@ -336,12 +339,16 @@ fn share(limits: &Limits, workers: usize) -> Limits {
 
 /// The keys that differ and take effect with a start only.
 fn unchangeable(old: &Config, new: &Config) -> Vec<&'static str> {
+    fn nonce_secret(config: &Config) -> Option<&str> {
+        config.auth.nonce_secret.as_ref().map(Secret::expose)
+    }
     let has_database = |config: &Config| config.auth.postgres.is_some();
     let keys = [
         ("realm", old.realm != new.realm),
         ("listen", old.listen != new.listen),
         ("relay", old.relay != new.relay),
         ("auth.postgres", has_database(old) != has_database(new)),
+        ("auth.nonce_secret", nonce_secret(old) != nonce_secret(new)),
         ("admin.address", old.admin.address != new.admin.address),
         ("log.format", old.log.format != new.log.format),
     ];

@@ -7,6 +7,8 @@ use std::net::{IpAddr, SocketAddr};
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
 use ring::hmac;
 
+use crate::auth::Secret;
+
 /// Seconds for which a nonce is good. RFC 8656 section 5 asks for a change at least every hour.
 const LIFETIME: u64 = 3600;
 /// Seconds by which a replica's clock may be ahead of ours.
@@ -23,6 +25,12 @@ impl NonceKey {
     /// The key made of these bytes, which have to be random and shared by replicas.
     pub fn new(bytes: &[u8; 32]) -> Self {
         Self(hmac::Key::new(hmac::HMAC_SHA256, bytes))
+    }
+
+    /// The key that everybody makes of this secret.
+    pub fn derived(shared: &Secret) -> Self {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, shared.expose().as_bytes());
+        Self(hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&key, b"hubs-relay nonces").as_ref()))
     }
 
     /// A nonce for a client.
@@ -106,6 +114,14 @@ mod tests {
         assert!(!key().is_fresh(&nonce, "198.51.100.7:50001".parse().unwrap(), NOW));
         assert!(!key().is_fresh(&nonce, "198.51.100.8:50000".parse().unwrap(), NOW));
         assert!(!NonceKey::new(&[8; 32]).is_fresh(&nonce, client(), NOW));
+    }
+
+    #[test]
+    fn replicas_that_share_a_secret_understand_each_other() {
+        let replica = |secret: &str| NonceKey::derived(&Secret::from(secret));
+        let nonce = replica("fleet").issue(client(), NOW);
+        assert!(replica("fleet").is_fresh(&nonce, client(), NOW));
+        assert!(!replica("other").is_fresh(&nonce, client(), NOW));
     }
 
     proptest! {

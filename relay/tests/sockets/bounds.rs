@@ -2,7 +2,7 @@
 //! read.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::thread;
 
 use hubs_relay::wire::{Builder, Method, TransactionId, attribute};
@@ -11,6 +11,7 @@ use socket2::{Domain, Socket, Type};
 
 use crate::client::{self, Client, Connection, LIMIT, USER, channel};
 use crate::identity::Identity;
+use crate::program::Running;
 
 const SOON: &str = "stranger_timeout = '300ms'";
 const LATE: &str = "stranger_timeout = '10m'";
@@ -154,4 +155,30 @@ fn a_client_that_does_not_read_loses_packets_and_stays_in_step() {
     }
     assert!(received < usize::from(bursts) * 20, "nothing was lost, so the queue has no bound");
     assert_eq!(client.refresh(LIMIT), 0);
+}
+
+#[test]
+fn strangers_leave_no_memory_behind_however_many_they_are() {
+    let (relay, address) = Running::start(&[("HUBS_RELAY_RELAY__WORKERS", "1")]);
+    let mut last = Client::new(client::udp(address));
+    let unsigned = Builder::request(Method::Allocate, TransactionId([1; 12])).finish();
+    let mut come = |sources: std::ops::Range<u32>| {
+        for source in sources {
+            // Each address of 127.0.0.0/8 is ours.
+            let [_, high, middle, low] = source.to_be_bytes();
+            let stranger = UdpSocket::bind((Ipv4Addr::new(127, 1 + high, middle, low), 0)).unwrap();
+            for _ in 0..5 {
+                stranger.send_to(&unsigned, address).unwrap();
+            }
+            if source.is_multiple_of(20) {
+                // Its answer shows that all before it have been dealt with.
+                last.binding();
+            }
+        }
+    };
+    come(0..2000);
+    let before = relay.resident();
+    come(2000..22_000);
+    let after = relay.resident();
+    assert!(after <= before + 1024, "{before} KiB became {after} KiB");
 }
