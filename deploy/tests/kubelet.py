@@ -5,6 +5,7 @@ import os
 import platform
 import shutil
 import subprocess
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -38,23 +39,27 @@ class Container:
         shutil.copy(program, root)
         (root / "etc").mkdir()
         (root / "etc/resolv.conf").write_text(resolv_conf)
-        self.write_volumes(root, pod, secrets)
+        self.update_volumes(pod, secrets)
         config = oci_config(pod, self.spec, [f"/{program.name}"], environment(self.spec, secrets))
         (folder / "config.json").write_text(json.dumps(config))
         with self.log.open("w") as log:
             command = self.crun("run", f"--bundle={folder}", f"--pid-file={folder}/pid", "relay")
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
-    def write_volumes(self, root, pod, secrets):
-        """Each file is a link to a link, so that an update is one rename."""
+    def update_volumes(self, pod, secrets):
+        """Each file is a link into `..data`, a link to a folder; to rename that link changes all of them at once."""
         volumes = {v["name"]: v["secret"]["secretName"] for v in pod["volumes"]}
         for mount in self.spec["volumeMounts"]:
-            place = root / mount["mountPath"].lstrip("/")
-            (place / "..now").mkdir(parents=True)
-            (place / "..data").symlink_to("..now")
+            place = self.folder / "rootfs" / mount["mountPath"].lstrip("/")
+            place.mkdir(parents=True, exist_ok=True)
+            version = Path(tempfile.mkdtemp(prefix="..", dir=place))
+            version.chmod(0o755)
             for name, content in secrets[volumes[mount["name"]]].items():
-                (place / "..now" / name).write_text(content)
-                (place / name).symlink_to(f"..data/{name}")
+                (version / name).write_text(content)
+                if not (place / name).is_symlink():
+                    (place / name).symlink_to(f"..data/{name}")
+            (place / "..data_tmp").symlink_to(version.name)
+            (place / "..data_tmp").rename(place / "..data")
 
     def crun(self, *arguments):
         # Limits are not what is tested, and not every machine that runs the tests hands out cgroups.

@@ -157,6 +157,13 @@ def test_where_it_could_serve_nobody_kubernetes_keeps_the_old_pod(start, missing
     container.eventually(lambda: "127.0.0.99" in container.log.read_text())
 
 
+def test_a_renewed_certificate_is_served_without_a_restart(pod, overlay, secrets, client, dialogs_port):
+    certificate, key = self_signed(f"stream.{DOMAIN}")
+    pod.update_volumes(overlay.pod, {**secrets, f"cert-stream.{DOMAIN}": {"tls.crt": certificate, "tls.key": key}})
+    pod.eventually(lambda: ssl.get_server_certificate(TURN) == certificate)
+    exchange_media(client, dialogs_port)
+
+
 def test_a_call_goes_on_while_the_pod_is_replaced(pod, connect, client, dialogs_port, overlay):
     pod.terminate()
     pod.eventually(lambda: connect()[1] == (stun.ALLOCATE | stun.ERROR, 508))  # the browser tries the other pod
