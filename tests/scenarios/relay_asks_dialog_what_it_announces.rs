@@ -23,6 +23,7 @@ fn what_dialog_announces_leads_to_dialog_and_nothing_else_does() {
     client.allocate().unwrap();
     let at = |text: &str| text.parse().unwrap();
     assert_eq!(client.permit(at(&format!("{ANNOUNCED}:40001"))), Ok(()));
-    assert_eq!(client.permit(at(&format!("{ANNOUNCED}:39999"))), Err(403));
+    assert_eq!(client.bind(0x4000, at(&format!("{ANNOUNCED}:40001"))), Ok(()));
+    assert_eq!(client.bind(0x4001, at(&format!("{ANNOUNCED}:39999"))), Err(403));
     assert_eq!(client.permit(at("203.0.113.10:40001")), Err(403));
 }

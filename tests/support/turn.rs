@@ -7,7 +7,8 @@ use std::thread;
 use std::time::Duration;
 
 use hubs_relay::wire::{
-    Builder, Class, IntegrityKey, MESSAGE_HEADER_LEN, Message, Method, PROTOCOL_UDP, TransactionId,
+    Builder, ChannelNumber, Class, IntegrityKey, MESSAGE_HEADER_LEN, Message, Method, PROTOCOL_UDP,
+    TransactionId,
 };
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use rustls_pki_types::pem::PemObject;
@@ -64,6 +65,12 @@ impl TurnClient {
     /// Asks for a permission, and returns the code of the refusal.
     pub fn permit(&mut self, peer: SocketAddr) -> Result<(), u16> {
         self.ask(Method::CreatePermission, |it| it.xor_peer_address(peer))
+    }
+
+    /// Asks for a channel, and returns the code of the refusal.
+    pub fn bind(&mut self, channel: u16, peer: SocketAddr) -> Result<(), u16> {
+        let channel = ChannelNumber::new(channel).unwrap();
+        self.ask(Method::ChannelBind, |it| it.channel_number(channel).xor_peer_address(peer))
     }
 
     /// Sends a peer something in an indication, and returns what the next message brings from there.

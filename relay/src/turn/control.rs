@@ -7,7 +7,7 @@ use tracing::debug;
 
 use super::permissions::{BindError, Permissions};
 use super::session::Session;
-use super::{Client, Command, Ended, Now, Peer, PortParity, RelayId, Server};
+use super::{Client, Command, Ended, Host, Now, PortParity, RelayId, Server};
 use crate::auth::Refused;
 use crate::wire::{
     AttrType, BadAttribute, Builder, Class, ErrorCode, Family, IntegrityKey, Message, Method, PROTOCOL_UDP,
@@ -277,17 +277,20 @@ impl Server {
         Ok(Builder::success(request).lifetime(lifetime))
     }
 
-    /// RFC 8656 section 10.2: all peers that the request names, or none.
+    /// RFC 8656 section 10.2: all hosts that the request names, or none. Their ports count for nothing.
     fn create_permission(&mut self, now: Now, client: Client, request: &Message) -> Result<Builder, Refusal> {
         let family = self.family_of(client)?;
         let requested: Vec<SocketAddr> = request.xor_peer_addresses().collect::<Result<_, _>>()?;
         if requested.is_empty() {
             return Err(ErrorCode::BAD_REQUEST.into());
         }
-        let peers =
-            requested.into_iter().map(|peer| self.decide(peer, family)).collect::<Result<Vec<_>, _>>()?;
+        let decided = requested.into_iter().map(|peer| {
+            let host = self.settings.peers.decide_host(peer.ip()).ok_or(ErrorCode::FORBIDDEN)?;
+            of_family(family, host, host)
+        });
+        let hosts = decided.collect::<Result<Vec<_>, _>>()?;
         let (_, session) = self.sessions.of_client(&client).ok_or(ErrorCode::ALLOCATION_MISMATCH)?;
-        if session.permissions.permit(&peers, self.settings.limits, now.instant) {
+        if session.permissions.permit(&hosts, self.settings.limits, now.instant) {
             Ok(Builder::success(request))
         } else {
             Err(ErrorCode::INSUFFICIENT_CAPACITY.into())
@@ -301,7 +304,8 @@ impl Server {
         let (Some(channel), Some(requested)) = (channel, requested) else {
             return Err(ErrorCode::BAD_REQUEST.into());
         };
-        let peer = self.decide(requested, family)?;
+        let peer = self.settings.peers.decide(requested).ok_or(ErrorCode::FORBIDDEN)?;
+        let peer = of_family(family, peer.host(), peer)?;
         let (_, session) = self.sessions.of_client(&client).ok_or(ErrorCode::ALLOCATION_MISMATCH)?;
         match session.permissions.bind(channel, peer, self.settings.limits, now.instant) {
             Ok(()) => Ok(Builder::success(request)),
@@ -313,12 +317,6 @@ impl Server {
     fn family_of(&mut self, client: Client) -> Result<Family, ErrorCode> {
         let (_, session) = self.sessions.of_client(&client).ok_or(ErrorCode::ALLOCATION_MISMATCH)?;
         Ok(session.family)
-    }
-
-    /// 403 comes before 443: browsers take a 403 for an answer, and what is refused is nobody's business anyway.
-    fn decide(&self, requested: SocketAddr, family: Family) -> Result<Peer, ErrorCode> {
-        let peer = self.settings.peers.decide(requested).ok_or(ErrorCode::FORBIDDEN)?;
-        if peer.is_family(family) { Ok(peer) } else { Err(ErrorCode::PEER_ADDRESS_FAMILY_MISMATCH) }
     }
 
     fn refuse(
@@ -366,6 +364,12 @@ fn allocate_success(session: &Session) -> Builder {
 fn unknown_attributes(request: &Message, unknown: &[AttrType]) -> Builder {
     let listed = &unknown[..unknown.len().min(MAX_UNKNOWN_ATTRIBUTES)];
     Builder::error(request, ErrorCode::UNKNOWN_ATTRIBUTE).unknown_attributes(listed)
+}
+
+/// Lets `decided` pass if an allocation of this family can reach its host. 403 has come before this 443: browsers take a
+/// 403 for an answer, and what is refused is nobody's business anyway.
+fn of_family<T>(family: Family, host: Host, decided: T) -> Result<T, ErrorCode> {
+    if host.is_family(family) { Ok(decided) } else { Err(ErrorCode::PEER_ADDRESS_FAMILY_MISMATCH) }
 }
 
 /// The lifetime for the one that a client asks for (RFC 8656 section 7.2).

@@ -31,7 +31,7 @@ use crate::wire::{ChannelData, ChannelNumber, Family, IndicationKind, Message, T
 
 pub use counts::Counts;
 pub use nonce::NonceKey;
-pub use peer::{AllowedPeers, MappedAddress, Peer, PeerPolicy};
+pub use peer::{AllowedPeers, Host, MappedAddress, Peer, PeerPolicy};
 pub use server::{Limits, Server, Settings};
 
 /// The time, as both clocks tell it.

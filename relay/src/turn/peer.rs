@@ -2,7 +2,7 @@
 //!
 //! A request names a peer as the client knows it. [`PeerPolicy::decide`] reduces that address to its canonical form,
 //! turns an announced address into the real one, and looks at the real one. A [`Peer`] can come from nowhere else,
-//! and only a `Peer` can get a permission or a channel or be sent to.
+//! and only a `Peer` can get a channel or be sent to. A permission is for a [`Host`], which comes from there as well.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -45,6 +45,13 @@ pub struct Peer {
     actual: SocketAddr,
 }
 
+/// A host of which the policy allows some port, by both of its names.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Host {
+    requested: IpAddr,
+    actual: IpAddr,
+}
+
 impl Peer {
     /// The peer as the client calls it.
     pub const fn requested(self) -> SocketAddr {
@@ -56,23 +63,54 @@ impl Peer {
         self.actual
     }
 
+    /// Where it is, whatever its port.
+    pub(super) const fn host(self) -> Host {
+        Host { requested: self.requested.ip(), actual: self.actual.ip() }
+    }
+}
+
+impl Host {
+    /// The host as the client calls it.
+    pub const fn requested(self) -> IpAddr {
+        self.requested
+    }
+
+    /// Where its packets go to and come from.
+    pub const fn actual(self) -> IpAddr {
+        self.actual
+    }
+
     /// Whether a relay socket of this family can reach it, and the client can be told of it.
-    pub(super) fn is_family(self, family: Family) -> bool {
-        Family::of(self.requested) == family && Family::of(self.actual) == family
+    pub(super) const fn is_family(self, family: Family) -> bool {
+        let is_ipv6 = matches!(family, Family::V6);
+        self.requested.is_ipv6() == is_ipv6 && self.actual.is_ipv6() == is_ipv6
     }
 }
 
 impl PeerPolicy {
     /// The peer behind an address that a client asked for, if clients may reach it.
     pub fn decide(&self, requested: SocketAddr) -> Option<Peer> {
-        let announced = canonical(requested.ip());
+        let (actual, port) = (self.actual(requested.ip()), requested.port());
+        let is_allowed = port != 0 && self.allowed(actual).any(|it| it.ports.contains(&port));
+        is_allowed.then_some(Peer { requested, actual: SocketAddr::new(actual, port) })
+    }
+
+    /// The host behind an address that a client asked for, if clients may reach some port of it.
+    pub fn decide_host(&self, requested: IpAddr) -> Option<Host> {
+        let actual = self.actual(requested);
+        self.allowed(actual).next().map(|_| Host { requested, actual })
+    }
+
+    /// Where the packets for an address go.
+    fn actual(&self, requested: IpAddr) -> IpAddr {
+        let announced = canonical(requested);
         let mapped = self.map.iter().find(|it| canonical(it.announced) == announced);
-        let ip = mapped.map_or(announced, |it| canonical(it.actual));
-        let port = requested.port();
-        let is_allowed = port != 0
-            && is_one_host(ip)
-            && self.allow.iter().any(|it| it.network.contains(&ip) && it.ports.contains(&port));
-        is_allowed.then_some(Peer { requested, actual: SocketAddr::new(ip, port) })
+        mapped.map_or(announced, |it| canonical(it.actual))
+    }
+
+    /// What is allowed at an address.
+    fn allowed(&self, actual: IpAddr) -> impl Iterator<Item = &AllowedPeers> {
+        self.allow.iter().filter(move |it| is_one_host(actual) && it.network.contains(&actual))
     }
 }
 
@@ -139,6 +177,17 @@ mod tests {
         assert_eq!(reaches(&policy, "10.0.0.5:49999").as_deref(), Some("10.0.0.5:49999"));
         for refused in ["10.0.0.5:39999", "10.0.0.5:50000", "10.0.0.5:0", "10.0.0.6:40000"] {
             assert_eq!(reaches(&policy, refused), None, "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_allowed_with_any_of_its_ports_and_no_other_host_is() {
+        let policy = policy(&[("10.0.0.5/32", 40000..=49999)], &[("203.0.113.9", "10.0.0.5")]);
+        let host = |requested: &str| policy.decide_host(requested.parse().unwrap());
+        assert_eq!(host("10.0.0.5").unwrap().actual().to_string(), "10.0.0.5");
+        assert_eq!(host("203.0.113.9").unwrap().actual().to_string(), "10.0.0.5");
+        for refused in ["10.0.0.6", "0.0.0.0", "127.0.0.1", "::ffff:127.0.0.1", "::1", "ff02::1"] {
+            assert_eq!(host(refused), None, "{refused}");
         }
     }
 

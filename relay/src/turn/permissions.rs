@@ -3,10 +3,10 @@
 //! The tables are short, so they are searched from front to back. What has expired stays until the next change:
 //! nobody sees it any more, and it costs no timer.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use super::{Framing, Limits, Peer, PeerPolicy};
+use super::{Framing, Host, Limits, Peer, PeerPolicy};
 use crate::wire::{ChannelNumber, Family, TransactionId};
 
 /// RFC 8656 section 9.
@@ -24,10 +24,10 @@ pub(super) struct Permissions {
     recent: Vec<Peer>,
 }
 
-/// Lets packets from any port of the peer's address in.
+/// Lets packets from any port of a host in.
 #[derive(Debug)]
 struct Permission {
-    peer: Peer,
+    host: Host,
     expires: Instant,
 }
 
@@ -49,16 +49,16 @@ pub(super) enum BindError {
 }
 
 impl Permissions {
-    /// Installs or renews permissions for all of these peers; or for none, if they would be too many.
-    pub(super) fn permit(&mut self, peers: &[Peer], limits: Limits, now: Instant) -> bool {
+    /// Installs or renews permissions for all of these hosts; or for none, if they would be too many.
+    pub(super) fn permit(&mut self, hosts: &[Host], limits: Limits, now: Instant) -> bool {
         self.hosts.retain(|it| it.expires > now);
-        let is_new = |peer: &&Peer| !self.hosts.iter().any(|it| it.is_for(peer.requested()));
-        if self.hosts.len() + peers.iter().filter(is_new).count() > limits.permissions {
+        let is_new = |host: &&Host| !self.hosts.iter().any(|it| it.is_for(host.requested()));
+        if self.hosts.len() + hosts.iter().filter(is_new).count() > limits.permissions {
             return false;
         }
-        for &peer in peers {
-            let renewed = Permission { peer, expires: now + PERMISSION_LIFETIME };
-            match self.hosts.iter_mut().find(|it| it.is_for(peer.requested())) {
+        for &host in hosts {
+            let renewed = Permission { host, expires: now + PERMISSION_LIFETIME };
+            match self.hosts.iter_mut().find(|it| it.is_for(host.requested())) {
                 Some(known) => *known = renewed,
                 None => self.hosts.push(renewed),
             }
@@ -81,7 +81,7 @@ impl Permissions {
             return Err(BindError::Taken);
         }
         let has_room = same_number.is_some() || self.channels.len() < limits.channels;
-        if !has_room || !self.permit(&[peer], limits, now) {
+        if !has_room || !self.permit(&[peer.host()], limits, now) {
             return Err(BindError::Full);
         }
         let renewed = Channel { number, peer, expires: now + CHANNEL_LIFETIME };
@@ -104,7 +104,7 @@ impl Permissions {
         now: Instant,
         decide: impl FnOnce() -> Option<Peer>,
     ) -> Option<Peer> {
-        self.hosts.iter().find(|it| it.is_for(requested) && it.expires > now)?;
+        self.hosts.iter().find(|it| it.is_for(requested.ip()) && it.expires > now)?;
         if let Some(known) = self.recent.iter().find(|it| it.requested() == requested) {
             return Some(*known);
         }
@@ -123,31 +123,32 @@ impl Permissions {
         transaction: TransactionId,
         now: Instant,
     ) -> Option<Framing> {
-        let permission =
-            self.hosts.iter().find(|it| it.peer.actual().ip() == from.ip() && it.expires > now)?;
+        let permission = self.hosts.iter().find(|it| it.host.actual() == from.ip() && it.expires > now)?;
         if let Some(channel) = self.channels.iter().find(|it| it.peer.actual() == from && it.expires > now) {
             return Some(Framing::Channel(channel.number));
         }
         // By the name that the client sent to, if it did: a host may have two, an announced one and its own.
         let sent_to = self.recent.iter().find(|it| it.actual() == from).map(|it| it.requested());
-        let permitted = || SocketAddr::new(permission.peer.requested().ip(), from.port());
+        let permitted = || SocketAddr::new(permission.host.requested(), from.port());
         Some(Framing::Indication { peer: sent_to.unwrap_or_else(permitted), transaction })
     }
 
     /// Judges every peer anew: what a changed policy refuses is gone, what it maps elsewhere goes there.
     pub(super) fn apply(&mut self, policy: &PeerPolicy, family: Family) {
-        let decide = |peer: &mut Peer| {
-            let decided = policy.decide(peer.requested()).filter(|it| it.is_family(family));
-            decided.inspect(|decided| *peer = *decided).is_some()
-        };
-        self.hosts.retain_mut(|it| decide(&mut it.peer));
-        self.channels.retain_mut(|it| decide(&mut it.peer));
+        self.hosts.retain_mut(|it| {
+            let decided = policy.decide_host(it.host.requested()).filter(|host| host.is_family(family));
+            decided.inspect(|host| it.host = *host).is_some()
+        });
+        self.channels.retain_mut(|it| {
+            let decided = policy.decide(it.peer.requested()).filter(|peer| peer.host().is_family(family));
+            decided.inspect(|peer| it.peer = *peer).is_some()
+        });
         self.recent.clear();
     }
 }
 
 impl Permission {
-    fn is_for(&self, requested: SocketAddr) -> bool {
-        self.peer.requested().ip() == requested.ip()
+    fn is_for(&self, requested: IpAddr) -> bool {
+        self.host.requested() == requested
     }
 }

@@ -86,7 +86,7 @@ impl Server {
                 let send = Indication::read(bytes).filter(|it| it.kind == IndicationKind::Send)?;
                 let (relay, session) = self.sessions.of_client(&client)?;
                 let (policy, family) = (&self.settings.peers, session.family);
-                let decide = || policy.decide(send.peer).filter(|peer| peer.is_family(family));
+                let decide = || policy.decide(send.peer).filter(|peer| peer.host().is_family(family));
                 let peer = session.permissions.send_peer(send.peer, now.instant, decide)?;
                 Some(ToPeer { relay, peer: peer.actual(), payload: send.payload })
             }

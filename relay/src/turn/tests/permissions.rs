@@ -28,6 +28,21 @@ fn one_refused_peer_is_a_403_for_all_of_a_request() {
 }
 
 #[test]
+fn a_permission_is_for_a_host_whatever_port_it_names() {
+    let (mut world, mut caller, relay) = allocated();
+    for port in ["0", "22", "40001", "65535"] {
+        assert_eq!(code(&caller.permit(&mut world, &[&format!("10.0.0.6:{port}")])), 0, "{port}");
+        assert_eq!(code(&caller.permit(&mut world, &[&format!("127.0.0.1:{port}")])), 403, "{port}");
+    }
+    assert!(world.peer_sends(relay, NEIGHBOUR, b"x").is_some());
+    for port in ["0", "22", "65535"] {
+        let peer = format!("10.0.0.6:{port}");
+        assert_eq!(world.client_sends(caller.client, &send(&peer, b"x")), None, "{port}");
+        assert_eq!(code(&caller.bind(&mut world, 0x4000, &peer)), 403, "{port}");
+    }
+}
+
+#[test]
 fn a_request_without_a_peer_or_with_a_broken_one_is_a_400() {
     let (mut world, mut caller, _) = allocated();
     assert_eq!(code(&caller.permit(&mut world, &[])), 400);
