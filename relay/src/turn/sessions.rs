@@ -1,5 +1,6 @@
 //! All sessions of a server: by client, by relay, and by when they expire.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::time::Instant;
@@ -13,6 +14,8 @@ pub(super) struct Sessions {
     /// Slots without a session.
     free: Vec<u32>,
     by_client: HashMap<Client, RelayId>,
+    /// How many there are of each client address.
+    by_address: HashMap<IpAddr, usize>,
     by_expiry: BTreeSet<(Instant, RelayId)>,
 }
 
@@ -33,6 +36,7 @@ impl Sessions {
         slot.generation += 1;
         let relay = RelayId { index, generation: slot.generation };
         self.by_client.insert(session.client, relay);
+        *self.by_address.entry(session.client.remote.ip()).or_default() += 1;
         self.by_expiry.insert((session.expires, relay));
         slot.session = Some(session);
         relay
@@ -43,6 +47,12 @@ impl Sessions {
         let session = slot.session.take()?;
         self.free.push(relay.index);
         self.by_client.remove(&session.client);
+        if let Entry::Occupied(mut count) = self.by_address.entry(session.client.remote.ip()) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
         self.by_expiry.remove(&(session.expires, relay));
         Some(session)
     }
@@ -78,7 +88,7 @@ impl Sessions {
 
     /// How many sessions clients at this address have.
     pub(super) fn count_of(&self, address: IpAddr) -> usize {
-        self.by_client.keys().filter(|client| client.remote.ip() == address).count()
+        self.by_address.get(&address).copied().unwrap_or_default()
     }
 
     /// The session that expires first, and when.
