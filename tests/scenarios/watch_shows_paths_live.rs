@@ -22,7 +22,7 @@ fn a_path_comes_up_when_the_relay_does_and_a_rerun_says_so() {
     terminal.wait_for_text("× down direct 1");
     terminal.wait_for("loss through TURN", |shown| figures(shown, "through TURN").contains("loss 100 %"));
 
-    let _relay = relay::start_for(&bed, crate::RELAY);
+    let relay = relay::start_for(&bed, crate::RELAY);
     terminal.wait_for_text("√ up   through TURN");
     terminal.wait_for("round trip through TURN", |shown| figures(shown, "through TURN").contains(" ms "));
 
@@ -36,6 +36,8 @@ fn a_path_comes_up_when_the_relay_does_and_a_rerun_says_so() {
     let left = terminal.end();
     assert!(left.text.contains("\nGOOD  "), "{}", left.text);
     assert_eq!(left.status, probe::check(crate::PROBE, &bed, &["--room", ROOM]).status);
+    let log = relay.output();
+    assert!(log.contains("the client gave it back") && !log.contains("connection ended"), "{log}");
 }
 
 /// The line beneath the path's name.

@@ -164,6 +164,9 @@ mod tests {
     use super::*;
     use crate::demo::{Deployment, Turn};
 
+    /// No path is left alone for longer than some seconds.
+    const LIMIT: Duration = Duration::from_secs(20);
+
     type Outcome = Result<Duration, String>;
 
     struct Told {
@@ -189,7 +192,7 @@ mod tests {
         /// Waits for a sample of the path with such an outcome.
         async fn wait_for(&mut self, name: &str, wanted: impl Fn(&Outcome) -> bool) -> Outcome {
             loop {
-                match self.told.recv().await.unwrap() {
+                match timeout(LIMIT, self.told.recv()).await.unwrap().unwrap() {
                     Feed::Sample { path, outcome } if path == name && wanted(&outcome) => return outcome,
                     _ => {}
                 }

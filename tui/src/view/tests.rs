@@ -71,7 +71,7 @@ fn a_figure_that_does_not_fit_is_left_out_as_a_whole() {
     update(&mut model, Duration::from_secs(13), Msg::Feed(slow));
     let shown = |width| drawn(&model, width, 30).backend().to_string();
     assert!(shown(120).contains("1000 ms  loss 12 %  p50 46  p95 1000  jitter 162"), "{}", shown(120));
-    assert!(shown(100).contains("1000 ms  loss 12 %  p50 46  p95 1000 ") && !shown(100).contains("jitter 1"));
+    assert!(shown(100).contains("1000 ms  loss 12 %  p50 46  p95 1000    "), "{}", shown(100));
 }
 
 #[test]
