@@ -105,8 +105,10 @@ async fn serve(exchange: Shared, mut stream: TcpStream, sender: SocketAddr, entr
     let end = match &entrance.tls {
         None => serve_frames(&mut presence, stream, Transport::Tcp, remote, local).await,
         Some(acceptor) => {
-            let shaken = timeout(limit, acceptor.accept_with(stream, tls::bound_buffers)).await;
-            match presence.count_handshake(shaken) {
+            // In boxes, so that a connection does not carry its handshake, and its stream but once, for as long as it idles.
+            let handshake = Box::pin(acceptor.accept_with(stream, tls::bound_buffers));
+            let shaken = timeout(limit, handshake).await;
+            match presence.count_handshake(shaken).map(Box::new) {
                 Ok(stream) => serve_frames(&mut presence, stream, Transport::Tls, remote, local).await,
                 Err(error) => return debug!(client = %remote, %error, "TLS handshake failed"),
             }
