@@ -15,7 +15,7 @@ use tracing_subscriber::EnvFilter;
 use crate::auth::{RestCredential, Secret};
 use crate::config::{self, Config, ConfigError, LogFormat};
 use crate::watch::Watch;
-use crate::{Line, Relay, StartError, TlsError, summary};
+use crate::{Line, Relay, StartError, TlsError, descriptors, summary};
 
 /// How soon a changed file is noticed.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -114,6 +114,7 @@ fn read(source: &Source) -> Result<Config, ConfigError> {
 fn run(source: &Source) -> Result<(), Failure> {
     let mut config = load(source)?;
     begin_log(config.log.format);
+    let files = descriptors::raise();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let signals = {
         let _guard = runtime.enter();
@@ -121,7 +122,7 @@ fn run(source: &Source) -> Result<(), Failure> {
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?)
     };
     // Before they are read, so that no change gets lost.
-    let mut watch = Watch::new(files(source, &config));
+    let mut watch = Watch::new(watched(source, &config));
     let mut relay = Relay::start(&config)?;
     if let Some(address) = &mut config.admin.address {
         *address = relay.serve_admin(*address)?;
@@ -132,6 +133,16 @@ fn run(source: &Source) -> Result<(), Failure> {
             Line::Fact(fact) => info!("{fact}"),
             Line::Warning(warning) => warn!("{warning}"),
         }
+    }
+    if let Some(files) = files
+        && descriptors::enough_for(files) < config.limits.sessions as u64
+    {
+        warn!(
+            "this process may have {files} files open, enough for {} sessions, and limits.sessions is {}: raise its hard \
+             limit (ulimit -Hn, systemd's LimitNOFILE), or lower limits.sessions",
+            descriptors::enough_for(files),
+            config.limits.sessions
+        );
     }
     info!("ready");
     let (mut terminate, mut interrupt, mut hangup) = signals;
@@ -174,7 +185,7 @@ fn run(source: &Source) -> Result<(), Failure> {
 }
 
 /// The files that make a relay.
-fn files(source: &Source, config: &Config) -> Vec<PathBuf> {
+fn watched(source: &Source, config: &Config) -> Vec<PathBuf> {
     let tls = [&config.tls.certificate, &config.tls.private_key];
     source.config.iter().chain(tls).cloned().collect()
 }
@@ -185,7 +196,7 @@ fn reload(relay: &mut Relay, source: &Source, watch: &mut Watch) {
     watch.has_changed();
     let config = read(source);
     if let Ok(config) = &config {
-        watch.set(files(source, config));
+        watch.set(watched(source, config));
     }
     match relay.reload(config) {
         Ok(unchanged) => {

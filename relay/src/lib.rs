@@ -15,6 +15,7 @@
 pub mod auth;
 pub mod cli;
 pub mod config;
+mod descriptors;
 mod net;
 mod runtime;
 pub mod turn;

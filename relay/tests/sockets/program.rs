@@ -7,7 +7,7 @@ use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::client::{self, Client};
+use crate::client::{self, Client, Connection};
 
 fn hubs_relay() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hubs-relay"));
@@ -19,6 +19,8 @@ fn hubs_relay() -> Command {
 pub(crate) struct Running {
     child: Child,
     log: BufReader<ChildStderr>,
+    /// The lines of its log that have been read.
+    said: String,
 }
 
 impl Running {
@@ -27,7 +29,11 @@ impl Running {
     }
 
     pub(crate) fn start_with(file: &str, variables: &[(&str, &str)]) -> (Self, std::net::SocketAddr) {
-        let child = hubs_relay()
+        Self::spawn(hubs_relay(), file, variables)
+    }
+
+    fn spawn(mut command: Command, file: &str, variables: &[(&str, &str)]) -> (Self, std::net::SocketAddr) {
+        let child = command
             .args(["--config", file])
             .env("HUBS_RELAY_LISTEN", "udp://127.0.0.1:0")
             .env("HUBS_RELAY_ADMIN__ADDRESS", "127.0.0.1:0")
@@ -36,20 +42,27 @@ impl Running {
             .spawn();
         let mut child = child.unwrap();
         let log = BufReader::new(child.stderr.take().unwrap());
-        let mut running = Self { child, log };
-        let line = running.line_with("listens on ");
-        let address = line.split("://").nth(1).unwrap().trim_end();
+        let mut running = Self { child, log, said: String::new() };
+        // As text, and as JSON.
+        running.line(|line| line.ends_with(" ready\n") || line.contains("\"ready\""));
+        let listens = running.said.lines().find(|line| line.contains("listens on ")).unwrap();
         // More may stand behind it.
-        let address = address.split(['"', ' ']).next().unwrap().parse().unwrap();
-        running.line_with("ready");
+        let address = listens.split("://").nth(1).unwrap().split(['"', ' ']).next().unwrap();
+        let address = address.parse().unwrap();
         (running, address)
     }
 
     pub(crate) fn line_with(&mut self, text: &str) -> String {
+        self.line(|line| line.contains(text))
+    }
+
+    /// Waits for a line of the log.
+    fn line(&mut self, is_it: impl Fn(&str) -> bool) -> String {
         let mut line = String::new();
-        while !line.contains(text) {
+        while !is_it(&line) {
             line.clear();
-            assert!(self.log.read_line(&mut line).unwrap() > 0, "no line with {text:?}");
+            assert!(self.log.read_line(&mut line).unwrap() > 0, "not said: {}", self.said);
+            self.said.push_str(&line);
         }
         line
     }
@@ -155,4 +168,29 @@ fn credential_makes_what_the_relay_accepts() {
     let (username, password) = (values.next().unwrap(), values.next().unwrap());
     let (_relay, address) = Running::start(&[("HUBS_RELAY_AUTH__SECRETS", "other,shared")]);
     Client::named(client::udp(address), username, password).allocate();
+}
+
+#[test]
+fn it_takes_as_many_files_as_the_system_grants_and_says_if_they_are_too_few() {
+    let users = format!("{}={}", client::USER.0, client::USER.1);
+    let variables = [
+        ("HUBS_RELAY_LISTEN", "tcp://127.0.0.1:0"),
+        ("HUBS_RELAY_RELAY__ADDRESS", "127.0.0.1"),
+        ("HUBS_RELAY_AUTH__USERS", &users),
+    ];
+    let mut command = Command::new("sh");
+    command.args([
+        "-c",
+        r#"ulimit -Sn 64; ulimit -Hn 1000; exec "$0" "$@""#,
+        env!("CARGO_BIN_EXE_hubs-relay"),
+    ]);
+    command.env_clear().stdin(Stdio::null());
+    let (relay, address) = Running::spawn(command, "/dev/null", &variables);
+    let warning =
+        "this process may have 1000 files open, enough for 450 sessions, and limits.sessions is 20000: ";
+    assert!(relay.said.contains(warning), "{}", relay.said);
+    let mut clients: Vec<_> = (0..60).map(|_| Client::new(Connection::new(client::tcp(address)))).collect();
+    for client in &mut clients {
+        client.allocate();
+    }
 }
