@@ -16,7 +16,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use futures_util::FutureExt;
 
 use crate::{
-    check::{CHECKS, Context},
+    check::Context,
+    checks::CHECKS,
     codes::Code,
     demo::{self, Deployment, DeploymentError, Turn, narrative},
     engine,

@@ -157,6 +157,13 @@ pub struct RoomTurn {
     pub ports: Vec<u16>,
 }
 
+impl RoomTurn {
+    /// What to log in with.
+    pub fn login(&self) -> Login {
+        Login::new(&self.username, &self.credential)
+    }
+}
+
 impl fmt::Debug for RoomTurn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RoomTurn").field("ports", &self.ports).finish_non_exhaustive()

@@ -187,6 +187,13 @@ pub enum Outcome {
     },
 }
 
+impl Outcome {
+    /// Whether the other end took it.
+    pub const fn is_answered(&self) -> bool {
+        matches!(self, Self::Answered { .. })
+    }
+}
+
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

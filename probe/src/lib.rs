@@ -1,7 +1,7 @@
 //! Walks the real media path of a Hubs deployment and names the one cause of silence.
 //!
 //! `cli` parses the command line into a [`target::Target`] and a [`check::Context`], [`engine::run`] runs the table
-//! [`check::CHECKS`], and the [`report::Report`] that comes out is printed. ARCHITECTURE.md has the map.
+//! `checks::CHECKS`, and the [`report::Report`] that comes out is printed. ARCHITECTURE.md has the map.
 
 pub mod candidate;
 pub mod check;

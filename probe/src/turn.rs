@@ -23,7 +23,6 @@ use tokio::{
 };
 
 use crate::{
-    facts::RoomTurn,
     ice::Path,
     net::{Judgement, Net, TlsError, TlsStream, Trust},
     random,
@@ -176,9 +175,9 @@ impl Login {
         }
     }
 
-    /// What a room gave.
-    pub fn of_room(turn: &RoomTurn) -> Self {
-        Self { username: turn.username.clone(), password: Secret::from(turn.credential.as_str()) }
+    /// A user name and its password.
+    pub fn new(username: &str, password: &str) -> Self {
+        Self { username: username.to_owned(), password: Secret::from(password) }
     }
 
     /// How many seconds ago a user name of the form `expiry:name` ran out by this machine's clock, if it did.

@@ -12,7 +12,8 @@ use hubs_tui::{Action, Exit, Options, Theme, feed::Feed};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    check::{CHECKS, Context},
+    check::Context,
+    checks::CHECKS,
     engine,
     event::Sink,
     report::{EXIT_INTERRUPTED, EXIT_TERMINATED, End, FailOn, Report},

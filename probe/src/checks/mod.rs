@@ -1,4 +1,5 @@
-//! The checks, a module for each group. Each function reads facts, does one thing and returns findings.
+//! The checks, a module for each group, and the table of them. Each function reads facts, does one thing and returns
+//! findings.
 
 pub(crate) mod dialog;
 pub(crate) mod dns;
@@ -10,10 +11,100 @@ pub(crate) mod tls;
 pub(crate) mod turn;
 mod websocket;
 
+use std::time::Duration;
+
 use crate::{
-    check::Stop,
+    check::{Check, Group, Stop},
+    codes::Code,
     net::{ConnectError, ResolveError, TlsError},
 };
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Every check. Reports, help and documentation follow from this table.
+pub(crate) static CHECKS: &[Check] = &[
+    Check {
+        id: "dns.addresses",
+        group: Group::Dns,
+        question: "do the four names have addresses, and the same ones?",
+        code: Code::NameResolves,
+        after: &[],
+        timeout: SECOND.saturating_mul(12),
+        run: |cx| Box::pin(dns::addresses(cx)),
+    },
+    Check {
+        id: "room.join",
+        group: Group::Signalling,
+        question: "does the room let us in, and where does it send media?",
+        code: Code::RoomJoined,
+        after: &["dns.addresses"],
+        timeout: SECOND.saturating_mul(25),
+        run: |cx| Box::pin(room::join(cx)),
+    },
+    Check {
+        id: "tls.certificates",
+        group: Group::Certificates,
+        question: "would a browser accept the certificate of each name on each port?",
+        code: Code::CertificateValid,
+        after: &["dns.addresses", "room.join"],
+        timeout: SECOND.saturating_mul(15),
+        run: |cx| Box::pin(tls::certificates(cx)),
+    },
+    Check {
+        id: "http.hubs",
+        group: Group::Http,
+        question: "does Hubs answer, and does it call itself well?",
+        code: Code::HubsHealthy,
+        after: &["dns.addresses"],
+        timeout: SECOND.saturating_mul(15),
+        run: |cx| Box::pin(http::hubs(cx)),
+    },
+    Check {
+        id: "http.dialog",
+        group: Group::Http,
+        question: "does the ingress lead to dialog?",
+        code: Code::DialogBehindIngress,
+        after: &["dns.addresses"],
+        timeout: SECOND.saturating_mul(15),
+        run: |cx| Box::pin(http::dialog(cx)),
+    },
+    Check {
+        id: "dialog.candidates",
+        group: Group::Signalling,
+        question: "does dialog open a transport, and at which addresses?",
+        code: Code::SignallingOpens,
+        after: &["dns.addresses", "room.join"],
+        timeout: SECOND.saturating_mul(25),
+        run: |cx| Box::pin(dialog::candidates(cx)),
+    },
+    Check {
+        id: "ice.direct",
+        group: Group::Direct,
+        question: "does media reach dialog directly?",
+        code: Code::DirectPath,
+        after: &["dialog.candidates"],
+        timeout: SECOND.saturating_mul(30),
+        run: |cx| Box::pin(ice::direct(cx)),
+    },
+    Check {
+        id: "turn.allocate",
+        group: Group::Turn,
+        question: "does TURN answer, and does it accept credentials?",
+        code: Code::TurnAllocates,
+        after: &["room.join", "tls.certificates"],
+        timeout: SECOND.saturating_mul(40),
+        run: |cx| Box::pin(turn::allocate(cx)),
+    },
+    Check {
+        id: "turn.media",
+        group: Group::Turn,
+        question: "does media reach dialog through TURN?",
+        code: Code::RelayedDtls,
+        after: &["turn.allocate", "dialog.candidates"],
+        timeout: SECOND.saturating_mul(50),
+        run: |cx| Box::pin(media::relayed(cx)),
+    },
+];
 
 /// Why a check that needs a connection stops without one. `tls.certificates` tries each port and says what is wrong with it.
 fn no_connection(error: &TlsError) -> Stop {
@@ -26,5 +117,25 @@ fn no_connection(error: &TlsError) -> Stop {
         | TlsError::Certificate(_)
         | TlsError::Handshake(_)
         | TlsError::Name(_) => Stop::Skip(format!("{error}, see tls.certificates")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_check_has_a_name_of_its_own_and_runs_after_earlier_rows_only() {
+        for (row, check) in CHECKS.iter().enumerate() {
+            let earlier = &CHECKS[..row];
+            assert!(earlier.iter().all(|c| c.id != check.id), "{} stands twice", check.id);
+            for id in check.after {
+                assert!(
+                    earlier.iter().any(|c| c.id == *id),
+                    "{} comes after {id}, which no earlier row is",
+                    check.id
+                );
+            }
+        }
     }
 }

@@ -55,7 +55,7 @@ fn login(cx: &Context) -> Option<(Login, Source)> {
         return Some((Login::given(given), source));
     }
     let turn = cx.facts.room.get().ok()?.turn.as_ref()?;
-    Some((Login::of_room(turn), Source::Room))
+    Some((turn.login(), Source::Room))
 }
 
 /// Where credentials come from.
@@ -425,11 +425,7 @@ mod tests {
             judge_allocation(&Err(error), TurnCertificate::Accepted, login, source).cause.unwrap()
         };
         let fresh = Login::given(&TurnLogin::Secret(SECRET.to_owned()));
-        let old = Login::of_room(&RoomTurn {
-            username: "1500000000:coturn".to_owned(),
-            credential: "x".to_owned(),
-            ports: vec![TURN],
-        });
+        let old = Login::new("1500000000:coturn", "x");
         assert!(cause(&fresh, Source::Room).contains("turn_secret"));
         assert!(cause(&fresh, Source::Secret).contains("turn_secret"));
         assert!(cause(&fresh, Source::User).contains("user"));

@@ -17,8 +17,8 @@ use url::form_urlencoded;
 
 use super::{
     dtls::{Identity, Role},
-    front::{Reply, Socket},
     ice_lite::Tuple,
+    reply::{Reply, Socket},
     transport::Transport,
 };
 use crate::{protoo::Fingerprint, random};

@@ -12,6 +12,7 @@ mod dtls;
 mod front;
 mod ice_lite;
 pub(crate) mod narrative;
+mod reply;
 mod reticulum;
 mod transport;
 mod turn;
@@ -19,7 +20,7 @@ mod turn;
 use std::{future::Future, time::Duration};
 
 use crate::{
-    check::CHECKS,
+    checks::CHECKS,
     codes::Code,
     diagnose::Outcome,
     engine,

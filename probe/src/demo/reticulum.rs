@@ -12,7 +12,7 @@ use hyper::{Request, StatusCode, body::Incoming};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
-use super::front::{Reply, Socket};
+use super::reply::{Reply, Socket};
 use crate::{
     random,
     target::{DIALOG, Name, Room, TURN, Target},

@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use unicode_width::UnicodeWidthStr;
 
 use crate::{
-    check::{CHECKS, Group},
+    check::Group,
+    checks::CHECKS,
     diagnose::{Outcome, Verdict},
     finding::{Finding, Remedy, Status},
     report::{End, Report},

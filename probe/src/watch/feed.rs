@@ -94,7 +94,7 @@ mod tests {
     use std::{collections::BTreeSet, time::Duration};
 
     use super::*;
-    use crate::{check::CHECKS, codes::Code, report::tests::sample};
+    use crate::{checks::CHECKS, codes::Code, report::tests::sample};
 
     fn shown(found: &Finding) -> feed::Finding {
         let findings = vec![found.clone()];

@@ -19,7 +19,7 @@ const PERIOD: Duration = Duration::from_secs(1);
 const RETRY: Duration = Duration::from_secs(5);
 
 /// One check; an answer that is not there when the next one is due counts as lost.
-pub(super) const ONCE: Schedule = Schedule { tries: 1, interval: PERIOD };
+const ONCE: Schedule = Schedule { tries: 1, interval: PERIOD };
 
 /// A path that is measured.
 pub(super) struct Measured {
@@ -62,7 +62,7 @@ impl Measured {
     pub(super) async fn sample(&mut self, agent: &Agent) -> Result<Duration, String> {
         let outcome = match &mut self.way {
             Way::Direct(direct) => direct.check(agent).await.map_err(|e| e.to_string()),
-            Way::Relayed(relayed) => relayed.check(agent).await.map_err(|e| e.to_string()),
+            Way::Relayed(relayed) => relayed.check(agent, ONCE).await.map_err(|e| e.to_string()),
         };
         outcome.and_then(round_trip).map_err(|obstacle| printable(&obstacle))
     }
@@ -81,10 +81,6 @@ impl Measured {
             relayed.close().await;
         }
     }
-}
-
-pub(super) fn is_answered(outcome: &Outcome) -> bool {
-    matches!(outcome, Outcome::Answered { .. })
 }
 
 fn round_trip(outcome: Outcome) -> Result<Duration, String> {
@@ -111,7 +107,7 @@ impl Direct {
         };
         let outcome = socket.check(agent, ONCE).await?;
         // Under a socket that is not answered the network may have changed; the next check gets a fresh one.
-        self.socket = is_answered(&outcome).then_some(socket);
+        self.socket = outcome.is_answered().then_some(socket);
         Ok(outcome)
     }
 }

@@ -5,11 +5,11 @@ use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::path::{ONCE, is_answered};
 use crate::{
     check::Context,
     checks::turn::servers,
-    ice::{self, Agent, Outcome},
+    facts::RoomTurn,
+    ice::{self, Agent, Outcome, Schedule},
     net::{Judgement, Trust},
     phoenix::{self, PhoenixError},
     target::{HTTPS, Name},
@@ -41,7 +41,7 @@ impl Relayed {
     }
 
     /// One check. After an error all is opened anew.
-    pub(super) async fn check(&mut self, agent: &Agent) -> Result<Outcome, Obstacle> {
+    pub(super) async fn check(&mut self, agent: &Agent, schedule: Schedule) -> Result<Outcome, Obstacle> {
         let held = match &mut self.held {
             Some(held) => held,
             none => {
@@ -50,7 +50,7 @@ impl Relayed {
                 none.insert(Box::new(opened?))
             }
         };
-        let outcome = held.check(self.peer, agent).await;
+        let outcome = held.check(self.peer, agent, schedule).await;
         if outcome.is_err() {
             self.held = None;
         }
@@ -86,10 +86,15 @@ struct Server {
 }
 
 impl Held {
-    async fn check(&mut self, peer: SocketAddr, agent: &Agent) -> Result<Outcome, TurnError> {
-        let outcome = ice::check(&mut self.allocation, peer, agent, ONCE).await?;
+    async fn check(
+        &mut self,
+        peer: SocketAddr,
+        agent: &Agent,
+        schedule: Schedule,
+    ) -> Result<Outcome, TurnError> {
+        let outcome = ice::check(&mut self.allocation, peer, agent, schedule).await?;
         // Behind a silence may be a dead connection, and only an answer of the server itself can tell.
-        if !is_answered(&outcome) || self.confirmed.elapsed() > RENEWAL {
+        if !outcome.is_answered() || self.confirmed.elapsed() > RENEWAL {
             self.allocation.permit(peer).await?;
             self.allocation.refresh().await?;
             self.confirmed = Instant::now();
@@ -138,12 +143,12 @@ impl Server {
         if let Some(given) = turn_login {
             return Ok(Login::given(given));
         }
-        let known = facts.room.get().ok().and_then(|room| room.turn.as_ref()).map(Login::of_room);
+        let known = facts.room.get().ok().and_then(|room| room.turn.as_ref()).map(RoomTurn::login);
         if let Some(login) = known.filter(|login| login.expired_for().is_none()) {
             return Ok(login);
         }
         let room = room.as_ref().ok_or(Obstacle::NotOffered)?;
         let joined = phoenix::join(net, &target.host(Name::Root), HTTPS, room, Trust::Anything).await?;
-        joined.turn.as_ref().map(Login::of_room).ok_or(Obstacle::NotOffered)
+        joined.turn.as_ref().map(RoomTurn::login).ok_or(Obstacle::NotOffered)
     }
 }
