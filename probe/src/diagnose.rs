@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::{
     codes::Code,
     finding::{Finding, Remedy, Status},
+    report::End,
     target::Name,
 };
 
@@ -48,9 +49,9 @@ pub struct Verdict {
     pub remedy: Option<Remedy>,
 }
 
-/// The verdict over `findings` about `domain`.
-pub fn diagnose(domain: &str, findings: &[Finding]) -> Verdict {
-    let seen = Seen { domain, findings };
+/// The verdict over `findings` about `domain`, from a run that ended so.
+pub fn diagnose(domain: &str, findings: &[Finding], end: End) -> Verdict {
+    let seen = Seen { domain, findings, end };
     RULES.iter().find_map(|rule| rule(&seen)).unwrap_or_else(|| undecided(&seen))
 }
 
@@ -59,8 +60,17 @@ const MOST_OTHERS: usize = 4;
 
 type Rule = fn(&Seen<'_>) -> Option<Verdict>;
 
-const RULES: &[Rule] =
-    &[names_missing, entrance_closed, web_dead, room_closed, dialog_dead, turn_broken, else_broken, good];
+const RULES: &[Rule] = &[
+    names_missing,
+    entrance_closed,
+    web_dead,
+    room_closed,
+    dialog_dead,
+    turn_broken,
+    else_broken,
+    good,
+    cut_short,
+];
 
 fn names_missing(seen: &Seen<'_>) -> Option<Verdict> {
     let missing: Vec<_> = seen.with(Code::NameResolves, Status::Fail).collect();
@@ -174,12 +184,37 @@ fn good(seen: &Seen<'_>) -> Option<Verdict> {
         ),
         _ => return None,
     };
+    let mut detail = detail.to_owned();
+    if matches!(seen.turn(), Turn::Works) && seen.with(Code::RoomJoined, Status::Pass).next().is_none() {
+        detail += " TURN took the credentials that were given; those that rooms give were not tried.";
+    }
     Some(Verdict {
         outcome: Outcome::Good,
         headline: format!("People in rooms of {} can hear each other.", seen.domain),
-        detail: detail.to_owned(),
+        detail,
         explains: seen.symptoms(),
         remedy,
+    })
+}
+
+/// The run ended before it was through, so what it did not find means nothing.
+fn cut_short(seen: &Seen<'_>) -> Option<Verdict> {
+    let (by, advice) = match seen.end {
+        End::Complete => return None,
+        End::TimeLimit => {
+            ("the time limit ended the check", "Run it again with more time, such as --timeout 3m")
+        }
+        End::Interrupted | End::Terminated => (
+            "the check was interrupted",
+            "Run it again and let it come to its end, which takes a minute at most",
+        ),
+    };
+    Some(Verdict {
+        outcome: Outcome::Inconclusive,
+        headline: format!("Whether people hear each other is not known: {by}."),
+        detail: "No path of the media had been followed to its end by then.".to_owned(),
+        explains: seen.symptoms(),
+        remedy: Some(Remedy { text: advice.to_owned(), commands: Vec::new() }),
     })
 }
 
@@ -235,6 +270,7 @@ enum Turn<'a> {
 struct Seen<'a> {
     domain: &'a str,
     findings: &'a [Finding],
+    end: End,
 }
 
 impl<'a> Seen<'a> {
@@ -248,13 +284,18 @@ impl<'a> Seen<'a> {
     }
 
     fn turn(&self) -> Turn<'a> {
-        if self.relayed_as_in_a_browser() {
+        if self.is_told_of_turn() && self.relayed_as_in_a_browser() {
             return Turn::Works;
         }
         match self.turn_fault() {
             Some((cause, why)) => Turn::Broken { cause, why },
             None => Turn::Untried,
         }
+    }
+
+    /// A room that names no TURN server is a warning: its browsers go without, whatever given credentials prove.
+    fn is_told_of_turn(&self) -> bool {
+        self.with(Code::RoomJoined, Status::Warn).next().is_none()
     }
 
     /// The checks of TURN go on behind a certificate that a browser refuses, so what they reach counts only together with
@@ -304,10 +345,11 @@ impl<'a> Seen<'a> {
         })
     }
 
-    /// Whether the way through TURN ends where credentials would be needed, and no room was named to give them.
+    /// Whether the way through TURN ends where credentials would be needed, and no room was named to give them. A run that was
+    /// cut short may have had a room to join.
     fn lacks_credentials(&self) -> bool {
         let tried = self.findings.iter().any(|f| f.code == Code::TurnAllocates && f.status != Status::Skip);
-        !tried && self.with(Code::RoomJoined, Status::Skip).next().is_some()
+        self.end == End::Complete && !tried && self.with(Code::RoomJoined, Status::Skip).next().is_some()
     }
 
     fn name_a_room(&self) -> Remedy {
@@ -450,7 +492,7 @@ mod tests {
     }
 
     fn verdict(with: impl IntoIterator<Item = Finding>) -> Verdict {
-        diagnose("example.org", &run(with))
+        diagnose("example.org", &run(with), End::Complete)
     }
 
     #[track_caller]
@@ -571,12 +613,12 @@ mod tests {
         let other = "turns:stream.example.org:443";
         let mut findings = run([]);
         findings.push(fail(Code::CertificateSelfSigned).at(other));
-        let verdict = diagnose("example.org", &findings);
+        let verdict = diagnose("example.org", &findings, End::Complete);
         assert!(verdict.headline.starts_with("Voice works, but something else is broken"), "{verdict:#?}");
         // Not so if what was relayed went through the one that browsers refuse.
         let relayed = findings.iter_mut().find(|f| f.code == Code::RelayedDtls).unwrap();
         relayed.target = Some(other.to_owned());
-        let verdict = diagnose("example.org", &findings);
+        let verdict = diagnose("example.org", &findings, End::Complete);
         assert!(verdict.headline.starts_with("Nobody can be heard"), "{verdict:#?}");
     }
 
@@ -606,6 +648,44 @@ mod tests {
         assert_eq!((verdict.outcome, verdict.explains[0]), (Outcome::Inconclusive, Code::RoomJoined));
         assert!(verdict.detail.contains("there is no such room"));
         assert_eq!(verdict.remedy.unwrap().commands, ["again"]);
+    }
+
+    #[test]
+    fn what_given_credentials_prove_is_nothing_to_browsers_that_are_not_told_of_turn() {
+        let untold = Finding::warn(Code::RoomJoined, "no TURN").fix("Mend it:", ["mend"]);
+        assert_broken([untold], Code::RoomJoined, "Nobody can be heard: browsers are not told of any TURN");
+    }
+
+    #[test]
+    fn that_only_given_credentials_were_tried_is_said() {
+        let verdict = verdict([Finding::skip(Code::RoomJoined, "no room was named")]);
+        assert_eq!(verdict.outcome, Outcome::Good);
+        assert!(verdict.detail.contains("those that rooms give were not tried"), "{}", verdict.detail);
+    }
+
+    #[test]
+    fn a_run_that_was_cut_short_says_so_and_asks_for_no_room() {
+        let unfinished = || {
+            let skipped =
+                [Code::TurnAllocates, Code::RelayedDtls].map(|code| Finding::skip(code, "interrupted"));
+            run(skipped.into_iter().chain([Finding::error(Code::RoomJoined, "interrupted")]))
+        };
+        for (end, why) in [
+            (End::Interrupted, "the check was interrupted"),
+            (End::Terminated, "the check was interrupted"),
+            (End::TimeLimit, "the time limit ended the check"),
+        ] {
+            let verdict = diagnose("example.org", &unfinished(), end);
+            assert_eq!(verdict.outcome, Outcome::Inconclusive);
+            assert!(verdict.headline.contains(why), "{verdict:#?}");
+            assert!(verdict.remedy.unwrap().text.starts_with("Run it again"));
+        }
+        let refused =
+            [fail(Code::CertificateOfCoturn).at(TURN), Finding::skip(Code::RoomJoined, "interrupted")];
+        let refused =
+            run(refused.into_iter().chain(turn_broken_at(Code::TurnChallenges).into_iter().skip(1)));
+        let verdict = diagnose("example.org", &refused, End::Interrupted);
+        assert!(!verdict.detail.contains("--room"), "{verdict:#?}");
     }
 
     #[test]
@@ -658,7 +738,7 @@ mod tests {
             Finding::error(Code::NameResolves, "the resolver gives no answer"),
             Finding::skip(Code::SignallingOpens, "needs the addresses"),
         ];
-        let verdict = diagnose("example.org", &findings);
+        let verdict = diagnose("example.org", &findings, End::Complete);
         assert_eq!((verdict.outcome, verdict.explains[0]), (Outcome::Inconclusive, Code::NameResolves));
     }
 }

@@ -74,7 +74,7 @@ impl Report {
         end: End,
         findings: Vec<Finding>,
     ) -> Self {
-        let verdict = diagnose::diagnose(&target, &findings);
+        let verdict = diagnose::diagnose(&target, &findings, end);
         Self { target, started, finished, end, findings, verdict }
     }
 
