@@ -12,7 +12,7 @@ use crate::{
     check::{Context, Outcome},
     codes::Code,
     finding::Finding,
-    net::ResolveError,
+    net::{Family, ResolveError},
     target::Name,
 };
 
@@ -42,15 +42,7 @@ pub(crate) async fn addresses(cx: Arc<Context>) -> Outcome {
                     [format!("hubs-probe check {} --resolver 9.9.9.9:53", cx.target)],
                 )
             }
-            Err(e) => Finding::fail(Code::NameResolves, e.to_string())
-                .at(&host)
-                .because(format!("the DNS has no {} record for {host}", family_of(&cx)))
-                .fix(
-                    format!(
-                        "Create an A record for {host} that leads to the external address of the service lb:"
-                    ),
-                    [LB_ADDRESS],
-                ),
+            Err(e) => no_address(&cx, &host, &e),
         });
     }
     findings.extend(agreement(&cx, &known));
@@ -60,12 +52,27 @@ pub(crate) async fn addresses(cx: Arc<Context>) -> Outcome {
     Ok(findings)
 }
 
-fn family_of(cx: &Context) -> &'static str {
-    match cx.net.family() {
-        crate::net::Family::Any => "A or AAAA",
-        crate::net::Family::V4 => "A",
-        crate::net::Family::V6 => "AAAA",
-    }
+/// With -4 or -6 we did not look for the addresses that others may use.
+fn no_address(cx: &Context, host: &str, error: &ResolveError) -> Finding {
+    let code = Code::NameResolves;
+    let (record, option) = match cx.net.family() {
+        Family::Any => {
+            return Finding::fail(code, error.to_string())
+                .at(host)
+                .because(format!("the DNS has no A or AAAA record for {host}"))
+                .fix(
+                    format!(
+                        "Create an A record for {host} that leads to the external address of the service lb:"
+                    ),
+                    [LB_ADDRESS],
+                );
+        }
+        Family::V4 => ("A", "-4"),
+        Family::V6 => ("AAAA", "-6"),
+    };
+    Finding::error(code, format!("{host} has no {record} record, and {option} admits no other"))
+        .at(host)
+        .fix(format!("Leave {option} out:"), [format!("hubs-probe check {}", cx.target)])
 }
 
 /// One finding on whether the names lead to the same place; none when there is nothing to compare.
@@ -110,7 +117,7 @@ mod tests {
     use super::*;
     use crate::{
         finding::Status,
-        net::{Family, NetOptions},
+        net::NetOptions,
         testing::{bare_context, dns_server},
     };
 
@@ -159,9 +166,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn with_ipv6_only_a_name_without_aaaa_fails() {
+    async fn a_name_without_aaaa_is_no_fault_of_the_deployment_when_it_was_asked_for_ipv6_only() {
         let (_, findings) = found(Family::V6, |_| Ok(vec![LB])).await;
-        assert_eq!(findings, [(Code::NameResolves, Status::Fail); 4]);
+        assert_eq!(findings, [(Code::NameResolves, Status::Error); 4]);
     }
 
     #[tokio::test]
