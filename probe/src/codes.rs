@@ -115,6 +115,12 @@ mod tests {
             for section in ["## What it means", "## How it is found out", "## What to do"] {
                 assert!(code.page().contains(section), "the page of {code} lacks {section:?}");
             }
+            let is_command = |line: &&str| ["kubectl ", "az ", "npm "].iter().any(|c| line.starts_with(c));
+            assert_eq!(
+                code.page().lines().find(is_command),
+                None,
+                "a command of {code} stands apart from its text"
+            );
         }
     }
 

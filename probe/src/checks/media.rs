@@ -2,11 +2,7 @@
 //!
 //! It is the path of everybody whom dialog's own ports do not let through. Dialog's statistics are the witness of the other end.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use hubs_relay::wire::ErrorCode;
 
@@ -32,6 +28,9 @@ const MOST_TRIED: usize = 4;
 
 const DIALOG: [&str; 2] =
     ["kubectl logs -n hcce deployment/dialog --tail=50", "kubectl rollout restart deployment dialog -n hcce"];
+
+const SENDS_TO_DIALOG: &str = "Put hubs-relay in coturn's place, see deploy/README.md: it asks dialog which address it announces, and sends to dialog \
+     itself. If it is there already, its log says what dialog announces:";
 
 /// Silence is listened to for as long as on the direct way, but in fewer checks: most of the way they cannot be lost.
 const CHECKS: Schedule = Schedule { tries: 5, interval: Duration::from_millis(500) };
@@ -200,12 +199,9 @@ fn judge_permits(permits: &Result<Vec<Permit>, TurnError>, certificate: TurnCert
             holds(code, certificate, "TURN lets clients reach dialog")
         }
         Some(refusal) if refusal.code == ErrorCode::FORBIDDEN => {
-            let finding =
-                Finding::fail(code, "TURN does not let clients reach the address that dialog announces")
-                    .because(
-                        "its rules do not name dialog, or do not know that this address stands for dialog",
-                    );
-            tell_address(finding, permits[0].peer.ip())
+            Finding::fail(code, "TURN does not let clients reach the address that dialog announces")
+                .because("its rules do not name dialog, or do not know that this address stands for dialog")
+                .fix(SENDS_TO_DIALOG, [REPLACE, LOG])
         }
         Some(refusal) => refused(code, format!("TURN does not let clients reach dialog: {refusal}"), refusal),
         None => return Finding::skip(code, "dialog offers no address that could be asked for"),
@@ -273,10 +269,7 @@ fn unanswered(trials: &[Trial], witness: Result<&TransportStats, &ProtooError>) 
                  nowhere, so TURN has to send to the node itself",
             )
     };
-    match trials.first() {
-        Some(trial) => tell_address(finding, trial.peer.ip()),
-        None => finding,
-    }
+    finding.fix(SENDS_TO_DIALOG, [REPLACE, LOG])
 }
 
 fn judge_connection(
@@ -317,14 +310,6 @@ fn judge_connection(
     }
 }
 
-/// What makes hubs-relay send to dialog what is meant for its announced address.
-fn tell_address(finding: Finding, announced: IpAddr) -> Finding {
-    finding.fix(
-        "Put hubs-relay in coturn's place and tell it the announced address, for which it sends to dialog's own; see deploy/README.md:",
-        [&format!("sed -i 's/^ANNOUNCED=.*/ANNOUNCED={announced}/' deploy/kustomize/settings.env"), REPLACE],
-    )
-}
-
 /// TURN's connection did not live through it.
 fn broken(code: Code, error: &TurnError) -> Finding {
     Finding::fail(code, error.to_string())
@@ -338,7 +323,7 @@ mod tests {
     use crate::{finding::Status, ice::Rejection, protoo::IceState};
 
     const ANNOUNCED: SocketAddr =
-        SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 9)), 40_001);
+        SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 9)), 40_001);
 
     fn answered() -> ice::Outcome {
         ice::Outcome::Answered { round_trip: Duration::from_millis(12), mapped: ANNOUNCED, sent: 1 }
@@ -379,10 +364,10 @@ mod tests {
     }
 
     #[test]
-    fn a_forbidden_address_is_the_rules_fault_and_its_remedy_names_the_address() {
+    fn a_forbidden_address_is_the_rules_fault() {
         let finding = permits(&[Some(403), Some(403)]);
         assert_fails(&finding, "does not let clients reach");
-        assert!(finding.remedy.unwrap().commands[0].contains("ANNOUNCED=203.0.113.9"));
+        assert_eq!(finding.remedy.unwrap().commands, [REPLACE, LOG]);
         assert_fails(&permits(&[Some(443)]), "443");
     }
 
