@@ -37,7 +37,7 @@ use crate::{
 #[command(name = "hubs-probe", version, max_term_width = 100, arg_required_else_help = true)]
 #[command(
     after_help = "Exit status: 0 good, 1 broken, 2 wrong usage, 3 could not be decided, 130/143 interrupted.\n\
-    Start with:  hubs-probe check hubs.example.org --room <the part of a room's URL after the domain>"
+    Start with:  hubs-probe check hubs.example.org --room https://hubs.example.org/ROOM"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -100,7 +100,7 @@ pub(crate) struct DeploymentArgs {
     /// The domain that people open in their browser.
     domain: Target,
     /// Join this room (its URL, or the part after the domain) for TURN credentials, as a browser does.
-    #[arg(long, value_name = "URL|SID")]
+    #[arg(long, value_name = "URL")]
     room: Option<Room>,
     /// Derive TURN credentials from this secret, as Reticulum does.
     #[arg(
@@ -148,6 +148,8 @@ pub(crate) struct DeploymentArgs {
 pub(crate) enum UsageError {
     #[error("--ca-file {}: {source}", path.display())]
     CaFile { path: PathBuf, source: io::Error },
+    #[error("--room is a room of {room}, and {target} is to be checked: give a room of {target}")]
+    OtherRoom { room: String, target: Target },
     #[error(transparent)]
     Net(#[from] NetError),
     #[error(
@@ -167,6 +169,9 @@ impl DeploymentArgs {
                 Some(fs::read(path).map_err(|source| UsageError::CaFile { path: path.clone(), source })?)
             }
         };
+        if let Some(room) = self.room.as_ref().and_then(Room::domain).filter(|d| *d != self.domain.domain()) {
+            return Err(UsageError::OtherRoom { room: room.to_owned(), target: self.domain.clone() });
+        }
         let net = Net::new(&NetOptions {
             resolver: self.resolver,
             ca_pem,
@@ -414,6 +419,21 @@ mod tests {
             for port in [HTTPS, DIALOG, TURN] {
                 cx.net.tls(&stream, port, Trust::Browser).await.unwrap();
             }
+        }
+    }
+
+    #[test]
+    fn a_room_of_another_deployment_is_a_mistake() {
+        let context = |room| {
+            let cli =
+                Cli::try_parse_from(["hubs-probe", "watch", "hubs.example.org", "--room", room]).unwrap();
+            let Command::Watch(args) = cli.command else { panic!() };
+            args.context()
+        };
+        let refused = context("https://rooms.example.com/k7Xq2Zd/my-room").unwrap_err();
+        assert!(refused.to_string().contains("a room of rooms.example.com"), "{refused}");
+        for room in ["https://Hubs.example.org/k7Xq2Zd/my-room", "k7Xq2Zd/my-room"] {
+            assert_eq!(context(room).unwrap().room.as_ref().unwrap().sid(), "k7Xq2Zd");
         }
     }
 

@@ -92,29 +92,45 @@ impl std::str::FromStr for Target {
     }
 }
 
-/// A room's identifier, as in its URL.
+/// A room, as its URL names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Room(String);
+pub struct Room {
+    sid: String,
+    domain: Option<String>,
+}
 
 impl Room {
     /// The identifier.
     pub fn sid(&self) -> &str {
-        &self.0
+        &self.sid
+    }
+
+    /// The domain, in lower case, if it was given.
+    pub fn domain(&self) -> Option<&str> {
+        self.domain.as_deref()
     }
 }
 
 impl std::str::FromStr for Room {
     type Err = TargetError;
 
-    /// Reads a room's identifier, or its URL.
+    /// Reads a room's URL, with or without its scheme, or the part after the domain.
     fn from_str(text: &str) -> Result<Self, TargetError> {
-        let sid = match Url::parse(text) {
-            Ok(url) => url.path_segments().and_then(|mut s| s.next().map(str::to_owned)).unwrap_or_default(),
-            Err(_) => text.trim_matches('/').to_owned(),
+        let (domain, path) = match (Url::parse(text), text.split_once('/')) {
+            (Ok(url), _) => (Some(url.host_str().unwrap_or_default().to_owned()), url.path().to_owned()),
+            (Err(_), Some((host, path))) if host.contains('.') => {
+                (Some(host.to_ascii_lowercase()), path.to_owned())
+            }
+            (Err(_), _) => (None, text.to_owned()),
         };
+        let sid = path.split('/').find(|part| !part.is_empty()).unwrap_or_default().to_owned();
         let plausible = (3..=64).contains(&sid.len())
             && sid.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
-        if plausible { Ok(Self(sid)) } else { Err(TargetError::NotARoom(text.to_owned())) }
+        if plausible && domain.as_deref() != Some("") {
+            Ok(Self { sid, domain })
+        } else {
+            Err(TargetError::NotARoom(text.to_owned()))
+        }
     }
 }
 
@@ -167,9 +183,19 @@ mod tests {
 
     #[test]
     fn a_room_is_read_from_its_url_and_from_its_identifier() {
-        assert_eq!("https://hubs.example.org/k7Xq2Zd/my-room".parse::<Room>().unwrap().sid(), "k7Xq2Zd");
-        assert_eq!("k7Xq2Zd".parse::<Room>().unwrap().sid(), "k7Xq2Zd");
-        assert!("https://hubs.example.org/".parse::<Room>().is_err());
+        for (text, domain) in [
+            ("https://Hubs.example.org/k7Xq2Zd/my-room", Some("hubs.example.org")),
+            ("hubs.example.org/k7Xq2Zd/my-room", Some("hubs.example.org")),
+            ("/k7Xq2Zd/my-room", None),
+            ("k7Xq2Zd/my-room", None),
+            ("k7Xq2Zd", None),
+        ] {
+            let room: Room = text.parse().unwrap();
+            assert_eq!((room.sid(), room.domain()), ("k7Xq2Zd", domain), "{text}");
+        }
+        for text in ["", "/", "https://hubs.example.org/", "hubs.example.org:443/k7Xq2Zd", "k7 Xq"] {
+            assert!(text.parse::<Room>().is_err(), "{text}");
+        }
     }
 
     #[test]

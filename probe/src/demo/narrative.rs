@@ -24,7 +24,7 @@ pub(crate) fn end(play: &Play, style: Style) -> String {
         let _ = writeln!(text, "  {when:<15}  {}", wrapped(&report.verdict.headline, 19, 19));
     }
     text += if play.went_as_announced() {
-        "\nYour own deployment:  hubs-probe check <domain> --room <a room's URL>\n"
+        "\nYour own deployment:  hubs-probe check DOMAIN --room https://DOMAIN/ROOM\n"
     } else {
         "\nThat is not how the demo should go. Please report it, with what `hubs-probe demo --output json` says.\n"
     };
