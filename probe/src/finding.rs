@@ -179,14 +179,22 @@ pub fn printable(text: &str) -> String {
             out.push('…');
             break;
         }
-        let hidden = matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
-        if c.is_control() || hidden {
+        if c.is_control() || is_hidden(c) {
             out.extend(c.escape_default());
         } else {
             out.push(c);
         }
     }
     out
+}
+
+/// Characters that show nothing themselves and change or carry what is not seen: Unicode's format characters, and tags.
+const fn is_hidden(c: char) -> bool {
+    matches!(
+        c,
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}'
+    )
 }
 
 #[cfg(test)]
@@ -198,6 +206,14 @@ mod tests {
         let finding = Finding::fail(Code::NameResolves, "\x1b[31mred\x07").seen("said", "a\r\nb\u{202e}c");
         assert_eq!(finding.summary, "\\u{1b}[31mred\\u{7}");
         assert_eq!(finding.evidence[0].value, "a\\r\\nb\\u{202e}c");
+    }
+
+    #[test]
+    fn what_reorders_or_hides_text_is_shown() {
+        for hidden in ['\u{ad}', '\u{61c}', '\u{200b}', '\u{202e}', '\u{2066}', '\u{feff}', '\u{e0041}'] {
+            assert_eq!(printable(&hidden.to_string()), hidden.escape_default().to_string());
+        }
+        assert_eq!(printable("Zürich – 東京"), "Zürich – 東京");
     }
 
     #[test]

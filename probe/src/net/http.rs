@@ -23,7 +23,7 @@ pub struct Answer {
     pub status: StatusCode,
     /// The headers.
     pub headers: HeaderMap,
-    /// The body, cut at 1 MiB.
+    /// The body; an answer with more than 1 MiB of it is none.
     pub body: Bytes,
 }
 

@@ -92,7 +92,9 @@ impl Net {
         let request = request(to).map_err(|e| WebSocketError::Malformed(e.to_string()))?;
         let config = WebSocketConfig::default()
             .max_message_size(Some(LONGEST_MESSAGE))
-            .max_frame_size(Some(LONGEST_MESSAGE));
+            .max_frame_size(Some(LONGEST_MESSAGE))
+            // Answers to pings wait here while the server sends and does not read.
+            .max_write_buffer_size(LONGEST_MESSAGE);
         let opening = client_async_with_config(request, stream, Some(config));
         match timeout(UPGRADE_LIMIT, opening).await {
             Ok(Ok((stream, _))) => Ok(WebSocket { stream }),
