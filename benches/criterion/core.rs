@@ -216,7 +216,7 @@ impl World {
                     let relayed = SocketAddr::from(([192, 0, 2, 99], 50000 + relay.index() as u16));
                     self.server.handle_relay_opened(relay, Some(relayed));
                 }
-                Command::CloseRelay { .. } | Command::Reread { .. } => {}
+                Command::CloseRelay { .. } | Command::CloseReserved { .. } | Command::Reread { .. } => {}
             }
         }
         answer

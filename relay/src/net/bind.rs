@@ -7,7 +7,6 @@ use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::config::{PortRange, Transport};
-use crate::turn::PortParity;
 
 /// Connections that wait to be accepted: a whole room may join at once.
 const BACKLOG: i32 = 1024;
@@ -84,6 +83,13 @@ fn open(transport: Transport, address: SocketAddr, share: bool) -> io::Result<So
     Ok(socket)
 }
 
+/// Which ports of the range will do.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum PortParity {
+    Any,
+    Even,
+}
+
 /// Opens a relay socket on a free port of the range, beginning at a random one.
 pub(crate) fn relay_socket(
     address: IpAddr,
@@ -91,6 +97,33 @@ pub(crate) fn relay_socket(
     parity: PortParity,
     random: u16,
 ) -> io::Result<UdpSocket> {
+    first_free(ports, parity, random, |port| {
+        open(Transport::Udp, SocketAddr::new(address, port), false).map(Into::into)
+    })
+}
+
+/// Opens relay sockets on an even port of the range and on the one above it, beginning at a random one.
+pub(crate) fn relay_sockets(
+    address: IpAddr,
+    ports: PortRange,
+    random: u16,
+) -> io::Result<(UdpSocket, UdpSocket)> {
+    let open = |port| open(Transport::Udp, SocketAddr::new(address, port), false);
+    first_free(ports, PortParity::Even, random, |port| {
+        // Even numbers end below the highest port, 65535.
+        let next =
+            Some(port + 1).filter(|next| ports.range().contains(next)).ok_or(io::ErrorKind::AddrInUse)?;
+        Ok((open(port)?.into(), open(next)?.into()))
+    })
+}
+
+/// What `open` returns for the first port that is not in use.
+fn first_free<T>(
+    ports: PortRange,
+    parity: PortParity,
+    random: u16,
+    open: impl Fn(u16) -> io::Result<T>,
+) -> io::Result<T> {
     let ports = ports.range();
     let count = usize::from(ports.end() - ports.start()) + 1;
     let candidates =
@@ -98,13 +131,13 @@ pub(crate) fn relay_socket(
     let will_do = |port: &u16| parity == PortParity::Any || port.is_multiple_of(2);
     let mut result = Err(io::ErrorKind::AddrInUse.into());
     for port in candidates.filter(will_do).take(PORT_ATTEMPTS) {
-        result = open(Transport::Udp, SocketAddr::new(address, port), false);
+        result = open(port);
         match &result {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
             Ok(_) | Err(_) => break,
         }
     }
-    result.map(Into::into)
+    result
 }
 
 #[cfg(test)]
@@ -159,5 +192,16 @@ mod tests {
             let socket = relay_socket(loopback().ip(), range, PortParity::Even, random).unwrap();
             assert!(socket.local_addr().unwrap().port().is_multiple_of(2));
         }
+    }
+    #[test]
+    fn two_ports_next_to_each_other_lie_both_in_the_range() {
+        for random in 0..4 {
+            let range: PortRange = "30001-59998".parse().unwrap();
+            let (socket, next) = relay_sockets(loopback().ip(), range, random).unwrap();
+            let [port, next] = [socket, next].map(|it| it.local_addr().unwrap().port());
+            assert!(port.is_multiple_of(2) && next == port + 1 && range.range().contains(&next));
+        }
+        let only_one = relay_sockets(loopback().ip(), "30000-30000".parse().unwrap(), 0).unwrap_err();
+        assert_eq!(only_one.kind(), io::ErrorKind::AddrInUse);
     }
 }

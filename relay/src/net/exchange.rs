@@ -4,7 +4,7 @@
 //! collected and leave with [`Exchange::flush`].
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::{Rc, Weak};
@@ -20,15 +20,16 @@ use tokio::task::AbortHandle;
 use tracing::{info, warn};
 
 use super::batch::{Destination, Received, Sending, kernel_state};
+use super::bind::PortParity;
 use super::totals::{Totals, Traffic};
 use super::{bind, datagrams};
 use crate::auth::Credentials;
 use crate::config::{Limits, Relaying, Transport};
 use crate::turn::{
-    self, Client, Command, Ended, Framing, Link, Now, PeerPolicy, PortParity, RelayId, Server, Settings,
+    self, Client, Command, Ended, Framing, Link, Now, PeerPolicy, RelayId, RelayPort, Server, Settings,
     ToClient, ToPeer,
 };
-use crate::wire::{Family, Frame, Message};
+use crate::wire::{Family, Frame, Message, ReservationToken};
 
 /// An exchange as its tasks share it.
 pub(crate) type Shared = Rc<RefCell<Exchange>>;
@@ -50,6 +51,8 @@ pub(crate) struct Exchange {
     relaying: Relaying,
     limits: Limits,
     relays: Vec<Option<OpenRelay>>,
+    /// Sockets that wait for a client to come back for them.
+    reserved: HashMap<ReservationToken, std::net::UdpSocket>,
     listeners: Vec<Rc<UdpSocket>>,
     outboxes: Vec<Option<Outbox>>,
     free_outboxes: Vec<u32>,
@@ -102,6 +105,7 @@ impl Exchange {
                 relaying: plan.relaying,
                 limits: plan.limits,
                 relays: Vec::new(),
+                reserved: HashMap::new(),
                 listeners: Vec::new(),
                 outboxes: Vec::new(),
                 free_outboxes: Vec::new(),
@@ -288,12 +292,13 @@ impl Exchange {
         while let Some(command) = self.server.poll_command() {
             match command {
                 Command::Send { client, bytes } => self.send_message(client, &bytes),
-                Command::OpenRelay { relay, family, parity, client } => {
-                    let relayed = self.open_relay(relay, family, parity, client).inspect_err(|error| {
+                Command::OpenRelay { relay, family, port, client } => {
+                    let relayed = self.open_relay(relay, family, port, client).inspect_err(|error| {
                         warn!(client = %client.remote, %error, "no relay socket");
                     });
                     self.server.handle_relay_opened(relay, relayed.ok());
                 }
+                Command::CloseReserved { token } => drop(self.reserved.remove(&token)),
                 Command::CloseRelay { relay, ended } => self.close_relay(
                     relay,
                     match ended {
@@ -334,14 +339,12 @@ impl Exchange {
         &mut self,
         relay: RelayId,
         family: Family,
-        parity: PortParity,
+        port: RelayPort,
         client: Client,
     ) -> io::Result<SocketAddr> {
         let is_family = |address: &&IpAddr| Family::of(SocketAddr::new(**address, 0)) == family;
         let address = *self.relaying.address.iter().find(is_family).ok_or(io::ErrorKind::AddrNotAvailable)?;
-        let mut random = [0; 2];
-        ring::rand::SystemRandom::new().fill(&mut random).map_err(|_| io::Error::other("no randomness"))?;
-        let socket = bind::relay_socket(address, self.relaying.ports, parity, u16::from_be_bytes(random))?;
+        let socket = self.bind_relay(address, port)?;
         let bound = socket.local_addr()?;
         let socket = Rc::new(UdpSocket::from_std(socket)?);
 
@@ -370,6 +373,24 @@ impl Exchange {
         let advertised = self.relaying.advertise.iter().find(is_family).copied();
         let reached_at = Some(client.local.ip()).filter(|ip| bound.ip().is_unspecified() && is_family(&ip));
         Ok(SocketAddr::new(advertised.or(reached_at).unwrap_or_else(|| bound.ip()), bound.port()))
+    }
+
+    fn bind_relay(&mut self, address: IpAddr, port: RelayPort) -> io::Result<std::net::UdpSocket> {
+        let mut random = [0; 2];
+        ring::rand::SystemRandom::new().fill(&mut random).map_err(|_| io::Error::other("no randomness"))?;
+        let (ports, random) = (self.relaying.ports, u16::from_be_bytes(random));
+        match port {
+            RelayPort::Any => bind::relay_socket(address, ports, PortParity::Any, random),
+            RelayPort::Even => bind::relay_socket(address, ports, PortParity::Even, random),
+            RelayPort::EvenAndNext(token) => {
+                let (socket, next) = bind::relay_sockets(address, ports, random)?;
+                self.reserved.insert(token, next);
+                Ok(socket)
+            }
+            RelayPort::Reserved(token) => {
+                self.reserved.remove(&token).ok_or_else(|| io::ErrorKind::NotFound.into())
+            }
+        }
     }
 
     fn close_relay(&mut self, relay: RelayId, reason: &'static str) {

@@ -21,10 +21,10 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use crate::auth::{Credentials, Secret};
 use crate::config::{Config, ConfigError, Limits, Listen, Transport};
-use crate::net::bind::{self, Listener};
+use crate::net::bind::{self, Listener, PortParity};
 use crate::net::exchange::{Plan, session_limits};
 use crate::net::tls::{Identity, Shown, TlsError};
-use crate::turn::{NonceKey, PeerPolicy, PortParity, Settings};
+use crate::turn::{NonceKey, PeerPolicy, Settings};
 use crate::wire::Family;
 
 use background::Common;

@@ -7,7 +7,7 @@ use tracing::debug;
 
 use super::permissions::{BindError, Permissions};
 use super::session::Session;
-use super::{Client, Command, Ended, Host, Now, PortParity, RelayId, Server};
+use super::{Client, Command, Ended, Host, Now, RelayId, RelayPort, Server};
 use crate::auth::Refused;
 use crate::wire::{
     AttrType, BadAttribute, Builder, Class, ErrorCode, Family, IntegrityKey, Message, Method, PROTOCOL_UDP,
@@ -22,7 +22,7 @@ const MAX_LIFETIME: Duration = Duration::from_hours(1);
 const MAX_UNKNOWN_ATTRIBUTES: usize = 16;
 
 /// What a request may carry without a 420 (RFC 8489 section 6.3.1): all that we understand, needed there or not.
-const UNDERSTOOD: [AttrType; 14] = [
+const UNDERSTOOD: [AttrType; 15] = [
     attribute::MAPPED_ADDRESS,
     attribute::USERNAME,
     attribute::ERROR_CODE,
@@ -36,6 +36,7 @@ const UNDERSTOOD: [AttrType; 14] = [
     attribute::REQUESTED_ADDRESS_FAMILY,
     attribute::EVEN_PORT,
     attribute::REQUESTED_TRANSPORT,
+    attribute::RESERVATION_TOKEN,
     attribute::XOR_MAPPED_ADDRESS,
 ];
 
@@ -105,6 +106,10 @@ impl Server {
         } else {
             let code = ErrorCode::INSUFFICIENT_CAPACITY;
             let answer = Builder::new(Class::Error, Method::Allocate, session.allocate);
+            if let Some(token) = session.reserved {
+                self.reservations.remove(token);
+                self.commands.push_back(Command::CloseReserved { token });
+            }
             self.sessions.remove(relay);
             self.counts.add_error(code);
             self.send(client, answer.error_code(code, code.reason()).integrity(&key));
@@ -210,24 +215,51 @@ impl Server {
             PROTOCOL_UDP => {}
             _ => return Err(ErrorCode::UNSUPPORTED_TRANSPORT_PROTOCOL.into()),
         }
-        let family = self.relay_family(client, request)?;
-        let parity = match request.even_port()? {
-            None => PortParity::Any,
-            Some(false) => PortParity::Even,
-            // We reserve no second port. This answer, and no other, makes clients ask again without.
-            Some(true) => return Err(Refusal::Unknown(vec![attribute::EVEN_PORT])),
+        // `authenticate` has seen a user name.
+        let username = request.username()?.unwrap_or_default();
+        let (even_port, claimed) = (request.even_port()?, request.reservation_token()?);
+        let family = match claimed {
+            Some(_)
+                if even_port.is_some()
+                    || request.attribute(attribute::REQUESTED_ADDRESS_FAMILY).is_some() =>
+            {
+                return Err(ErrorCode::BAD_REQUEST.into());
+            }
+            Some(token) => {
+                let reservation = self.reservations.find(token, username, now.instant);
+                reservation.ok_or(ErrorCode::INSUFFICIENT_CAPACITY)?.family
+            }
+            None => self.relay_family(client, request)?,
         };
         let lifetime = granted(request.lifetime()?);
         let limits = self.settings.limits;
         let per_address = limits.sessions_per_address;
-        if per_address.is_some_and(|limit| self.sessions.count_of(client.remote.ip()) >= limit) {
+        let needed = match (claimed, even_port) {
+            (Some(_), _) => 0,
+            (None, Some(true)) => 2,
+            (None, _) => 1,
+        };
+        let ip = client.remote.ip();
+        let of_address = || self.sessions.count_of(ip) + self.reservations.count_of(ip) + needed;
+        if per_address.is_some_and(|limit| of_address() > limit) {
             return Err(ErrorCode::ALLOCATION_QUOTA_REACHED.into());
         }
-        if self.sessions.len() >= limits.sessions {
+        if self.sessions.len() + self.reservations.len() + needed > limits.sessions {
             return Err(ErrorCode::INSUFFICIENT_CAPACITY.into());
         }
-        // `authenticate` has seen a user name.
-        let username = request.username()?.unwrap_or_default();
+        let port = match (claimed, even_port) {
+            (Some(token), _) => {
+                self.reservations.remove(token);
+                RelayPort::Reserved(token)
+            }
+            (None, Some(true)) => {
+                let made_of = (&self.settings.nonce_key, self.settings.transaction_seed);
+                let token = self.reservations.make(client, username, family, made_of, now.instant);
+                RelayPort::EvenAndNext(token)
+            }
+            (None, Some(false)) => RelayPort::Even,
+            (None, None) => RelayPort::Any,
+        };
         let relay = self.sessions.insert(Session {
             client,
             username: username.into(),
@@ -235,11 +267,12 @@ impl Server {
             allocate: request.transaction(),
             family,
             relayed: None,
+            reserved: if let RelayPort::EvenAndNext(token) = port { Some(token) } else { None },
             lifetime,
             expires: now.instant + lifetime,
             permissions: Permissions::default(),
         });
-        self.commands.push_back(Command::OpenRelay { relay, family, parity, client });
+        self.commands.push_back(Command::OpenRelay { relay, family, port, client });
         Ok(None)
     }
 
@@ -358,6 +391,7 @@ impl Server {
 fn allocate_success(session: &Session) -> Builder {
     let answer = Builder::new(Class::Success, Method::Allocate, session.allocate);
     let answer = session.relayed.into_iter().fold(answer, Builder::xor_relayed_address);
+    let answer = session.reserved.into_iter().fold(answer, Builder::reservation_token);
     answer.xor_mapped_address(session.client.remote).lifetime(session.lifetime)
 }
 

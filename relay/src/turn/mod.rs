@@ -17,6 +17,7 @@ mod limiter;
 mod nonce;
 mod peer;
 mod permissions;
+mod reservations;
 mod server;
 mod session;
 mod sessions;
@@ -27,7 +28,9 @@ mod tests;
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use crate::wire::{ChannelData, ChannelNumber, Family, IndicationKind, Message, TransactionId};
+use crate::wire::{
+    ChannelData, ChannelNumber, Family, IndicationKind, Message, ReservationToken, TransactionId,
+};
 
 pub use counts::Counts;
 pub use nonce::NonceKey;
@@ -94,7 +97,7 @@ pub enum Command {
         /// The family that it needs.
         family: Family,
         /// Which ports will do.
-        parity: PortParity,
+        port: RelayPort,
         /// For whom.
         client: Client,
     },
@@ -104,6 +107,11 @@ pub enum Command {
         relay: RelayId,
         /// Why its allocation is over.
         ended: Ended,
+    },
+    /// Close the socket that is kept under this token, if there is one.
+    CloseReserved {
+        /// Which one.
+        token: ReservationToken,
     },
     /// A request was signed with a secret that is not known, or with none: read the secrets anew, and give it to
     /// [`Server::handle_reread`]. Comes only where [`Settings::secrets_rotate`].
@@ -126,13 +134,17 @@ pub enum Ended {
     Disconnected,
 }
 
-/// Which ports a client accepts (EVEN-PORT, RFC 8656 section 18.6).
+/// Which ports a client accepts (EVEN-PORT and RESERVATION-TOKEN, RFC 8656 sections 18.6 and 18.8).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum PortParity {
+pub enum RelayPort {
     /// Any.
     Any,
-    /// Even ones.
+    /// An even one.
     Even,
+    /// An even one, if the one above it can be opened too, and kept under this token.
+    EvenAndNext(ReservationToken),
+    /// The one that is kept under this token. It is not kept any more, even if the relay cannot be opened.
+    Reserved(ReservationToken),
 }
 
 /// A payload that a client may send to a peer: send it from the relay socket.

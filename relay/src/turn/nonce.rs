@@ -7,6 +7,8 @@ use std::net::{IpAddr, SocketAddr};
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
 use ring::hmac;
 
+use crate::wire::ReservationToken;
+
 use crate::auth::Secret;
 
 /// Seconds for which a nonce is good. RFC 8656 section 5 asks for a change at least every hour.
@@ -55,6 +57,14 @@ impl NonceKey {
         let expected = self.mac(client, time);
         u64::from(age_and_skew) <= LIFETIME + CLOCK_SKEW
             && rtc_crypto::constant_time_eq(&expected.as_ref()[..MAC_LEN], mac)
+    }
+
+    /// The token of a server's reservation with this number. Its input has another length than any nonce's.
+    pub(super) fn reservation(&self, seed: u64, number: u64) -> ReservationToken {
+        let input = [seed.to_be_bytes(), number.to_be_bytes()].concat();
+        let mut token = [0; 8];
+        token.copy_from_slice(&hmac::sign(&self.0, &input).as_ref()[..8]);
+        ReservationToken(token)
     }
 
     /// The key rolls by itself: what signs is derived from the hour that the time lies in.

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::limiter::Limiter;
+use super::reservations::Reservations;
 use super::sessions::Sessions;
 use super::{Client, Command, Counts, Ended, Link, NonceKey, Now, PeerPolicy, RelayId, ToClient, ToPeer};
 use crate::auth::Credentials;
@@ -36,9 +37,9 @@ pub struct Settings {
 /// Bounds on what one server takes on.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Allocations at a time.
+    /// Allocations at a time; a reserved port counts as one.
     pub sessions: usize,
-    /// Allocations of one client address; nothing for no bound.
+    /// The same, of one client address; nothing for no bound.
     pub sessions_per_address: Option<usize>,
     /// Permissions of one allocation.
     pub permissions: usize,
@@ -53,6 +54,7 @@ pub struct Limits {
 pub struct Server {
     pub(super) settings: Settings,
     pub(super) sessions: Sessions,
+    pub(super) reservations: Reservations,
     pub(super) commands: VecDeque<Command>,
     pub(super) counts: Counts,
     pub(super) is_draining: bool,
@@ -67,6 +69,7 @@ impl Server {
             limiter: Limiter::new(settings.transaction_seed),
             settings,
             sessions: Sessions::default(),
+            reservations: Reservations::default(),
             commands: VecDeque::new(),
             counts: Counts::default(),
             is_draining: false,
@@ -126,6 +129,9 @@ impl Server {
         {
             self.close(relay, Ended::Expired);
         }
+        while let Some(token) = self.reservations.expire(now.instant) {
+            self.commands.push_back(Command::CloseReserved { token });
+        }
     }
 
     /// From now on clients may reach these peers and no others, whatever permissions and channels they have.
@@ -158,7 +164,8 @@ impl Server {
 
     /// When to call [`Self::handle_timeout`] at the latest.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.sessions.first_to_expire().map(|(expires, _)| expires)
+        let session = self.sessions.first_to_expire().map(|(expires, _)| expires);
+        session.into_iter().chain(self.reservations.first_to_expire()).min()
     }
 
     /// Whether a client has an allocation.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::Client;
 use super::permissions::Permissions;
-use crate::wire::{Family, IntegrityKey, TransactionId};
+use crate::wire::{Family, IntegrityKey, ReservationToken, TransactionId};
 
 #[derive(Debug)]
 pub(super) struct Session {
@@ -18,6 +18,8 @@ pub(super) struct Session {
     pub(super) family: Family,
     /// What XOR-RELAYED-ADDRESS says; nothing until the shell has opened the socket.
     pub(super) relayed: Option<SocketAddr>,
+    /// What its RESERVATION-TOKEN said, if it has kept a port.
+    pub(super) reserved: Option<ReservationToken>,
     /// What the Allocate's LIFETIME said, for its retransmission.
     pub(super) lifetime: Duration,
     pub(super) expires: Instant,

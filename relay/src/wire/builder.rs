@@ -8,7 +8,7 @@ use rtc_stun::message::{Message as Codec, MessageType};
 
 use super::{
     ATTRIBUTE_HEADER_LEN, AttrType, ChannelNumber, Class, ErrorCode, Family, IntegrityKey, Message, Method,
-    TransactionId, address, attribute,
+    ReservationToken, TransactionId, address, attribute,
 };
 
 /// The longest text that RFC 8489 section 14 lets an attribute carry.
@@ -125,6 +125,18 @@ impl Builder {
     #[must_use]
     pub fn requested_address_family(self, family: Family) -> Self {
         self.attribute(attribute::REQUESTED_ADDRESS_FAMILY, &[family as u8, 0, 0, 0])
+    }
+
+    /// EVEN-PORT, and whether the port above is to be reserved, too.
+    #[must_use]
+    pub fn even_port(self, and_next: bool) -> Self {
+        self.attribute(attribute::EVEN_PORT, &[u8::from(and_next) << 7])
+    }
+
+    /// RESERVATION-TOKEN.
+    #[must_use]
+    pub fn reservation_token(self, token: ReservationToken) -> Self {
+        self.attribute(attribute::RESERVATION_TOKEN, &token.0)
     }
 
     /// DATA.

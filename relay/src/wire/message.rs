@@ -60,6 +60,10 @@ pub enum Family {
     V6 = 2,
 }
 
+/// Eight bytes for which a server gives out the port that it has kept (RFC 8656 section 18.8).
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct ReservationToken(pub [u8; 8]);
+
 impl Family {
     /// The family of an address.
     pub const fn of(address: SocketAddr) -> Self {
@@ -240,6 +244,12 @@ impl Message {
             Some([flags]) => Ok(Some(flags & 0x80 != 0)),
             Some(_) => Err(BadAttribute(attribute::EVEN_PORT)),
         }
+    }
+
+    /// RESERVATION-TOKEN.
+    pub fn reservation_token(&self) -> Result<Option<ReservationToken>, BadAttribute> {
+        let token = self.attribute(attribute::RESERVATION_TOKEN).map(TryInto::try_into).transpose();
+        token.map(|it| it.map(ReservationToken)).map_err(|_| BadAttribute(attribute::RESERVATION_TOKEN))
     }
 
     /// DATA.

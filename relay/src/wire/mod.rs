@@ -25,7 +25,7 @@ pub use error_code::ErrorCode;
 pub use frame::Frame;
 pub use indication::{Indication, IndicationKind};
 pub use integrity::IntegrityKey;
-pub use message::{BadAttribute, Class, Family, Malformed, Message, Method};
+pub use message::{BadAttribute, Class, Family, Malformed, Message, Method, ReservationToken};
 pub use rtc_stun::attributes::AttrType;
 pub use rtc_stun::message::TransactionId;
 pub use stream::{NotTurn, StreamDecoder};
@@ -39,10 +39,11 @@ pub mod attribute {
         ATTR_LIFETIME as LIFETIME, ATTR_MAPPED_ADDRESS as MAPPED_ADDRESS,
         ATTR_MESSAGE_INTEGRITY as MESSAGE_INTEGRITY, ATTR_NONCE as NONCE, ATTR_PRIORITY as PRIORITY,
         ATTR_REALM as REALM, ATTR_REQUESTED_ADDRESS_FAMILY as REQUESTED_ADDRESS_FAMILY,
-        ATTR_REQUESTED_TRANSPORT as REQUESTED_TRANSPORT, ATTR_SOFTWARE as SOFTWARE,
-        ATTR_UNKNOWN_ATTRIBUTES as UNKNOWN_ATTRIBUTES, ATTR_USE_CANDIDATE as USE_CANDIDATE,
-        ATTR_USERNAME as USERNAME, ATTR_XOR_PEER_ADDRESS as XOR_PEER_ADDRESS,
-        ATTR_XOR_RELAYED_ADDRESS as XOR_RELAYED_ADDRESS, ATTR_XORMAPPED_ADDRESS as XOR_MAPPED_ADDRESS,
+        ATTR_REQUESTED_TRANSPORT as REQUESTED_TRANSPORT, ATTR_RESERVATION_TOKEN as RESERVATION_TOKEN,
+        ATTR_SOFTWARE as SOFTWARE, ATTR_UNKNOWN_ATTRIBUTES as UNKNOWN_ATTRIBUTES,
+        ATTR_USE_CANDIDATE as USE_CANDIDATE, ATTR_USERNAME as USERNAME,
+        ATTR_XOR_PEER_ADDRESS as XOR_PEER_ADDRESS, ATTR_XOR_RELAYED_ADDRESS as XOR_RELAYED_ADDRESS,
+        ATTR_XORMAPPED_ADDRESS as XOR_MAPPED_ADDRESS,
     };
 }
 

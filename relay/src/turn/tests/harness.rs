@@ -68,6 +68,8 @@ pub(super) struct World {
     pub(super) relays: HashMap<RelayId, SocketAddr>,
     /// Whether the next relay socket can be opened.
     pub(super) ports_left: u16,
+    /// The sockets that are kept for clients.
+    pub(super) reserved: HashMap<ReservationToken, SocketAddr>,
     /// Requests that wait for the secrets to be read anew.
     pub(super) waiting: Vec<(Client, Box<Message>)>,
     /// What clients were sent by command.
@@ -93,6 +95,7 @@ impl World {
             now: Now { instant: Instant::now(), unix: UNIX_START },
             relays: HashMap::new(),
             ports_left: 100,
+            reserved: HashMap::new(),
             waiting: Vec::new(),
             inbox: Vec::new(),
         }
@@ -170,26 +173,40 @@ impl World {
         while let Some(command) = self.server.poll_command() {
             match command {
                 Command::Send { client, bytes } => self.inbox.push((client, bytes)),
-                Command::OpenRelay { relay, family, parity, .. } => {
-                    if parity == PortParity::Even {
-                        self.ports_left -= self.ports_left % 2;
-                    }
-                    let relayed = (self.ports_left > 0).then(|| match family {
-                        Family::V4 => SocketAddr::from(([192, 0, 2, 99], 50000 + self.ports_left)),
-                        Family::V6 => {
-                            SocketAddr::new("2001:db8::99".parse().unwrap(), 50000 + self.ports_left)
-                        }
-                    });
+                Command::OpenRelay { relay, family, port, .. } => {
+                    let relayed = self.open(family, port);
                     if let Some(relayed) = relayed {
-                        self.ports_left -= 1;
                         assert_eq!(self.relays.insert(relay, relayed), None);
                     }
                     self.server.handle_relay_opened(relay, relayed);
                 }
                 Command::Reread { client, request } => self.waiting.push((client, request)),
+                Command::CloseReserved { token } => drop(self.reserved.remove(&token)),
                 Command::CloseRelay { relay, .. } => assert!(self.relays.remove(&relay).is_some()),
             }
         }
+    }
+}
+
+impl World {
+    fn open(&mut self, family: Family, port: RelayPort) -> Option<SocketAddr> {
+        let address = |port| match family {
+            Family::V4 => SocketAddr::from(([192, 0, 2, 99], port)),
+            Family::V6 => SocketAddr::new("2001:db8::99".parse().unwrap(), port),
+        };
+        if let RelayPort::Reserved(token) = port {
+            return Some(self.reserved.remove(&token).unwrap());
+        }
+        if port != RelayPort::Any {
+            self.ports_left -= self.ports_left % 2;
+        }
+        let relayed = (self.ports_left > 0).then(|| address(50000 + self.ports_left))?;
+        self.ports_left -= 1;
+        if let RelayPort::EvenAndNext(token) = port {
+            let next = SocketAddr::new(relayed.ip(), relayed.port() + 1);
+            assert_eq!(self.reserved.insert(token, next), None);
+        }
+        Some(relayed)
     }
 }
 

@@ -11,6 +11,7 @@ mod peers;
 mod permissions;
 mod properties;
 mod refresh;
+mod reservations;
 
 use harness::*;
 

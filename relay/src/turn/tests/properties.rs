@@ -27,6 +27,8 @@ const PEERS: [&str; 12] = [
 #[derive(Clone, Debug)]
 enum Step {
     Allocate { client: usize, ipv6: Option<bool> },
+    Reserve { client: usize },
+    Claim { client: usize },
     Refresh { client: usize, seconds: u64 },
     Permit { client: usize, peers: Vec<usize> },
     Bind { client: usize, channel: u16, peer: usize },
@@ -45,6 +47,8 @@ fn step() -> impl Strategy<Value = Step> {
     let channel = 0x4000_u16..0x4006;
     prop_oneof![
         3 => (client.clone(), any::<Option<bool>>()).prop_map(|(client, ipv6)| Step::Allocate { client, ipv6 }),
+        1 => client.clone().prop_map(|client| Step::Reserve { client }),
+        1 => client.clone().prop_map(|client| Step::Claim { client }),
         1 => (client.clone(), prop_oneof![Just(0), 1..4000_u64])
             .prop_map(|(client, seconds)| Step::Refresh { client, seconds }),
         3 => (client.clone(), proptest::collection::vec(peer.clone(), 0..3))
@@ -66,6 +70,8 @@ fn step() -> impl Strategy<Value = Step> {
 struct Play {
     world: World,
     callers: Vec<Caller>,
+    /// The last port that was reserved.
+    token: ReservationToken,
     /// Whether the policy lets anybody be reached.
     is_open: bool,
     /// Packets that reached a peer.
@@ -82,17 +88,27 @@ impl Play {
         let client = |(index, remote): (usize, &&str)| if index == 1 { stream(remote) } else { udp(remote) };
         let clients: Vec<Client> = CLIENTS.iter().enumerate().map(client).collect();
         let callers = clients.into_iter().map(|client| Caller::new(&mut world, client)).collect();
-        Self { world, callers, is_open: true, delivered: 0 }
+        let token = ReservationToken([0; 8]);
+        Self { world, callers, token, is_open: true, delivered: 0 }
     }
 
     fn take(&mut self, step: &Step) {
-        let Self { world, callers, .. } = self;
+        let Self { world, callers, token, .. } = self;
         match step {
             Step::Allocate { client, ipv6 } => {
                 callers[*client].ask(world, Method::Allocate, |it| {
                     let family = ipv6.map(|it| if it { Family::V6 } else { Family::V4 });
                     family.into_iter().fold(it.requested_transport(17), Builder::requested_address_family)
                 });
+            }
+            Step::Reserve { client } => {
+                let answer = callers[*client]
+                    .ask(world, Method::Allocate, |it| it.requested_transport(17).even_port(true));
+                *token = answer.reservation_token().unwrap().unwrap_or(*token);
+            }
+            Step::Claim { client } => {
+                callers[*client]
+                    .ask(world, Method::Allocate, |it| it.requested_transport(17).reservation_token(*token));
             }
             Step::Refresh { client, seconds } => drop(callers[*client].refresh(world, *seconds)),
             Step::Permit { client, peers } => {
@@ -147,11 +163,11 @@ proptest! {
         let mut play = Play::new();
         for step in &steps {
             play.take(step);
-            prop_assert!(play.world.server.sessions() <= 2);
+            prop_assert!(play.world.server.sessions() + play.world.reserved.len() <= 2);
         }
         play.world.wait(Duration::from_hours(2));
         prop_assert_eq!(play.world.server.sessions(), 0);
-        prop_assert!(play.world.relays.is_empty());
+        prop_assert!(play.world.relays.is_empty() && play.world.reserved.is_empty());
     }
 }
 
