@@ -39,6 +39,7 @@ pub(crate) fn assert_closed(stream: &mut TcpStream) {
     match stream.read(&mut [0; 1]) {
         Ok(0) => {}
         Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
+        Err(error) if error.kind() == ErrorKind::Interrupted => assert_closed(stream),
         other => panic!("still open: {other:?}"),
     }
 }

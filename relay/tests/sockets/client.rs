@@ -30,10 +30,22 @@ impl Link for UdpSocket {
     }
 
     fn receive(&mut self) -> Option<Vec<u8>> {
-        let mut bytes = vec![0; 1 << 16];
-        let len = self.recv(&mut bytes).unwrap();
-        bytes.truncate(len);
-        Some(bytes)
+        Some(heard(self).0)
+    }
+}
+
+/// The next datagram, and where it came from. A wait with a time limit may be interrupted (signal(7)), and goes on.
+pub(crate) fn heard(socket: &UdpSocket) -> (Vec<u8>, SocketAddr) {
+    let mut bytes = vec![0; 1 << 16];
+    loop {
+        match socket.recv_from(&mut bytes) {
+            Ok((len, from)) => {
+                bytes.truncate(len);
+                return (bytes, from);
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => panic!("nothing heard: {error}"),
+        }
     }
 }
 
@@ -65,6 +77,7 @@ impl<S: Read + Write> Link for Connection<S> {
         while self.frames.is_empty() {
             let len = match self.stream.read(&mut bytes) {
                 Ok(len) if len > 0 => len,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => panic!("nothing came for {LIMIT:?}"),
                 _ => return None,
             };

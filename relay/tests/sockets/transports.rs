@@ -6,7 +6,7 @@ use std::time::Duration;
 use hubs_relay::wire::{Builder, Family, Frame, Indication, IndicationKind, Method, PROTOCOL_UDP};
 use hubs_relay::{Config, Relay};
 
-use crate::client::{self, Client, Connection, LIMIT, Link, USER, channel, channel_data, code};
+use crate::client::{self, Client, Connection, LIMIT, Link, USER, channel, channel_data, code, heard};
 use crate::identity::Identity;
 
 /// A relay on one port of each transport, for peers on loopback.
@@ -44,14 +44,6 @@ fn peer(family: Family) -> UdpSocket {
     let peer = UdpSocket::bind((host(family).trim_matches(['[', ']']), 0)).unwrap();
     peer.set_read_timeout(Some(LIMIT)).unwrap();
     peer
-}
-
-/// What the peer gets next, and where from.
-fn heard(peer: &UdpSocket) -> (Vec<u8>, SocketAddr) {
-    let mut bytes = vec![0; 2048];
-    let (len, from) = peer.recv_from(&mut bytes).unwrap();
-    bytes.truncate(len);
-    (bytes, from)
 }
 
 impl Link for &mut dyn Link {
