@@ -15,9 +15,13 @@ use std::{
     time::Duration,
 };
 
+use futures_util::{StreamExt, stream::FuturesUnordered};
 use hickory_resolver::TokioResolver;
 use rustls::RootCertStore;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{
+    net::TcpStream,
+    time::{sleep, timeout},
+};
 
 pub use http::{Answer, HttpError};
 pub use resolve::{Lookup, ResolveError};
@@ -26,6 +30,9 @@ pub use websocket::{Endpoint, WebSocket, WebSocketError};
 
 /// How long a TCP connection to one address may take.
 const CONNECT_LIMIT: Duration = Duration::from_secs(4);
+
+/// How long the next address of a name waits for those before it (RFC 8305 section 5 wants no less).
+const HEAD_START: Duration = Duration::from_millis(100);
 
 /// What the command line says about the network.
 #[derive(Clone, Debug, Default)]
@@ -126,6 +133,18 @@ pub enum ConnectError {
     },
 }
 
+impl ConnectError {
+    /// How much it says about the other end.
+    const fn tells(&self) -> u8 {
+        match self {
+            Self::Resolve(_) => 0,
+            Self::Io { .. } => 1,
+            Self::Silent(_) => 2,
+            Self::Refused(_) => 3,
+        }
+    }
+}
+
 /// The way onto the network.
 #[derive(Clone)]
 pub struct Net {
@@ -175,30 +194,58 @@ impl Net {
         Ok(addresses.into_iter().map(|a| SocketAddr::new(a, port)).collect())
     }
 
-    /// A TCP connection to `host`: the first address that answers.
+    /// A TCP connection to `host`: the first address that answers. They are tried as browsers do, each a little after the one
+    /// before it; if none answers, the most telling failure counts, so that a family that this machine lacks hides nothing.
     pub async fn connect(&self, host: &str, port: u16) -> Result<TcpStream, ConnectError> {
-        let mut last = None;
-        for address in self.route(host, port).await? {
-            match timeout(CONNECT_LIMIT, TcpStream::connect(address)).await {
-                Ok(Ok(stream)) => {
-                    // Handshakes and checks are small messages that must not wait for each other.
-                    let _ = stream.set_nodelay(true);
-                    return Ok(stream);
-                }
-                Ok(Err(e)) if e.kind() == io::ErrorKind::ConnectionRefused => {
-                    last = Some(ConnectError::Refused(address));
-                }
-                Ok(Err(source)) => last = Some(ConnectError::Io { address, source }),
-                Err(_) => last = Some(ConnectError::Silent(address)),
+        let addresses = self.route(host, port).await?;
+        let mut attempts: FuturesUnordered<_> = (0..)
+            .zip(addresses)
+            .map(|(before, address)| async move {
+                sleep(HEAD_START * before).await;
+                connect_to(address).await
+            })
+            .collect();
+        let mut worst = ConnectError::Resolve(ResolveError::NoAddress { host: host.to_owned() });
+        while let Some(attempt) = attempts.next().await {
+            match attempt {
+                Ok(stream) => return Ok(stream),
+                Err(e) if e.tells() > worst.tells() => worst = e,
+                Err(_) => {}
             }
         }
-        Err(last.unwrap_or_else(|| ConnectError::Resolve(ResolveError::NoAddress { host: host.to_owned() })))
+        Err(worst)
+    }
+}
+
+async fn connect_to(address: SocketAddr) -> Result<TcpStream, ConnectError> {
+    match timeout(CONNECT_LIMIT, TcpStream::connect(address)).await {
+        Ok(Ok(stream)) => {
+            // Handshakes and checks are small messages that must not wait for each other.
+            let _ = stream.set_nodelay(true);
+            Ok(stream)
+        }
+        Ok(Err(e)) if e.kind() == io::ErrorKind::ConnectionRefused => Err(ConnectError::Refused(address)),
+        Ok(Err(source)) => Err(ConnectError::Io { address, source }),
+        Err(_) => Err(ConnectError::Silent(address)),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::{bare_context, dns_server};
+
+    #[tokio::test]
+    async fn an_address_that_this_machine_cannot_use_does_not_hide_that_another_one_refuses() {
+        // Datagrams may go to a broadcast address, connections may not: the system says so itself.
+        let names = |_: &str| Ok(vec![[127, 0, 0, 1].into(), [255, 255, 255, 255].into()]);
+        let resolver = Some(dns_server(names).await);
+        let cx = bare_context(NetOptions { resolver, ..NetOptions::default() });
+        let refused = cx.net.connect("hubs.example.test", 9).await.unwrap_err();
+        assert!(matches!(refused, ConnectError::Refused(_)), "{refused}");
+        let unable = connect_to("255.255.255.255:9".parse().unwrap()).await.unwrap_err();
+        assert!(matches!(unable, ConnectError::Io { .. }), "{unable}");
+    }
 
     #[test]
     fn a_detour_is_read_for_both_families() {

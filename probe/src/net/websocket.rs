@@ -312,6 +312,38 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn pings_from_a_server_that_does_not_read_their_answers_do_not_pile_up() {
+        const PINGS: usize = 200_000;
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let tell = std::sync::Arc::new(std::sync::Mutex::new(Some(tell)));
+        let mut socket = open(None, move |stream| {
+            let tell = std::sync::Arc::clone(&tell);
+            async move {
+                let stream = accept_async(stream).await.unwrap().into_inner();
+                let (mut reader, mut writer) = tokio::io::split(stream);
+                // A ping of 125 bytes, many times, and then the text "end".
+                let ping = [&[0x89, 125][..], &[b'x'; 125]].concat();
+                for _ in 0..PINGS / 1000 {
+                    writer.write_all(&ping.repeat(1000)).await.unwrap();
+                }
+                writer.write_all(b"\x81\x03end").await.unwrap();
+                let mut answered = 0;
+                let mut buffer = vec![0; 1 << 16];
+                while let Ok(read @ 1..) = reader.read(&mut buffer).await {
+                    answered += read;
+                }
+                let _ = tell.lock().unwrap().take().unwrap().send(answered);
+            }
+        })
+        .await
+        .unwrap();
+        assert_eq!(socket.receive().await.unwrap(), "end");
+        socket.close().await;
+        let answered = told.await.unwrap();
+        assert!(answered < PINGS * 125 / 2, "{answered} bytes of answers had been kept");
+    }
+
+    #[tokio::test]
     async fn a_server_that_takes_the_upgrade_and_says_nothing_is_silent() {
         let silent = open(None, |mut stream| async move {
             let mut request = [0; 4096];
