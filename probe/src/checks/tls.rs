@@ -5,20 +5,23 @@ use std::{collections::BTreeMap, fmt, net::IpAddr, sync::Arc, time::Duration};
 use futures_util::future::join_all;
 use rustls::CertificateError;
 use rustls_pki_types::CertificateDer;
-use time::{OffsetDateTime, macros::format_description};
+use time::{OffsetDateTime, PrimitiveDateTime, macros::format_description};
 use x509_parser::{certificate::X509Certificate, extensions::GeneralName, prelude::FromDer};
 
 use crate::{
     check::{Context, Outcome},
     codes::Code,
     facts::{RoomFacts, TurnCertificate},
-    finding::Finding,
+    finding::{Finding, Status},
     net::{ConnectError, Judgement, Presented, ResolveError, TlsError, Trust},
     target::{DIALOG, HTTPS, Name, TURN, Target},
 };
 
 /// Warn when a certificate runs out within this time: Let's Encrypt's are renewed with 30 days left, so somebody forgot.
 const RUNS_OUT_SOON: Duration = Duration::from_hours(14 * 24);
+
+/// Clocks that differ by more than this make certificates look run out, or not valid yet, that are good.
+const CLOCKS_APART: Duration = Duration::from_hours(24);
 
 pub(crate) async fn certificates(cx: Arc<Context>) -> Outcome {
     let known = cx.facts.addresses.get()?;
@@ -29,8 +32,15 @@ pub(crate) async fn certificates(cx: Arc<Context>) -> Outcome {
             let shown =
                 cx.net.tls(&place.host, place.port, Trust::Anything).await.map(|(_, presented)| presented);
             let accepted = shown.as_ref().ok().map(|presented| presented.judgement == Judgement::Accepted);
-            let finding = judge(place, cx.target.domain(), shown, OffsetDateTime::now_utc());
-            (place, accepted, finding.at(place.to_string()))
+            let now = OffsetDateTime::now_utc();
+            let finding = judge(place, cx.target.domain(), shown, now).at(place.to_string());
+            if (finding.code, finding.status) != (Code::CertificateDates, Status::Fail) {
+                return (place, accepted, finding);
+            }
+            match clocks_apart(now, time_of_server(&cx).await) {
+                Some(apart) => (place, None, apart.at(place.to_string())),
+                None => (place, accepted, finding),
+            }
         }
     }))
     .await;
@@ -49,6 +59,33 @@ pub(crate) async fn certificates(cx: Arc<Context>) -> Outcome {
         });
     }
     Ok(judged.into_iter().map(|(.., finding)| finding).collect())
+}
+
+/// What time it is where Hubs runs, if it says so.
+async fn time_of_server(cx: &Context) -> Option<OffsetDateTime> {
+    let host = cx.target.host(Name::Root);
+    let answer = cx.net.get(&host, HTTPS, "/health", Trust::Anything).await.ok()?;
+    // RFC 9110 section 5.6.7: this form, always in GMT.
+    let form = format_description!(
+        "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
+    );
+    Some(PrimitiveDateTime::parse(answer.header("date")?, form).ok()?.assume_utc())
+}
+
+/// That this machine and the server do not agree on the day, so that nothing can be said about a certificate's dates.
+fn clocks_apart(here: OffsetDateTime, there: Option<OffsetDateTime>) -> Option<Finding> {
+    let there = there.filter(|there| (here - *there).abs() > CLOCKS_APART)?;
+    Some(
+        Finding::error(
+            Code::CertificateDates,
+            format!(
+                "it is {} on this machine's clock and {} on the server's, so the dates of certificates cannot be judged",
+                date(here),
+                date(there)
+            ),
+        )
+        .fix("Set the clock of this machine; if it is right, that of the cluster's nodes:", ["timedatectl", "date -u"]),
+    )
 }
 
 /// Where browsers meet a certificate: where the room sends them, or else where Hubs has dialog and TURN.
@@ -274,6 +311,10 @@ fn refused(
         // BadSignature: an issuer of a trusted name, but with another key than the trusted one.
         CertificateError::UnknownIssuer | CertificateError::BadSignature => {
             Finding::fail(Code::CertificateUnknownIssuer, "the issuer is not one that browsers trust")
+                .because(format!(
+                    "the certificate comes from {}: a private authority, or something in this machine's network that intercepts TLS",
+                    leaf.issuer
+                ))
                 .fix("Issue the certificate with a public authority; for a private one give its certificate with --ca-file", NONE)
         }
         other => Finding::fail(Code::CertificateValid, format!("a browser refuses the certificate: {other}"))
@@ -300,11 +341,10 @@ fn date(when: OffsetDateTime) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
     use super::*;
-    use crate::{
-        finding::Status,
-        testing::{Authority, DOMAIN, Identity, context, tcp_server, tls_server},
-    };
+    use crate::testing::{Authority, DOMAIN, Identity, context, tcp_server, tls_server};
 
     fn place(host: String, port: u16) -> Place {
         let purpose = match port {
@@ -363,6 +403,28 @@ mod tests {
                 Status::Fail,
             );
         }
+    }
+
+    #[tokio::test]
+    async fn when_the_clocks_disagree_no_certificate_is_blamed_for_its_dates() {
+        let authority = Authority::new();
+        let found = async |date: &'static str| {
+            let identity = authority.issue(&[DOMAIN], -90..-30);
+            let server = tls_server(identity, move |mut stream| async move {
+                let _ = stream.read(&mut [0; 1024]).await;
+                let answer = format!("HTTP/1.1 200 OK\r\nDate: {date}\r\nContent-Length: 0\r\n\r\n");
+                let _ = stream.write_all(answer.as_bytes()).await;
+            })
+            .await;
+            let cx = context(Some(authority.root_pem()), &[(Name::Root, HTTPS, server)]);
+            let findings = certificates(cx).await.unwrap();
+            let of_root =
+                findings.into_iter().find(|f| f.target.as_deref() == Some("https://hubs.example.test"));
+            of_root.unwrap()
+        };
+        assert_said(&found("Sun, 06 Nov 1994 08:49:37 GMT").await, Code::CertificateDates, Status::Error);
+        // A server that says nothing sensible has no word in it.
+        assert_said(&found("yesterday").await, Code::CertificateDates, Status::Fail);
     }
 
     #[tokio::test]
