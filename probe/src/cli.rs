@@ -102,7 +102,7 @@ pub(crate) struct DeploymentArgs {
     /// Join this room (its URL, or the part after the domain) for TURN credentials, as a browser does.
     #[arg(long, value_name = "URL")]
     room: Option<Room>,
-    /// Derive TURN credentials from this secret, as Reticulum does.
+    /// Without a room: derive TURN credentials from this secret, as Reticulum does.
     #[arg(
         long,
         value_name = "SECRET",
@@ -111,7 +111,7 @@ pub(crate) struct DeploymentArgs {
         conflicts_with = "turn_user"
     )]
     turn_secret: Option<String>,
-    /// A TURN user, with --turn-password.
+    /// Without a room: a TURN user, with --turn-password.
     #[arg(long, value_name = "USER", requires = "turn_password")]
     turn_user: Option<String>,
     /// The password of --turn-user.

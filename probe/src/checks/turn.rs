@@ -45,17 +45,17 @@ pub(crate) fn servers(cx: &Context) -> (String, Vec<u16>) {
     }
 }
 
-/// What the command line gives goes before what the room gives.
+/// What the room gives goes before what the command line gives, because it is what browsers have.
 fn login(cx: &Context) -> Option<(Login, Source)> {
-    if let Some(given) = &cx.turn_login {
-        let source = match given {
-            TurnLogin::Secret(_) => Source::Secret,
-            TurnLogin::User { .. } => Source::User,
-        };
-        return Some((Login::given(given), source));
+    if let Some(turn) = cx.facts.room.get().ok().and_then(|room| room.turn.as_ref()) {
+        return Some((turn.login(), Source::Room));
     }
-    let turn = cx.facts.room.get().ok()?.turn.as_ref()?;
-    Some((turn.login(), Source::Room))
+    let given = cx.turn_login.as_ref()?;
+    let source = match given {
+        TurnLogin::Secret(_) => Source::Secret,
+        TurnLogin::User { .. } => Source::User,
+    };
+    Some((Login::given(given), source))
 }
 
 /// Where credentials come from.
@@ -433,10 +433,12 @@ mod tests {
     }
 
     #[test]
-    fn a_room_says_where_turn_is_and_gives_credentials_unless_others_are_given() {
+    fn a_room_says_where_turn_is_and_its_credentials_go_before_given_ones() {
         let cx = context(None, &[]);
         assert_eq!(servers(&cx), ("stream.hubs.example.test".to_owned(), vec![TURN]));
         assert!(login(&cx).is_none());
+        let cx = Context { turn_login: Some(secret(SECRET)), ..Arc::into_inner(cx).unwrap() };
+        assert_eq!(login(&cx).map(|(_, source)| source), Some(Source::Secret));
         let turn = RoomTurn { username: "u".to_owned(), credential: "c".to_owned(), ports: vec![443, 5350] };
         cx.facts.room.learn(RoomFacts { host: "turn.example.org".to_owned(), port: 4443, turn: Some(turn) });
         assert_eq!(servers(&cx), ("turn.example.org".to_owned(), vec![443, 5350]));
@@ -444,7 +446,5 @@ mod tests {
             login(&cx).map(|(login, source)| (login.username, source)),
             Some(("u".to_owned(), Source::Room))
         );
-        let cx = Context { turn_login: Some(secret(SECRET)), ..Arc::into_inner(cx).unwrap() };
-        assert_eq!(login(&cx).map(|(_, source)| source), Some(Source::Secret));
     }
 }
