@@ -7,7 +7,6 @@ use serde::Serialize;
 use crate::{
     codes::Code,
     finding::{Finding, Remedy, Status},
-    report::End,
     target::Name,
 };
 
@@ -32,6 +31,20 @@ impl Outcome {
             Self::Inconclusive => "UNDECIDED",
         }
     }
+}
+
+/// How a run came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum End {
+    /// Every check ended.
+    Complete,
+    /// The time limit of the whole run passed.
+    TimeLimit,
+    /// The person stopped it.
+    Interrupted,
+    /// The system asked the program to end.
+    Terminated,
 }
 
 /// The one cause, or that there is none.

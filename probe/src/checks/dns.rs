@@ -38,7 +38,7 @@ pub(crate) async fn addresses(cx: Arc<Context>) -> Outcome {
             }
             Err(e @ ResolveError::Resolver { .. }) => {
                 Finding::error(Code::NameResolves, e.to_string()).at(&host).fix(
-                    "Try another resolver:",
+                    "Look at this machine's network, or try another resolver:",
                     [format!("hubs-probe check {} --resolver 9.9.9.9:53", cx.target)],
                 )
             }

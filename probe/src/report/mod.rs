@@ -3,27 +3,13 @@
 pub mod human;
 pub mod json;
 
-use serde::Serialize;
 use time::OffsetDateTime;
 
+pub use crate::diagnose::End;
 use crate::{
     diagnose::{self, Outcome, Verdict},
     finding::{Finding, Status},
 };
-
-/// How a run came to its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum End {
-    /// Every check ended.
-    Complete,
-    /// The time limit of the whole run passed.
-    TimeLimit,
-    /// The person stopped it.
-    Interrupted,
-    /// The system asked the program to end.
-    Terminated,
-}
 
 /// What a run found.
 #[derive(Clone, Debug)]
