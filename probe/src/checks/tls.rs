@@ -155,7 +155,13 @@ fn judge(place: &Place, domain: &str, shown: Result<Presented, TlsError>, now: O
 }
 
 fn unreachable_port(place: &Place, error: &TlsError) -> Finding {
-    let finding = Finding::fail(Code::TlsAnswers, error.to_string());
+    let fail = Finding::fail(Code::TlsAnswers, error.to_string());
+    let finding = match error {
+        TlsError::Connect(ConnectError::Silent(_)) => fail.because(
+            "the load balancer does not forward the port, or a firewall on the way drops it, perhaps that of this machine's network",
+        ),
+        _ => fail,
+    };
     let behind = match place.purpose {
         Purpose::Turn => [
             "kubectl get configmap haproxy-tcp-config -n hcce -o yaml",
@@ -425,6 +431,15 @@ mod tests {
         assert_said(&found("Sun, 06 Nov 1994 08:49:37 GMT").await, Code::CertificateDates, Status::Error);
         // A server that says nothing sensible has no word in it.
         assert_said(&found("yesterday").await, Code::CertificateDates, Status::Fail);
+    }
+
+    #[test]
+    fn a_port_that_is_silent_may_be_so_for_this_machines_network_only() {
+        let silent = ConnectError::Silent("192.0.2.7:4443".parse().unwrap());
+        let place = place("stream.hubs.example.test".to_owned(), DIALOG);
+        let finding = judge(&place, DOMAIN, Err(TlsError::Connect(silent)), OffsetDateTime::now_utc());
+        assert_said(&finding, Code::TlsAnswers, Status::Fail);
+        assert!(finding.cause.unwrap().contains("this machine's network"));
     }
 
     #[tokio::test]
