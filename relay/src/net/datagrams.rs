@@ -8,6 +8,7 @@ use std::rc::Rc;
 use quinn_udp::BATCH_SIZE;
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
+use tokio::task::coop::consume_budget;
 use tracing::debug;
 
 use super::exchange::{Shared, now};
@@ -64,6 +65,8 @@ pub(super) async fn serve_relay(exchange: Shared, relay: RelayId, socket: Rc<Udp
 /// Waits until the socket has datagrams and lets `read` take a batch; `read` says whether that was all. An error of a
 /// single packet, such as an ICMP message's, is not the socket's end.
 async fn read_batch(socket: &UdpSocket, mut read: impl FnMut() -> io::Result<bool>) -> io::Result<()> {
+    // `readable` does not pause while there is something to read: a flood would have the worker for itself.
+    consume_budget().await;
     socket.readable().await?;
     let mut failure = None;
     let result = socket.try_io(Interest::READABLE, || match read() {
@@ -82,5 +85,27 @@ async fn read_batch(socket: &UdpSocket, mut read: impl FnMut() -> io::Result<boo
     match result {
         Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_socket_that_is_never_empty_leaves_others_their_turn() {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        socket.send_to(b"never read", socket.local_addr().unwrap()).await.unwrap();
+        socket.readable().await.unwrap();
+        let flooded = async {
+            for _ in 0..10_000 {
+                read_batch(&socket, || Ok(false)).await.unwrap();
+            }
+        };
+        tokio::select! {
+            biased;
+            () = flooded => panic!("nobody else had a turn"),
+            () = std::future::ready(()) => {}
+        }
     }
 }
