@@ -90,6 +90,9 @@ pub(super) struct Outbox {
 /// How many requests may wait for the secrets; who comes later is answered with those that are known.
 const MOST_WAITING: usize = 256;
 
+/// Bytes that may wait for a client without an allocation, which only ever waits for the answer to a request.
+const STRANGER_QUEUE: usize = 4096;
+
 /// Room that an outbox keeps when it is empty.
 const RETAINED: usize = 2048;
 
@@ -326,7 +329,8 @@ impl Exchange {
                 self.to_clients.push(destination, |bytes| bytes.extend_from_slice(message));
             }
             Link::Stream(connection) => {
-                let limit = self.limits.queue;
+                let queue = self.limits.queue;
+                let limit = if self.is_allocated(&client) { queue } else { queue.min(STRANGER_QUEUE) };
                 if !self.outbox(connection).is_some_and(|outbox| outbox.push(message, limit)) {
                     self.totals.queue_drops += 1;
                 }
@@ -514,4 +518,43 @@ fn to_client(client: Client, listener: u32) -> Destination {
 pub(super) fn now() -> Now {
     let unix = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     Now { instant: Instant::now(), unix }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::turn::NonceKey;
+    use crate::wire::{Builder, Method, TransactionId};
+
+    fn exchange() -> Shared {
+        let config = Config::default();
+        let settings = Settings {
+            realm: config.realm,
+            nonce_key: NonceKey::new(&[7; 32]),
+            credentials: Credentials::default(),
+            secrets_rotate: false,
+            peers: PeerPolicy::default(),
+            families: vec![Family::V4],
+            limits: session_limits(&config.limits),
+            transaction_seed: 1,
+        };
+        let reread = Arc::new(Notify::new());
+        Exchange::new(Plan { settings, relaying: config.relay, limits: config.limits, reread }).unwrap()
+    }
+
+    #[test]
+    fn a_stranger_who_asks_and_does_not_read_fills_little_memory() {
+        let exchange = exchange();
+        let mut exchange = exchange.borrow_mut();
+        let connection = exchange.open_outbox(Transport::Tcp);
+        let remote = "192.0.2.1:5000".parse().unwrap();
+        let client = Client { remote, local: remote, link: Link::Stream(connection) };
+        let request = Builder::request(Method::Binding, TransactionId([1; 12])).finish();
+        for _ in 0..10_000 {
+            exchange.take_frame(now(), client, Frame::Message(&request));
+        }
+        let waiting = exchange.outbox(connection).unwrap().bytes.len();
+        assert!((1..=STRANGER_QUEUE).contains(&waiting), "{waiting} bytes");
+    }
 }
