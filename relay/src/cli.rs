@@ -158,14 +158,15 @@ fn run(source: &Source) -> Result<(), Failure> {
             }
         }
         relay.drain();
+        let deadline = relay.drain_deadline();
         info!(
             sessions = relay.sessions(),
             "draining: refuses allocations and ends when the last is over, after {}s, or on a second SIGTERM",
-            config.limits.drain_deadline.as_secs()
+            deadline.as_secs()
         );
         tokio::select! {
             () = relay.drained() => {}
-            () = sleep(config.limits.drain_deadline) => warn!(sessions = relay.sessions(), "drain_deadline has passed"),
+            () = sleep(deadline) => warn!(sessions = relay.sessions(), "drain_deadline has passed"),
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }

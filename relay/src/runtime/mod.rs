@@ -276,6 +276,11 @@ impl Relay {
         }
     }
 
+    /// How long allocations may go on after [`Self::drain`], as the configuration says by now.
+    pub fn drain_deadline(&self) -> Duration {
+        self.configs.borrow().limits.drain_deadline
+    }
+
     /// How many allocations there were a second ago at most.
     pub fn sessions(&self) -> u64 {
         self.common.status.totals().iter().map(|it| it.sessions.sum()).sum()

@@ -82,3 +82,24 @@ fn after_the_deadline_the_call_is_over() {
     relay.line_with("stopped");
     assert_eq!(relay.exit_code(), Some(0));
 }
+
+#[test]
+fn the_deadline_is_the_one_that_was_read_last() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let write = |deadline: &str| {
+        let (user, password) = USER;
+        let text =
+            format!("auth.users = {{ {user} = '{password}' }}\n[limits]\ndrain_deadline = '{deadline}'\n");
+        std::fs::write(&file, text).unwrap();
+    };
+    write("1h");
+    let path = file.path().to_str().unwrap();
+    let (mut relay, address) = Running::start_with(path, &[("HUBS_RELAY_RELAY__ADDRESS", "127.0.0.1")]);
+    Client::new(client::udp(address)).allocate();
+    write("300ms");
+    relay.signal(Signal::SIGHUP);
+    relay.line_with("read anew");
+    relay.signal(Signal::SIGTERM);
+    relay.line_with("drain_deadline has passed");
+    assert_eq!(relay.exit_code(), Some(0));
+}
