@@ -1,6 +1,8 @@
-//! Debian's coturn, configured as the image does that Hubs ships.
+//! Debian's coturn: configured as the image does that Hubs ships, or with little more than its own defaults.
 
 use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
 use std::process::Command;
 
 use crate::bed::{Bed, REALM};
@@ -48,6 +50,24 @@ external-ip={announced}
             .arg("-c")
             .arg(&configuration),
     );
+    coturn.wait_until_accepting(address);
+    coturn
+}
+
+/// Starts coturn on UDP and TCP for these users. They may reach loopback, and nobody in 10.0.0.0/8.
+pub fn start(folder: &Path, address: SocketAddr, users: &[(&str, &str)]) -> Process {
+    let mut command = Command::new(need::program("turnserver").unwrap());
+    command.args(["-n", "--log-file=stdout", "--lt-cred-mech", "--no-tls", "--no-dtls", "--no-cli"]);
+    command.args(["--allow-loopback-peers", "--denied-peer-ip=10.0.0.0-10.255.255.255", "--relay-threads=1"]);
+    command.arg(format!("--pidfile={}", folder.join("turnserver.pid").display()));
+    command.arg(format!("--userdb={}", folder.join("turndb").display()));
+    command.arg(format!("--realm={REALM}"));
+    command.arg(format!("--listening-ip={}", address.ip())).arg(format!("--relay-ip={}", address.ip()));
+    command.arg(format!("--listening-port={}", address.port()));
+    for (user, password) in users {
+        command.arg(format!("--user={user}:{password}"));
+    }
+    let mut coturn = Process::start("coturn", &mut command);
     coturn.wait_until_accepting(address);
     coturn
 }
