@@ -67,7 +67,8 @@ impl From<BadAttribute> for Refusal {
 
 impl Server {
     pub(super) fn handle_message(&mut self, now: Now, client: Client, message: Message) {
-        if message.class() != Class::Request {
+        // Nobody can be reached at port 0.
+        if message.class() != Class::Request || client.remote.port() == 0 {
             return;
         }
         match message.method() {

@@ -76,6 +76,21 @@ fn a_wrong_password_an_unknown_user_and_a_wrong_realm_are_401_and_not_400() {
 }
 
 #[test]
+fn a_message_integrity_of_another_length_is_a_401() {
+    let mut world = World::new();
+    let mut caller = Caller::new(&mut world, client());
+    let right = caller.unsigned(Method::Allocate).requested_transport(PROTOCOL_UDP);
+    let right = right.username("alice").realm(REALM).nonce(&caller.nonce);
+    let signed = right.clone().integrity(&caller.key()).finish();
+    let mac = &signed[signed.len() - 20..];
+    for wrong in [&[][..], &mac[..16], &mac[..19], &[mac, &[0; 4]].concat()] {
+        let request = right.clone().attribute(attribute::MESSAGE_INTEGRITY, wrong);
+        assert_eq!(code(&world.request(client(), request).unwrap()), 401, "{}", wrong.len());
+    }
+    assert_eq!(world.server.sessions(), 0);
+}
+
+#[test]
 fn a_user_name_that_is_no_text_is_a_400() {
     let mut world = World::new();
     let caller = Caller::new(&mut world, client());
@@ -100,6 +115,19 @@ fn a_stale_nonce_is_a_438_whose_nonce_works_at_once() {
     assert_eq!(answer.realm().unwrap(), Some(REALM));
     caller.nonce = answer.nonce().unwrap().unwrap().to_owned();
     assert_eq!(code(&caller.refresh(&mut world, 600)), 0);
+}
+
+#[test]
+fn a_request_replayed_when_its_nonce_is_stale_changes_nothing() {
+    let mut world = World::new();
+    let (mut caller, _) = Caller::allocated(&mut world, client());
+    let release = caller.unsigned(Method::Refresh).lifetime(Duration::ZERO);
+    let release = caller.sign(release);
+    assert_eq!(code(&world.request(client(), release.clone()).unwrap()), 0);
+    world.wait(Duration::from_secs(3601));
+    let (_, relay) = Caller::allocated(&mut world, client());
+    assert_eq!(code(&world.request(client(), release).unwrap()), 438);
+    assert!(world.relays.contains_key(&relay));
 }
 
 #[test]

@@ -35,6 +35,14 @@ fn the_answer_to_many_unknown_attributes_is_not_longer_than_the_question() {
 }
 
 #[test]
+fn a_request_from_port_0_gets_no_answer() {
+    let mut world = World::new();
+    for method in [Method::Binding, Method::Allocate] {
+        assert!(world.request(udp("198.51.100.7:0"), Builder::request(method, ID)).is_none());
+    }
+}
+
+#[test]
 fn responses_indications_and_unknown_methods_get_no_answer() {
     let mut world = World::new();
     let client = udp("198.51.100.7:50000");
