@@ -71,6 +71,18 @@ fn a_secret_of_another_realm_lets_nobody_in() {
 }
 
 #[test]
+fn an_empty_secret_lets_nobody_in() {
+    if skip(&[need::PGBOUNCER]) {
+        return;
+    }
+    let database = Postgres::start(SEARCH_PATH);
+    insert(&database, "");
+    let relay = relay(&database.url());
+    assert!(!may_allocate(&relay, ""));
+    assert!(may_allocate(&relay, TURN_SECRET));
+}
+
+#[test]
 fn the_relay_starts_without_its_database_finds_it_later_and_survives_its_loss() {
     if skip(&[need::PGBOUNCER]) {
         return;
