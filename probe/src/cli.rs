@@ -244,7 +244,7 @@ async fn watch(args: DeploymentArgs) -> Result<u8, UsageError> {
     if let Some((name, _)) = not_ours.into_iter().find(|(_, is_terminal)| !is_terminal) {
         return Err(UsageError::NoTerminal(name));
     }
-    let Style { colour, ascii } = style();
+    let Style { colour, ascii, .. } = style();
     let theme = hubs_tui::Theme { colour, ascii };
     let watched = watch::watch(args.context()?, args.timeout, theme).await.map_err(UsageError::Terminal)?;
     print(&report::human::render(&watched.report, style()));
@@ -335,9 +335,15 @@ fn progress() -> Sink {
             [] => String::new(),
             running => format!("  {done} of {total} checks done, waiting for {}", running.join(", ")),
         };
-        let text: String = text.chars().take(78).collect();
+        let text: String = text.chars().take(columns() - 2).collect();
         let _ = write!(io::stderr(), "\r\x1b[2K{text}");
     })
+}
+
+/// How many columns the terminal has, as far as lines may be long; a file has as many.
+fn columns() -> usize {
+    let terminal = io::stdout().is_terminal().then(|| crossterm::terminal::size().ok()).flatten();
+    terminal.map_or(Style::COLUMNS, |(columns, _)| usize::from(columns).clamp(40, Style::COLUMNS))
 }
 
 /// Decided once, from the terminal and the environment: <https://no-color.org>.
@@ -350,6 +356,7 @@ pub(crate) fn style() -> Style {
             && set("NO_COLOR").is_none()
             && set("TERM").is_some_and(|t| t != "dumb"),
         ascii: !(locale.contains("UTF-8") || locale.contains("UTF8")),
+        columns: columns(),
     }
 }
 

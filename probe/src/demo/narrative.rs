@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{Deployment, Play, Scene, Turn, deployment::ANNOUNCED, turn};
-use crate::report::human::{self, Style, wrapped};
+use crate::report::human::{self, Style};
 
 /// What there is to say when a scene changes.
 pub(crate) fn scene(scene: &Scene<'_>, style: Style) -> String {
@@ -21,7 +21,7 @@ pub(crate) fn end(play: &Play, style: Style) -> String {
     }
     let mut text = format!("\n{}\n", style.heading("What you saw"));
     for (when, report) in ["as shipped", "with hubs-relay"].into_iter().zip(play.reports()) {
-        let _ = writeln!(text, "  {when:<15}  {}", wrapped(&report.verdict.headline, 19, 19));
+        let _ = writeln!(text, "  {when:<15}  {}", style.wrapped(&report.verdict.headline, 19, 19));
     }
     text += if play.went_as_announced() {
         "\nYour own deployment:  hubs-probe check DOMAIN --room https://DOMAIN/ROOM\n"
@@ -61,11 +61,14 @@ fn opening(deployment: &Deployment, style: Style) -> String {
         front = deployment.front().to_string(),
         turn = deployment.turn_address().to_string(),
         domain = deployment.target(),
-        story = paragraph(&format!(
-            "A browser sends voice straight to dialog. Here, as in a cluster, nobody ever arrives at {ANNOUNCED}: it is \
+        story = paragraph(
+            style,
+            &format!(
+                "A browser sends voice straight to dialog. Here, as in a cluster, nobody ever arrives at {ANNOUNCED}: it is \
              the address with which the cluster goes out, and nothing leads in there. What is left is TURN, and Hubs \
              ships that with a certificate that browsers refuse. Does the probe find it?"
-        )),
+            )
+        ),
     )
 }
 
@@ -75,17 +78,20 @@ fn exchange(deployment: &Deployment, style: Style) -> String {
         "\n{act}\n\n{story}\n\n    {peers}\n\n  hubs-probe check {domain}\n\n",
         act = style.heading("Act two: hubs-relay in TURN's place"),
         peers = turn::peers(ANNOUNCED).replace('\n', "\n    "),
-        story = paragraph(&format!(
-            "Port {} is the same, and dialog is what it was. New is who answers: hubs-relay, with the real certificate of \
+        story = paragraph(
+            style,
+            &format!(
+                "Port {} is the same, and dialog is what it was. New is who answers: hubs-relay, with the real certificate of \
              stream.{domain}, the secret by which Reticulum makes logins, and two lines that say whom it may reach, and \
              where {ANNOUNCED} really is:",
-            deployment.turn_address().port()
-        )),
+                deployment.turn_address().port()
+            )
+        ),
     )
 }
 
-fn paragraph(text: &str) -> String {
-    format!("  {}", wrapped(text, 2, 2))
+fn paragraph(style: Style, text: &str) -> String {
+    format!("  {}", style.wrapped(text, 2, 2))
 }
 
 #[cfg(test)]
@@ -93,7 +99,7 @@ mod tests {
     use super::*;
     use crate::report::{End, Report, tests::sample};
 
-    const PLAIN: Style = Style { colour: false, ascii: true };
+    const PLAIN: Style = Style { colour: false, ascii: true, columns: Style::COLUMNS };
 
     #[tokio::test]
     async fn the_story_fits_a_screen_and_needs_neither_colour_nor_unicode() {
@@ -102,7 +108,7 @@ mod tests {
             let text = scene(&Scene::Begins(turn, &deployment), PLAIN);
             assert!(text.is_ascii() && !text.contains('\x1b'), "{text}");
             assert!(text.lines().all(|line| line.len() <= 110), "{text}");
-            let coloured = scene(&Scene::Begins(turn, &deployment), Style { colour: true, ascii: true });
+            let coloured = scene(&Scene::Begins(turn, &deployment), Style { colour: true, ..PLAIN });
             assert!(coloured.contains("\x1b[1mAct "), "{coloured}");
         }
     }

@@ -13,12 +13,25 @@ use crate::{
 };
 
 /// How the output device is to be used.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Style {
     /// With colours.
     pub colour: bool,
     /// Without characters beyond ASCII of our own.
     pub ascii: bool,
+    /// Prose is broken before this column. Commands never are: they are there to be pasted.
+    pub columns: usize,
+}
+
+impl Style {
+    /// Lines are easiest to read up to this width, however wide the terminal.
+    pub const COLUMNS: usize = 110;
+}
+
+impl Default for Style {
+    fn default() -> Self {
+        Self { colour: false, ascii: false, columns: Self::COLUMNS }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -48,6 +61,25 @@ impl Style {
             Colour::Bold => 1,
         };
         format!("\x1b[{code}m{text}\x1b[0m")
+    }
+
+    /// `text`, whose first word stands at column `start`, broken between words into lines that begin at column `indent`.
+    pub(crate) fn wrapped(self, text: &str, start: usize, indent: usize) -> String {
+        let mut out = String::with_capacity(text.len());
+        let mut column = start;
+        for word in text.split(' ') {
+            let width = word.width();
+            if !out.is_empty() && column + 1 + width > self.columns {
+                let _ = write!(out, "\n{:indent$}", "");
+                column = indent;
+            } else if !out.is_empty() {
+                out.push(' ');
+                column += 1;
+            }
+            out.push_str(word);
+            column += width;
+        }
+        out
     }
 
     /// Symbol and word: colour alone says nothing to some people and to no file.
@@ -82,7 +114,7 @@ pub fn render(report: &Report, style: Style) -> String {
         }
         out.push('\n');
     }
-    write_counts(&mut out, report);
+    write_counts(&mut out, report, style);
     write_verdict(&mut out, &report.verdict, style);
     out
 }
@@ -103,7 +135,7 @@ fn write_finding(out: &mut String, finding: &Finding, before: Option<&Finding>, 
     let target = finding.target.as_deref().filter(|t| !finding.summary.contains(t));
     let about = target.map(|t| format!("{t}: ")).unwrap_or_default();
     let text = format!("{about}{}", finding.summary);
-    let summary = wrapped(&text, SUMMARY, INDENT);
+    let summary = style.wrapped(&text, SUMMARY, INDENT);
     let _ = writeln!(out, "  {} {}  {summary}", style.mark(finding.status), finding.code);
     if matches!(finding.status, Status::Pass | Status::Skip) {
         return;
@@ -136,13 +168,11 @@ const LABEL: usize = 7;
 const SUMMARY: usize = 19;
 /// Where the second line of a finding begins, and with it what was seen.
 const INDENT: usize = 12;
-/// Prose is broken before this column. Commands never are: they are there to be pasted.
-const COLUMNS: usize = 110;
 
 fn write_line(out: &mut String, label: &str, width: usize, value: &str, style: Style) {
     let padding = " ".repeat(width - label.width().min(width));
     let column = INDENT + width + 2;
-    let value = wrapped(value, column, column);
+    let value = style.wrapped(value, column, column);
     let _ = writeln!(out, "{:INDENT$}{}{padding}  {value}", "", style.paint(Colour::Grey, label));
 }
 
@@ -153,31 +183,13 @@ fn write_remedy(out: &mut String, remedy: &Remedy, width: usize, style: Style) {
     }
 }
 
-/// `text`, whose first word stands at column `start`, broken between words into lines that begin at column `indent`.
-pub(crate) fn wrapped(text: &str, start: usize, indent: usize) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut column = start;
-    for word in text.split(' ') {
-        let width = word.width();
-        if !out.is_empty() && column + 1 + width > COLUMNS {
-            let _ = write!(out, "\n{:indent$}", "");
-            column = indent;
-        } else if !out.is_empty() {
-            out.push(' ');
-            column += 1;
-        }
-        out.push_str(word);
-        column += width;
-    }
-    out
-}
-
-fn write_counts(out: &mut String, report: &Report) {
+fn write_counts(out: &mut String, report: &Report, style: Style) {
     let seconds = (report.finished - report.started).as_seconds_f32();
     let count = |status| format!("{} {status}", report.count(status));
     let counts =
         [Status::Pass, Status::Warn, Status::Fail, Status::Skip, Status::Error].map(count).join(", ");
-    let _ = writeln!(out, "{}: {counts} in {seconds:.1} s", report.target);
+    let counts = format!("{}: {counts} in {seconds:.1} s", report.target);
+    let _ = writeln!(out, "{}", style.wrapped(&counts, 0, 4));
     match report.end {
         End::Complete => {}
         End::TimeLimit => out.push_str("The time limit ended the run: give more with --timeout.\n"),
@@ -194,15 +206,16 @@ fn write_verdict(out: &mut String, verdict: &Verdict, style: Style) {
         Outcome::Inconclusive => Colour::Yellow,
     };
     let word = verdict.outcome.word();
-    let headline = style.paint(Colour::Bold, &wrapped(&verdict.headline, word.width() + 2, word.width() + 2));
+    let headline =
+        style.paint(Colour::Bold, &style.wrapped(&verdict.headline, word.width() + 2, word.width() + 2));
     let _ = writeln!(out, "\n{}  {headline}", style.paint(colour, word));
-    let _ = writeln!(out, "    {}", wrapped(&verdict.detail, 4, 4));
+    let _ = writeln!(out, "    {}", style.wrapped(&verdict.detail, 4, 4));
     if !verdict.explains.is_empty() {
         let codes: Vec<_> = verdict.explains.iter().map(ToString::to_string).collect();
         let _ = writeln!(out, "    see {}: hubs-probe explain {}", codes.join(", "), codes[0]);
     }
     if let Some(remedy) = &verdict.remedy {
-        let _ = writeln!(out, "\n    {}", wrapped(&remedy.text, 4, 4));
+        let _ = writeln!(out, "\n    {}", style.wrapped(&remedy.text, 4, 4));
         for command in &remedy.commands {
             let _ = writeln!(out, "      {}", style.paint(Colour::Bold, command));
         }
@@ -215,8 +228,21 @@ mod tests {
     use crate::report::tests::{repaired, sample, shipped};
 
     #[test]
+    fn on_a_narrow_terminal_only_commands_are_longer_than_its_lines() {
+        let report = shipped();
+        let commands: Vec<_> =
+            report.findings.iter().filter_map(|f| f.remedy.as_ref()).flat_map(|r| &r.commands).collect();
+        let text = render(&report, Style { columns: 60, ..Style::default() });
+        for line in text.lines().filter(|line| line.width() > 60) {
+            let is_one_word = !line.trim().contains("  ") && line.split_whitespace().count() <= 2;
+            let is_command = commands.iter().any(|it| line.contains(it.as_str()));
+            assert!(is_command || is_one_word || line.contains("hubs-probe explain"), "{line}");
+        }
+    }
+
+    #[test]
     fn the_report_for_people_reads_so() {
-        insta::assert_snapshot!(render(&sample(), Style { colour: false, ascii: false }));
+        insta::assert_snapshot!(render(&sample(), Style::default()));
     }
 
     #[test]
@@ -232,9 +258,9 @@ mod tests {
     #[test]
     fn prose_is_broken_between_words_and_commands_never() {
         let long = render(&shipped(), Style::default());
-        let too_long = long.lines().filter(|line| line.width() > COLUMNS);
+        let too_long = long.lines().filter(|line| line.width() > Style::COLUMNS);
         assert_eq!(too_long.collect::<Vec<_>>(), Vec::<&str>::new());
-        let command = "x ".repeat(COLUMNS);
+        let command = "x ".repeat(Style::COLUMNS);
         let mut out = String::new();
         let remedy = Remedy { text: "Do:".to_owned(), commands: vec![command.clone()] };
         write_remedy(&mut out, &remedy, LABEL, Style::default());
@@ -243,14 +269,14 @@ mod tests {
 
     #[test]
     fn without_unicode_our_own_characters_are_ascii() {
-        let report = render(&sample(), Style { colour: false, ascii: true });
+        let report = render(&sample(), Style { ascii: true, ..Style::default() });
         assert!(report.is_ascii(), "{report}");
     }
 
     #[test]
     fn colour_is_there_only_when_asked_for_and_words_always_accompany_it() {
-        let coloured = render(&sample(), Style { colour: true, ascii: false });
-        let plain = render(&sample(), Style { colour: false, ascii: false });
+        let coloured = render(&sample(), Style { colour: true, ..Style::default() });
+        let plain = render(&sample(), Style::default());
         assert!(coloured.contains("\x1b[31m× fail \x1b[0m") && plain.contains("× fail"));
         assert!(!plain.contains('\x1b'));
     }
