@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hubs_relay::wire::*;
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::{
+    ALL_VERSIONS, ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion,
+};
 
 use crate::identity::Identity;
 
@@ -110,13 +112,28 @@ pub(crate) fn tcp(relay: SocketAddr) -> TcpStream {
 }
 
 pub(crate) fn tls(stream: TcpStream, identity: &Identity) -> StreamOwned<ClientConnection, TcpStream> {
+    tls_with(stream, identity, &browser(identity, ALL_VERSIONS))
+}
+
+pub(crate) fn tls_with(
+    stream: TcpStream,
+    identity: &Identity,
+    browser: &Arc<ClientConfig>,
+) -> StreamOwned<ClientConnection, TcpStream> {
+    let name = identity.name.try_into().unwrap();
+    StreamOwned::new(ClientConnection::new(Arc::clone(browser), name).unwrap(), stream)
+}
+
+/// What the connections of one browser have in common: whom it trusts, and the tickets that it got.
+pub(crate) fn browser(
+    identity: &Identity,
+    versions: &[&'static SupportedProtocolVersion],
+) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add(identity.authority.clone()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    let config = config.with_root_certificates(roots).with_no_client_auth();
-    let name = identity.name.try_into().unwrap();
-    StreamOwned::new(ClientConnection::new(Arc::new(config), name).unwrap(), stream)
+    let config = ClientConfig::builder_with_provider(provider).with_protocol_versions(versions).unwrap();
+    Arc::new(config.with_root_certificates(roots).with_no_client_auth())
 }
 
 /// A client that knows its credentials.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use hubs_relay::wire::{Builder, Family, Frame, Indication, IndicationKind, Method, PROTOCOL_UDP};
 use hubs_relay::{Config, Relay};
+use rustls::{ALL_VERSIONS, HandshakeKind};
 
 use crate::client::{self, Client, Connection, LIMIT, Link, USER, channel, channel_data, code, heard};
 use crate::identity::Identity;
@@ -172,4 +173,20 @@ fn a_burst_arrives_whole_and_in_order() {
             }
         }
     });
+}
+
+#[test]
+fn a_browsers_second_tls_connection_needs_no_signature() {
+    let identity = Identity::new("turn.test");
+    let relay = start(Family::V4, &identity);
+    for version in ALL_VERSIONS {
+        let browser = client::browser(&identity, &[version]);
+        let handshakes = [(); 2].map(|()| {
+            let stream = client::tls_with(client::tcp(relay.listeners()[2].address), &identity, &browser);
+            let mut client = Client::new(Connection::new(stream));
+            client.allocate();
+            client.link.stream.conn.handshake_kind()
+        });
+        assert_eq!(handshakes, [HandshakeKind::Full, HandshakeKind::Resumed].map(Some), "{version:?}");
+    }
 }
