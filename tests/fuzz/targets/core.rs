@@ -3,16 +3,19 @@
 
 #![no_main]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use arbitrary::Arbitrary;
 use hubs_relay::auth::{Credentials, Secret};
 use hubs_relay::turn::{
-    AllowedPeers, Client, Command, Limits, Link, MappedAddress, NonceKey, Now, PeerPolicy, RelayId, Server, Settings,
+    AllowedPeers, Client, Command, Limits, Link, MappedAddress, NonceKey, Now, PeerPolicy, RelayId,
+    RelayPort, Server, Settings,
 };
-use hubs_relay::wire::{AttrType, Builder, Family, Frame, IntegrityKey, Message, Method, TransactionId};
+use hubs_relay::wire::{
+    AttrType, Builder, Family, Frame, IntegrityKey, Message, Method, ReservationToken, TransactionId,
+};
 use libfuzzer_sys::fuzz_target;
 
 const SESSIONS: usize = 3;
@@ -21,17 +24,38 @@ const REALM: &str = "turkey";
 #[derive(Arbitrary, Debug)]
 enum Step {
     /// Bytes as they come.
-    Bytes { client: u8, bytes: Vec<u8> },
+    Bytes {
+        client: u8,
+        bytes: Vec<u8>,
+    },
     /// A request that is signed as it has to be, with these attributes.
-    Signed { client: u8, method: u8, attributes: Vec<(u8, Attribute)> },
+    Signed {
+        client: u8,
+        method: u8,
+        attributes: Vec<(u8, Attribute)>,
+    },
     /// A packet from a peer.
-    Peer { relay: u8, ip: IpAddr, port: u16 },
+    Peer {
+        relay: u8,
+        ip: IpAddr,
+        port: u16,
+    },
     /// Media.
-    Channel { client: u8, number: u8, len: u8 },
-    Wait { seconds: u16 },
-    Disconnect { client: u8 },
+    Channel {
+        client: u8,
+        number: u8,
+        len: u8,
+    },
+    Wait {
+        seconds: u16,
+    },
+    Disconnect {
+        client: u8,
+    },
     /// The policy of the operator changes.
-    Policy { allows: bool },
+    Policy {
+        allows: bool,
+    },
 }
 
 #[derive(Arbitrary, Debug)]
@@ -69,7 +93,13 @@ fn settings() -> Settings {
         secrets_rotate: false,
         peers: policy(true),
         families: vec![Family::V4, Family::V6],
-        limits: Limits { sessions: SESSIONS, sessions_per_address: None, permissions: 4, channels: 4 },
+        limits: Limits {
+            sessions: SESSIONS,
+            sessions_per_address: None,
+            permissions: 4,
+            channels: 4,
+            stranger_answers: None,
+        },
         transaction_seed: 1,
     }
 }
@@ -78,6 +108,8 @@ struct World {
     server: Server,
     now: Now,
     relays: BTreeSet<RelayId>,
+    /// Ports that are kept for a second allocation.
+    reserved: HashSet<ReservationToken>,
     allows: bool,
     /// The last nonce that a client was told.
     nonces: BTreeMap<u8, String>,
@@ -98,7 +130,9 @@ impl World {
             Step::Bytes { client, bytes } => self.send(client, &bytes),
             Step::Signed { client, method, attributes } => self.ask(client, method, &attributes),
             Step::Peer { relay, ip, port } => {
-                let Some(relay) = self.relays.iter().nth(usize::from(relay) % SESSIONS).copied() else { return };
+                let Some(relay) = self.relays.iter().nth(usize::from(relay) % SESSIONS).copied() else {
+                    return;
+                };
                 let got = self.server.handle_peer(self.now, relay, SocketAddr::new(ip, port));
                 assert!(got.is_none() || self.allows, "a peer that nobody allows any more got through");
             }
@@ -122,7 +156,7 @@ impl World {
                 self.server.set_peers(policy(allows));
             }
         }
-        assert!(self.server.sessions() <= SESSIONS);
+        assert!(self.server.sessions() + self.reserved.len() <= SESSIONS);
         assert_eq!(self.server.sessions(), self.relays.len());
     }
 
@@ -169,7 +203,16 @@ impl World {
                         self.nonces.insert(number, nonce.to_owned());
                     }
                 }
-                Command::OpenRelay { relay, family, .. } => {
+                Command::OpenRelay { relay, family, port, .. } => {
+                    match port {
+                        RelayPort::Any | RelayPort::Even => {}
+                        RelayPort::EvenAndNext(token) => {
+                            assert!(self.reserved.insert(token), "a token is given twice");
+                        }
+                        RelayPort::Reserved(token) => {
+                            assert!(self.reserved.remove(&token), "what is claimed is kept");
+                        }
+                    }
                     assert!(self.relays.insert(relay), "a relay is opened twice");
                     let ip: IpAddr = match family {
                         Family::V4 => [192, 0, 2, 9].into(),
@@ -177,8 +220,12 @@ impl World {
                     };
                     self.server.handle_relay_opened(relay, Some(SocketAddr::new(ip, 50_000)));
                 }
-                Command::CloseRelay { relay, .. } => assert!(self.relays.remove(&relay), "a closed relay is closed"),
-                Command::CloseReserved { .. } => {}
+                Command::CloseRelay { relay, .. } => {
+                    assert!(self.relays.remove(&relay), "a closed relay is closed")
+                }
+                Command::CloseReserved { token } => {
+                    self.reserved.remove(&token);
+                }
                 Command::Reread { .. } => panic!("the secrets do not rotate here"),
             }
         }
@@ -188,11 +235,12 @@ impl World {
 fuzz_target!(|steps: Vec<Step>| {
     let now = Now { instant: Instant::now(), unix: 1_700_000_000 };
     let server = Server::new(settings());
-    let (relays, nonces) = (BTreeSet::new(), BTreeMap::new());
-    let mut world = World { server, now, relays, allows: true, nonces, transactions: 0 };
+    let (relays, reserved, nonces) = (BTreeSet::new(), HashSet::new(), BTreeMap::new());
+    let mut world = World { server, now, relays, reserved, allows: true, nonces, transactions: 0 };
     for step in steps {
         world.take(step);
     }
     world.take(Step::Wait { seconds: 7200 });
     assert_eq!(world.server.sessions(), 0, "a session outlives its lifetime");
+    assert!(world.reserved.is_empty(), "a reserved port outlives its time");
 });
