@@ -74,7 +74,7 @@ pub struct Auth {
     pub secrets: Vec<Secret>,
     #[serde(deserialize_with = "values::postgres")]
     pub postgres: Option<tokio_postgres::Config>,
-    #[serde(deserialize_with = "values::duration")]
+    #[serde(deserialize_with = "values::interval")]
     pub postgres_every: Duration,
     #[serde(deserialize_with = "values::optional_secret")]
     pub nonce_secret: Option<Secret>,
@@ -89,7 +89,7 @@ pub struct Auth {
 pub struct Peers {
     pub allow: Vec<Allow>,
     pub map: Vec<Mapping>,
-    #[serde(deserialize_with = "values::duration")]
+    #[serde(deserialize_with = "values::interval")]
     pub resolve_every: Duration,
 }
 
@@ -459,6 +459,9 @@ mod tests {
             ("relay.address = '10.0.0.256'", "relay.address", "10.0.0.256"),
             ("relay.address = ['10.0.0.1', '10.0.0.2']", "relay.address", "IPv4"),
             ("auth.expiry_grace = 'soon'", "auth.expiry_grace", "soon"),
+            ("limits.stranger_timeout = '999999999999d'", "limits.stranger_timeout", "999999999999d"),
+            ("limits.stranger_timeout = '400d'", "limits.stranger_timeout", "more than a year"),
+            ("peers.resolve_every = '0s'", "peers.resolve_every", "at least 100ms"),
             ("peers.allow = ['dialog']", "peers.allow", "dialog"),
             ("peers.allow = ['10.0.0.0/33:1']", "peers.allow", "10.0.0.0/33"),
             ("peers.map = ['dialog=10.0.0.1']", "peers.map", "dialog"),

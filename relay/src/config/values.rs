@@ -108,6 +108,11 @@ pub enum Announced {
     },
 }
 
+/// Whoever is asked more often has other things to do.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
+/// No time that anybody configures is longer, and any clock can be set forward by it.
+const LONGEST_DURATION: Duration = Duration::from_hours(24 * 365);
+
 /// Where dialog's WebSocket listens in Hubs.
 const SIGNALLING_PORT: u16 = 4443;
 
@@ -411,6 +416,13 @@ pub(super) fn postgres<'de, D: Deserializer<'de>>(
     Ok(Some(config))
 }
 
+/// How often something is asked for: not without a pause.
+pub(super) fn interval<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let interval = duration(deserializer)?;
+    let is_pause = interval >= SHORTEST_INTERVAL;
+    is_pause.then_some(interval).ok_or_else(|| D::Error::custom("at least 100ms"))
+}
+
 /// A duration as text.
 pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     parse_duration(&String::deserialize(deserializer)?).map_err(D::Error::custom)
@@ -423,14 +435,15 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let (number, unit) = text.split_at(digits);
     let number: u64 = number.parse().map_err(|_| wrong())?;
     let seconds = |unit: u64| number.checked_mul(unit).map(Duration::from_secs).ok_or_else(wrong);
-    match unit {
-        "ms" => Ok(Duration::from_millis(number)),
-        "s" => seconds(1),
-        "m" => seconds(60),
-        "h" => seconds(60 * 60),
-        "d" => seconds(24 * 60 * 60),
-        _ => Err(wrong()),
-    }
+    let duration = match unit {
+        "ms" => Duration::from_millis(number),
+        "s" => seconds(1)?,
+        "m" => seconds(60)?,
+        "h" => seconds(60 * 60)?,
+        "d" => seconds(24 * 60 * 60)?,
+        _ => return Err(wrong()),
+    };
+    if duration > LONGEST_DURATION { Err(format!("{text:?} is more than a year")) } else { Ok(duration) }
 }
 
 /// An address and port, or empty for none.
