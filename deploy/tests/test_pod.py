@@ -129,10 +129,23 @@ def test_with_hubs_environment_alone_media_reaches_dialogs_ports_in_its_announce
     exchange_media(client, dialogs_port)
 
 
-@pytest.mark.parametrize("peer", [(ANNOUNCED, 39_999), ("169.254.169.254", 80), ("168.63.129.16", 80), ("10.0.0.1", 5432)])
+@pytest.mark.parametrize("peer", [("203.0.113.10", 49_990), ("169.254.169.254", 80), ("168.63.129.16", 80), ("10.0.0.1", 5432)])
 def test_nobody_else_is_reachable(client, peer):
     kind, answer = client.ask(stun.CREATE_PERMISSION, [(stun.XOR_PEER_ADDRESS, stun.xor_address(*peer))])
     assert (kind, stun.error_code(answer)) == (stun.CREATE_PERMISSION | stun.ERROR, 403)
+
+
+def test_no_other_port_of_dialogs_is_reachable(client, dialogs_port):
+    """A permission is for a host (RFC 8656 section 9); what it lets out is for the ports of the rule."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("127.0.0.1", 39_999))
+        name = stun.xor_address(ANNOUNCED, 39_999)
+        assert client.ask(stun.CREATE_PERMISSION, [(stun.XOR_PEER_ADDRESS, name)])[0] == stun.CREATE_PERMISSION | stun.SUCCESS
+        client.send(stun.SEND, [(stun.XOR_PEER_ADDRESS, name), (stun.PAYLOAD, b"let me out")])
+        exchange_media(client, dialogs_port)  # which was sent later, and has arrived
+        other.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            other.recv(100)
 
 
 def test_it_has_no_privileges_while_it_serves(pod, client):
