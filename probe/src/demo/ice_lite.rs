@@ -101,7 +101,7 @@ impl IceLite {
         let priority = request.attribute(attribute::PRIORITY).unwrap_or_default();
         let is_complete = request.method() == Method::Binding
             && ends_with_fingerprint(datagram)
-            && request.has_integrity()
+            && request.integrity().is_some()
             && priority.iter().any(|byte| *byte != 0)
             && !username.is_empty();
         let for_us = username.split_once(':').is_some_and(|(ufrag, _)| ufrag == self.ufrag);

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::wire::IntegrityKey;
+use crate::wire::{IntegrityKey, PasswordAlgorithm, userhash};
 
 pub use rest::RestCredential;
 pub(crate) use rotation::Rotation;
@@ -52,15 +52,29 @@ impl Credentials {
         Self { users: auth.users.clone(), secrets: auth.secrets.clone(), expiry_grace: auth.expiry_grace }
     }
 
+    /// Whether every user can show a USERHASH in place of its name. The names of REST credentials cannot be found by it:
+    /// there is one for each second.
+    pub const fn know_all_names(&self) -> bool {
+        self.secrets.is_empty()
+    }
+
+    /// The static user who has this USERHASH.
+    pub fn user_of_hash(&self, hash: &[u8; 32], realm: &str) -> Option<&str> {
+        self.users.keys().map(String::as_str).find(|username| userhash(username, realm) == *hash)
+    }
+
     /// The key of the user, if it satisfies `signed`: that is, if it made a request's MESSAGE-INTEGRITY.
     pub fn authenticate(
         &self,
         username: &str,
         realm: &str,
+        algorithm: PasswordAlgorithm,
         unix_now: u64,
         signed: impl Fn(&IntegrityKey) -> bool,
     ) -> Result<IntegrityKey, Refused> {
-        let key = |password: &str| Some(IntegrityKey::long_term(username, realm, password)).filter(&signed);
+        let key = |password: &str| {
+            Some(IntegrityKey::derived(algorithm, username, realm, password)).filter(&signed)
+        };
         if let Some(password) = self.users.get(username) {
             return key(password.expose()).ok_or(Refused::WrongPassword);
         }
@@ -93,7 +107,7 @@ mod tests {
     fn sign_in(username: &str, password: &str) -> Result<(), Refused> {
         let theirs = Secret::from(password);
         credentials()
-            .authenticate(username, "turkey", NOW, |key| {
+            .authenticate(username, "turkey", PasswordAlgorithm::Md5, NOW, |key| {
                 let request = crate::wire::Builder::request(
                     crate::wire::Method::Allocate,
                     crate::wire::TransactionId([0; 12]),

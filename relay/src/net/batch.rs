@@ -2,8 +2,12 @@
 
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd};
 
 use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
+
+use super::fragmentation;
+use crate::wire::Fragmentation;
 
 /// No datagram, and no row of datagrams that the kernel merged, is longer.
 const MAX_LEN: usize = 1 << 16;
@@ -74,6 +78,7 @@ pub(super) struct Destination {
     pub(super) to: SocketAddr,
     /// The source address, for a socket that has several.
     pub(super) from: Option<IpAddr>,
+    pub(super) fragmentation: Fragmentation,
 }
 
 /// A row of datagrams of equal length to one destination, of which the last may be shorter: what the kernel can
@@ -116,7 +121,7 @@ impl Sending {
     }
 
     /// Sends what is here. What the socket does not take now is lost, as on the internet.
-    pub(super) fn send<'s>(&mut self, socket: impl Into<UdpSockRef<'s>>, state: &UdpSocketState) {
+    pub(super) fn send(&mut self, socket: &(impl AsFd + AsRawFd), state: &UdpSocketState) {
         if let Some(destination) = self.destination.take() {
             let segment_size = (self.count > 1).then_some(self.segment);
             let transmit = Transmit {
@@ -126,7 +131,16 @@ impl Sending {
                 segment_size,
                 src_ip: destination.from,
             };
-            let _ = state.try_send(socket.into(), &transmit);
+            let once = || state.try_send(UdpSockRef::from(socket), &transmit);
+            let send = || match once() {
+                // What an earlier packet met on its way is told instead of sending this one; but once.
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => once(),
+                result => result,
+            };
+            let _ = match destination.fragmentation {
+                Fragmentation::Allowed => send(),
+                Fragmentation::Forbidden => fragmentation::forbid_during(socket, destination.to, send),
+            };
         }
         self.bytes.clear();
         self.count = 0;
@@ -156,7 +170,8 @@ mod tests {
     /// Sends datagrams of these lengths as a worker does, and returns what arrived and the number of sends.
     fn exchange(lens: &[usize]) -> (Vec<Vec<u8>>, usize) {
         let (here, there, state) = (socket(), socket(), state());
-        let destination = Destination { socket: 0, to: there.local_addr().unwrap(), from: None };
+        let to = there.local_addr().unwrap();
+        let destination = Destination { socket: 0, to, from: None, fragmentation: Fragmentation::Allowed };
         let (mut sending, mut sends) = (Sending::default(), 0);
         for (index, len) in lens.iter().enumerate() {
             if !sending.accepts(destination, *len, &state) {

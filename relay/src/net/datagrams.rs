@@ -6,14 +6,15 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use quinn_udp::BATCH_SIZE;
-use tokio::io::Interest;
+use tokio::io::{Interest, Ready};
 use tokio::net::UdpSocket;
 use tokio::task::coop::consume_budget;
 use tracing::debug;
 
 use super::exchange::{Shared, now};
+use super::icmp;
 use crate::turn::{Client, Link, RelayId};
-use crate::wire::Frame;
+use crate::wire::{Frame, Icmp};
 
 /// A relay socket has one client's media: a burst of video, seldom more.
 const RELAY_BATCH: usize = 8;
@@ -25,6 +26,7 @@ pub(crate) async fn serve_datagrams(exchange: Shared, socket: std::net::UdpSocke
     let link = Link::Datagram(exchange.borrow_mut().add_listener(Rc::clone(&socket)));
     let received = exchange.borrow().received();
     loop {
+        ready(&socket, Interest::READABLE).await?;
         read_batch(&socket, || {
             let now = now();
             let mut exchange = exchange.borrow_mut();
@@ -37,37 +39,49 @@ pub(crate) async fn serve_datagrams(exchange: Shared, socket: std::net::UdpSocke
             });
             exchange.flush();
             is_empty
-        })
-        .await?;
+        })?;
     }
 }
 
-/// Forwards what peers send to a relay socket until the task is aborted.
+/// Forwards what peers send to a relay socket, and what the network says of packets to them, until the task is aborted.
 pub(super) async fn serve_relay(exchange: Shared, relay: RelayId, socket: Rc<UdpSocket>) {
     let received = exchange.borrow().received();
     loop {
-        let result = read_batch(&socket, || {
-            let now = now();
-            let mut exchange = exchange.borrow_mut();
-            let is_empty = received.borrow_mut().receive(&*socket, RELAY_BATCH, |datagram| {
-                exchange.take_packet(now, relay, datagram.from, datagram.payload);
-            });
-            exchange.flush();
-            is_empty
-        });
-        if let Err(error) = result.await {
+        let read = |ready: Ready| {
+            if ready.is_error() {
+                read_error(&socket, |to, icmp| exchange.borrow_mut().take_icmp(now(), relay, to, icmp))?;
+            }
+            if ready.is_readable() {
+                read_batch(&socket, || {
+                    let now = now();
+                    let mut exchange = exchange.borrow_mut();
+                    let is_empty = received.borrow_mut().receive(&*socket, RELAY_BATCH, |datagram| {
+                        exchange.take_packet(now, relay, datagram.from, datagram.payload);
+                    });
+                    exchange.flush();
+                    is_empty
+                })?;
+            }
+            Ok(())
+        };
+        let result = ready(&socket, Interest::READABLE | Interest::ERROR).await.and_then(read);
+        if let Err(error) = result {
             debug!(%error, "a relay socket cannot be read");
             return;
         }
     }
 }
 
-/// Waits until the socket has datagrams and lets `read` take a batch; `read` says whether that was all. An error of a
-/// single packet, such as an ICMP message's, is not the socket's end.
-async fn read_batch(socket: &UdpSocket, mut read: impl FnMut() -> io::Result<bool>) -> io::Result<()> {
-    // `readable` does not pause while there is something to read: a flood would have the worker for itself.
+/// Waits until the socket has something to read.
+async fn ready(socket: &UdpSocket, interest: Interest) -> io::Result<Ready> {
+    // The socket itself does not pause while there is something: a flood would have the worker for itself.
     consume_budget().await;
-    socket.readable().await?;
+    socket.ready(interest).await
+}
+
+/// Lets `read` take a batch of datagrams; `read` says whether that was all. An error of a single packet is not the socket's
+/// end.
+fn read_batch(socket: &UdpSocket, mut read: impl FnMut() -> io::Result<bool>) -> io::Result<()> {
     let mut failure = None;
     let result = socket.try_io(Interest::READABLE, || match read() {
         Ok(false) => Ok(()),
@@ -82,10 +96,21 @@ async fn read_batch(socket: &UdpSocket, mut read: impl FnMut() -> io::Result<boo
     if let Some(error) = failure {
         debug!(%error, "a datagram could not be received");
     }
-    match result {
-        Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
-        _ => Ok(()),
-    }
+    unless_empty(result)
+}
+
+/// Takes one thing that the network has said of the socket's packets, if it has.
+fn read_error(socket: &UdpSocket, each: impl FnOnce(SocketAddr, Icmp)) -> io::Result<()> {
+    unless_empty(socket.try_io(Interest::ERROR, || {
+        if let Some((to, icmp)) = icmp::receive(socket)? {
+            each(to, icmp);
+        }
+        Ok(())
+    }))
+}
+
+fn unless_empty(result: io::Result<()>) -> io::Result<()> {
+    result.or_else(|error| if error.kind() == io::ErrorKind::WouldBlock { Ok(()) } else { Err(error) })
 }
 
 #[cfg(test)]
@@ -99,7 +124,8 @@ mod tests {
         socket.readable().await.unwrap();
         let flooded = async {
             for _ in 0..10_000 {
-                read_batch(&socket, || Ok(false)).await.unwrap();
+                ready(&socket, Interest::READABLE).await.unwrap();
+                read_batch(&socket, || Ok(false)).unwrap();
             }
         };
         tokio::select! {

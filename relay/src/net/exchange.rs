@@ -22,14 +22,14 @@ use tracing::{info, warn};
 use super::batch::{Destination, Received, Sending, kernel_state};
 use super::bind::PortParity;
 use super::totals::{Totals, Traffic};
-use super::{bind, datagrams};
+use super::{bind, datagrams, fragmentation, icmp};
 use crate::auth::Credentials;
 use crate::config::{Limits, Relaying, Transport};
 use crate::turn::{
     self, Client, Command, Ended, Framing, Link, Now, PeerPolicy, RelayId, RelayPort, Server, Settings,
     ToClient, ToPeer,
 };
-use crate::wire::{Family, Frame, Message, ReservationToken};
+use crate::wire::{Family, Fragmentation, Frame, Icmp, Message, ReservationToken};
 
 /// An exchange as its tasks share it.
 pub(crate) type Shared = Rc<RefCell<Exchange>>;
@@ -125,12 +125,13 @@ impl Exchange {
 
     /// A client sent a frame.
     pub(super) fn take_frame(&mut self, now: Now, client: Client, frame: Frame<'_>) {
-        if let Some(ToPeer { relay, peer, payload }) = self.server.handle_client(now, client, frame) {
+        let to_peer = self.server.handle_client(now, client, frame);
+        if let Some(ToPeer { relay, peer, fragmentation, payload }) = to_peer {
             self.totals.to_peers.add(payload);
             if let Some(Some(relay)) = self.relays.get_mut(relay.index()) {
                 relay.to_peer.add(payload);
             }
-            let destination = Destination { socket: relay.index(), to: peer, from: None };
+            let destination = Destination { socket: relay.index(), to: peer, from: None, fragmentation };
             if !self.to_peers.accepts(destination, payload.len(), &self.kernel) {
                 self.flush_to_peers();
             }
@@ -164,6 +165,13 @@ impl Exchange {
         if let Some(Some(relay)) = self.relays.get_mut(relay.index()) {
             relay.to_client.add(payload);
         }
+    }
+
+    /// The network says that a packet from a relay socket did not get to `to`, or does not fit.
+    pub(super) fn take_icmp(&mut self, now: Now, relay: RelayId, to: SocketAddr, icmp: Icmp) {
+        self.server.handle_icmp(now, relay, to, icmp);
+        self.obey();
+        self.flush();
     }
 
     /// Sends what has been collected.
@@ -350,6 +358,8 @@ impl Exchange {
         let address = *self.relaying.address.iter().find(is_family).ok_or(io::ErrorKind::AddrNotAvailable)?;
         let socket = self.bind_relay(address, port)?;
         let bound = socket.local_addr()?;
+        fragmentation::allow(&socket, bound)?;
+        icmp::listen(&socket, bound)?;
         let socket = Rc::new(UdpSocket::from_std(socket)?);
 
         let exchange = self.this.upgrade().ok_or_else(|| io::Error::other("the worker is ending"))?;
@@ -511,7 +521,12 @@ pub(crate) fn session_limits(limits: &Limits) -> turn::Limits {
 }
 
 fn to_client(client: Client, listener: u32) -> Destination {
-    Destination { socket: listener as usize, to: client.remote, from: Some(client.local.ip()) }
+    Destination {
+        socket: listener as usize,
+        to: client.remote,
+        from: Some(client.local.ip()),
+        fragmentation: Fragmentation::Allowed,
+    }
 }
 
 /// The time, for one batch of packets.

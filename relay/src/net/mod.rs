@@ -9,6 +9,8 @@ mod connections;
 mod datagrams;
 mod dialog;
 pub(crate) mod exchange;
+mod fragmentation;
+mod icmp;
 pub(crate) mod proxy_protocol;
 pub(crate) mod resolve;
 mod stream;

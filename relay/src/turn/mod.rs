@@ -3,8 +3,8 @@
 //! Bytes, addresses and the time go in; routing decisions, commands and the next deadline come out. The same inputs
 //! give the same outputs. Whoever drives a [`Server`] does so in this order:
 //!
-//! 1. one input: [`Server::handle_client`], [`Server::handle_peer`], [`Server::handle_relay_opened`],
-//!    [`Server::handle_client_closed`] or [`Server::handle_timeout`];
+//! 1. one input: [`Server::handle_client`], [`Server::handle_peer`], [`Server::handle_icmp`],
+//!    [`Server::handle_relay_opened`], [`Server::handle_client_closed`] or [`Server::handle_timeout`];
 //! 2. what it returns, if anything: a payload to forward;
 //! 3. [`Server::poll_command`] until it is empty;
 //! 4. [`Server::poll_timeout`]: when to call [`Server::handle_timeout`] at the latest.
@@ -29,7 +29,8 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use crate::wire::{
-    ChannelData, ChannelNumber, Family, IndicationKind, Message, ReservationToken, TransactionId,
+    ChannelData, ChannelNumber, Family, Fragmentation, IndicationKind, Message, ReservationToken,
+    TransactionId,
 };
 
 pub use counts::Counts;
@@ -154,6 +155,8 @@ pub struct ToPeer<'a> {
     pub relay: RelayId,
     /// The peer's real address.
     pub peer: SocketAddr,
+    /// Whether the packet may be cut up on its way.
+    pub fragmentation: Fragmentation,
     /// What to send.
     pub payload: &'a [u8],
 }

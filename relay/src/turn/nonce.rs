@@ -4,7 +4,7 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
+use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD, Engine as _};
 use ring::hmac;
 
 use crate::wire::ReservationToken;
@@ -18,6 +18,29 @@ const CLOCK_SKEW: u64 = 60;
 const TIME_LEN: usize = 4;
 /// 96 bits: nobody guesses them within an hour, and the answer to a stranger stays small.
 const MAC_LEN: usize = 12;
+/// What every nonce of an RFC 8489 server begins with (section 9.2).
+const COOKIE: &str = "obMatJos2";
+/// Characters of the features behind the cookie: 24 bits in base64.
+const FEATURES_LEN: usize = 4;
+
+/// What a nonce tells clients of the server (the security features of RFC 8489 section 18.1). Nobody on the way can change
+/// it without spoiling the nonce.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Features {
+    /// Keys may be made by another algorithm than MD5.
+    PasswordAlgorithms,
+    /// That, and a USERHASH may stand in a user name's place.
+    UsernameAnonymityToo,
+}
+
+impl Features {
+    const fn bits(self) -> [u8; 3] {
+        match self {
+            Self::PasswordAlgorithms => [0x80, 0, 0],
+            Self::UsernameAnonymityToo => [0xc0, 0, 0],
+        }
+    }
+}
 
 /// What nonces are signed with.
 #[derive(Clone)]
@@ -36,25 +59,27 @@ impl NonceKey {
     }
 
     /// A nonce for a client.
-    pub(super) fn issue(&self, client: SocketAddr, unix_now: u64) -> String {
-        let time = unix_now as u32;
-        let mut nonce = [0; TIME_LEN + MAC_LEN];
-        nonce[..TIME_LEN].copy_from_slice(&time.to_be_bytes());
-        nonce[TIME_LEN..].copy_from_slice(&self.mac(client, time).as_ref()[..MAC_LEN]);
-        BASE64_URL_SAFE_NO_PAD.encode(nonce)
+    pub(super) fn issue(&self, features: Features, client: SocketAddr, unix_now: u64) -> String {
+        let (time, features) = (unix_now as u32, BASE64_STANDARD.encode(features.bits()));
+        let mut bytes = [0; TIME_LEN + MAC_LEN];
+        bytes[..TIME_LEN].copy_from_slice(&time.to_be_bytes());
+        bytes[TIME_LEN..].copy_from_slice(&self.mac(&features, client, time).as_ref()[..MAC_LEN]);
+        format!("{COOKIE}{features}{}", BASE64_URL_SAFE_NO_PAD.encode(bytes))
     }
 
     /// Whether we gave this nonce to this client, and not too long ago.
     pub(super) fn is_fresh(&self, nonce: &str, client: SocketAddr, unix_now: u64) -> bool {
         let mut bytes = [0; TIME_LEN + MAC_LEN];
-        if BASE64_URL_SAFE_NO_PAD.decode_slice(nonce, &mut bytes) != Ok(bytes.len()) {
+        let parts = nonce.strip_prefix(COOKIE).and_then(|rest| rest.split_at_checked(FEATURES_LEN));
+        let Some((features, rest)) = parts else { return false };
+        if BASE64_URL_SAFE_NO_PAD.decode_slice(rest, &mut bytes) != Ok(bytes.len()) {
             return false;
         }
         let (time, mac) = bytes.split_at(TIME_LEN);
         let time = time.try_into().map_or(0, u32::from_be_bytes);
         // In 32 bits, like the time in the nonce, so that the year 2106 is a day like any other.
         let age_and_skew = ((unix_now + CLOCK_SKEW) as u32).wrapping_sub(time);
-        let expected = self.mac(client, time);
+        let expected = self.mac(features, client, time);
         u64::from(age_and_skew) <= LIFETIME + CLOCK_SKEW
             && rtc_crypto::constant_time_eq(&expected.as_ref()[..MAC_LEN], mac)
     }
@@ -68,9 +93,10 @@ impl NonceKey {
     }
 
     /// The key rolls by itself: what signs is derived from the hour that the time lies in.
-    fn mac(&self, client: SocketAddr, time: u32) -> hmac::Tag {
+    fn mac(&self, features: &str, client: SocketAddr, time: u32) -> hmac::Tag {
         let hour = hmac::sign(&self.0, &(u64::from(time) / LIFETIME).to_be_bytes());
         let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, hour.as_ref()));
+        context.update(features.as_bytes());
         context.update(&time.to_be_bytes());
         context.update(&client.port().to_be_bytes());
         match client.ip() {
@@ -103,9 +129,23 @@ mod tests {
         "198.51.100.7:50000".parse().unwrap()
     }
 
+    fn issue(key: &NonceKey) -> String {
+        key.issue(Features::PasswordAlgorithms, client(), NOW)
+    }
+
+    #[test]
+    fn a_nonce_begins_as_rfc_8489_has_it_and_nobody_can_change_what_it_says_of_the_server() {
+        assert!(issue(&key()).starts_with("obMatJos2gAAA"));
+        let nonce = key().issue(Features::UsernameAnonymityToo, client(), NOW);
+        assert!(nonce.starts_with("obMatJos2wAAA") && key().is_fresh(&nonce, client(), NOW));
+        for changed in ["gAAA", "AAAA", "wAAB"] {
+            assert!(!key().is_fresh(&nonce.replacen("wAAA", changed, 1), client(), NOW), "{changed}");
+        }
+    }
+
     #[test]
     fn a_nonce_is_good_for_an_hour() {
-        let nonce = key().issue(client(), NOW);
+        let nonce = issue(&key());
         assert!(key().is_fresh(&nonce, client(), NOW));
         assert!(key().is_fresh(&nonce, client(), NOW + LIFETIME));
         assert!(!key().is_fresh(&nonce, client(), NOW + LIFETIME + 1));
@@ -113,14 +153,14 @@ mod tests {
 
     #[test]
     fn a_nonce_from_a_replica_whose_clock_is_a_little_ahead_is_good() {
-        let nonce = key().issue(client(), NOW);
+        let nonce = issue(&key());
         assert!(key().is_fresh(&nonce, client(), NOW - CLOCK_SKEW));
         assert!(!key().is_fresh(&nonce, client(), NOW - CLOCK_SKEW - 1));
     }
 
     #[test]
     fn a_nonce_belongs_to_one_address_and_one_key() {
-        let nonce = key().issue(client(), NOW);
+        let nonce = issue(&key());
         assert!(!key().is_fresh(&nonce, "198.51.100.7:50001".parse().unwrap(), NOW));
         assert!(!key().is_fresh(&nonce, "198.51.100.8:50000".parse().unwrap(), NOW));
         assert!(!NonceKey::new(&[8; 32]).is_fresh(&nonce, client(), NOW));
@@ -129,7 +169,7 @@ mod tests {
     #[test]
     fn replicas_that_share_a_secret_understand_each_other() {
         let replica = |secret: &str| NonceKey::derived(&Secret::from(secret));
-        let nonce = replica("fleet").issue(client(), NOW);
+        let nonce = issue(&replica("fleet"));
         assert!(replica("fleet").is_fresh(&nonce, client(), NOW));
         assert!(!replica("other").is_fresh(&nonce, client(), NOW));
     }
@@ -137,7 +177,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_nonce_just_given_is_always_good(client: SocketAddr, now in 0..u64::from(u32::MAX) * 2) {
-            prop_assert!(key().is_fresh(&key().issue(client, now), client, now));
+            prop_assert!(key().is_fresh(&key().issue(Features::PasswordAlgorithms, client, now), client, now));
         }
 
         #[test]
@@ -145,7 +185,8 @@ mod tests {
             prop_assert!(!key().is_fresh(&nonce, client(), NOW));
             let mut bytes = ((NOW - time) as u32).to_be_bytes().to_vec();
             bytes.extend_from_slice(&[0; MAC_LEN]);
-            prop_assert!(!key().is_fresh(&BASE64_URL_SAFE_NO_PAD.encode(bytes), client(), NOW));
+            let forged = format!("{COOKIE}gAAA{}", BASE64_URL_SAFE_NO_PAD.encode(bytes));
+            prop_assert!(!key().is_fresh(&forged, client(), NOW));
         }
     }
 }

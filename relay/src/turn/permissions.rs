@@ -49,13 +49,16 @@ pub(super) enum BindError {
 }
 
 impl Permissions {
-    /// Installs or renews permissions for all of these hosts; or for none, if they would be too many.
-    pub(super) fn permit(&mut self, hosts: &[Host], limits: Limits, now: Instant) -> bool {
+    /// Whether all of these hosts may get a permission.
+    pub(super) fn has_room_for(&self, hosts: &[Host], limits: Limits, now: Instant) -> bool {
+        let in_force = || self.hosts.iter().filter(|it| it.expires > now);
+        let is_new = |host: &&Host| !in_force().any(|it| it.is_for(host.requested()));
+        in_force().count() + hosts.iter().filter(is_new).count() <= limits.permissions
+    }
+
+    /// Installs or renews permissions for all of these hosts, for which there is room.
+    pub(super) fn permit(&mut self, hosts: &[Host], now: Instant) {
         self.hosts.retain(|it| it.expires > now);
-        let is_new = |host: &&Host| !self.hosts.iter().any(|it| it.is_for(host.requested()));
-        if self.hosts.len() + hosts.iter().filter(is_new).count() > limits.permissions {
-            return false;
-        }
         for &host in hosts {
             let renewed = Permission { host, expires: now + PERMISSION_LIFETIME };
             match self.hosts.iter_mut().find(|it| it.is_for(host.requested())) {
@@ -63,7 +66,11 @@ impl Permissions {
                 None => self.hosts.push(renewed),
             }
         }
-        true
+    }
+
+    /// Whether a channel has this number.
+    pub(super) fn has_channel(&self, number: ChannelNumber, now: Instant) -> bool {
+        self.channel_peer(number, now).is_some()
     }
 
     /// Binds a channel or renews it, with a permission for its peer (RFC 8656 section 12.2).
@@ -81,9 +88,10 @@ impl Permissions {
             return Err(BindError::Taken);
         }
         let has_room = same_number.is_some() || self.channels.len() < limits.channels;
-        if !has_room || !self.permit(&[peer.host()], limits, now) {
+        if !has_room || !self.has_room_for(&[peer.host()], limits, now) {
             return Err(BindError::Full);
         }
+        self.permit(&[peer.host()], now);
         let renewed = Channel { number, peer, expires: now + CHANNEL_LIFETIME };
         match same_number {
             Some(known) => self.channels[known] = renewed,
@@ -123,14 +131,27 @@ impl Permissions {
         transaction: TransactionId,
         now: Instant,
     ) -> Option<Framing> {
-        let permission = self.hosts.iter().find(|it| it.host.actual() == from.ip() && it.expires > now)?;
+        let permission = self.permission_of(from, now)?;
         if let Some(channel) = self.channels.iter().find(|it| it.peer.actual() == from && it.expires > now) {
             return Some(Framing::Channel(channel.number));
         }
-        // By the name that the client sent to, if it did: a host may have two, an announced one and its own.
-        let sent_to = self.recent.iter().find(|it| it.actual() == from).map(|it| it.requested());
-        let permitted = || SocketAddr::new(permission.host.requested(), from.port());
-        Some(Framing::Indication { peer: sent_to.unwrap_or_else(permitted), transaction })
+        Some(Framing::Indication { peer: self.name_by(permission, from), transaction })
+    }
+
+    /// How the client calls the peer at this address; nothing if there is no permission for it.
+    pub(super) fn name(&self, actual: SocketAddr, now: Instant) -> Option<SocketAddr> {
+        Some(self.name_by(self.permission_of(actual, now)?, actual))
+    }
+
+    fn permission_of(&self, actual: SocketAddr, now: Instant) -> Option<&Permission> {
+        self.hosts.iter().find(|it| it.host.actual() == actual.ip() && it.expires > now)
+    }
+
+    /// By the name that the client sent to, if it did: a host may have two, an announced one and its own.
+    fn name_by(&self, permission: &Permission, actual: SocketAddr) -> SocketAddr {
+        let mut used = self.recent.iter().chain(self.channels.iter().map(|it| &it.peer));
+        let sent_to = used.find(|it| it.actual() == actual).map(|it| it.requested());
+        sent_to.unwrap_or_else(|| SocketAddr::new(permission.host.requested(), actual.port()))
     }
 
     /// Judges every peer anew: what a changed policy refuses is gone, what it maps elsewhere goes there.

@@ -6,10 +6,14 @@ use std::time::Instant;
 
 use super::limiter::Limiter;
 use super::reservations::Reservations;
+use super::session::Session;
 use super::sessions::Sessions;
 use super::{Client, Command, Counts, Ended, Link, NonceKey, Now, PeerPolicy, RelayId, ToClient, ToPeer};
 use crate::auth::Credentials;
-use crate::wire::{Family, Frame, Indication, IndicationKind, Message, TransactionId};
+use crate::wire::{
+    Builder, Class, Family, Fragmentation, Frame, Icmp, Indication, IndicationKind, Message, Method,
+    TransactionId,
+};
 
 /// What a server needs to know from the beginning.
 #[derive(Clone, Debug)]
@@ -37,7 +41,7 @@ pub struct Settings {
 /// Bounds on what one server takes on.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Allocations at a time; a reserved port counts as one.
+    /// Relayed addresses at a time, reserved ports included.
     pub sessions: usize,
     /// The same, of one client address; nothing for no bound.
     pub sessions_per_address: Option<usize>,
@@ -81,17 +85,19 @@ impl Server {
     pub fn handle_client<'a>(&mut self, now: Now, client: Client, frame: Frame<'a>) -> Option<ToPeer<'a>> {
         match frame {
             Frame::ChannelData(data) => {
-                let (relay, session) = self.sessions.of_client(&client)?;
-                let peer = session.permissions.channel_peer(data.channel, now.instant)?;
-                Some(ToPeer { relay, peer: peer.actual(), payload: data.payload })
+                let peer_of = |session: &Session| session.permissions.channel_peer(data.channel, now.instant);
+                let (relay, peer) = self.sessions.find(&client, peer_of)?;
+                let fragmentation = Fragmentation::Allowed;
+                Some(ToPeer { relay, peer: peer.actual(), fragmentation, payload: data.payload })
             }
             Frame::Message(bytes) if Indication::is_indication(bytes) => {
                 let send = Indication::read(bytes).filter(|it| it.kind == IndicationKind::Send)?;
-                let (relay, session) = self.sessions.of_client(&client)?;
+                let (relay, session) = self.sessions.of_family(&client, Family::of(send.peer))?;
                 let (policy, family) = (&self.settings.peers, session.family);
                 let decide = || policy.decide(send.peer).filter(|peer| peer.host().is_family(family));
                 let peer = session.permissions.send_peer(send.peer, now.instant, decide)?;
-                Some(ToPeer { relay, peer: peer.actual(), payload: send.payload })
+                let (peer, fragmentation) = (peer.actual(), send.fragmentation);
+                Some(ToPeer { relay, peer, fragmentation, payload: send.payload })
             }
             Frame::Message(_) if !self.may_answer(now, client) => {
                 self.counts.unanswered += 1;
@@ -115,9 +121,20 @@ impl Server {
         Some(ToClient { client: session.client, framing })
     }
 
+    /// The network says that a packet from a relay socket did not get to `to`, or does not fit. Only who may hear from a
+    /// peer hears about it (RFC 8656 section 11.5).
+    pub fn handle_icmp(&mut self, now: Now, relay: RelayId, to: SocketAddr, icmp: Icmp) {
+        let transaction = self.next_transaction();
+        let Some(session) = self.sessions.get_mut(relay) else { return };
+        let Some(peer) = session.permissions.name(to, now.instant) else { return };
+        let told =
+            Builder::new(Class::Indication, Method::Data, transaction).xor_peer_address(peer).icmp(icmp);
+        self.commands.push_back(Command::Send { client: session.client, bytes: told.finish() });
+    }
+
     /// A client's connection has ended, and its allocation with it.
     pub fn handle_client_closed(&mut self, client: Client) {
-        if let Some((relay, _)) = self.sessions.of_client(&client) {
+        for relay in self.sessions.relays(&client) {
             self.close(relay, Ended::Disconnected);
         }
     }
@@ -178,7 +195,7 @@ impl Server {
         &self.counts
     }
 
-    /// How many allocations there are.
+    /// How many relayed addresses there are.
     pub fn sessions(&self) -> usize {
         self.sessions.len()
     }

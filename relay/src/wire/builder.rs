@@ -7,8 +7,8 @@ use rtc_stun::fingerprint::fingerprint_value;
 use rtc_stun::message::{Message as Codec, MessageType};
 
 use super::{
-    ATTRIBUTE_HEADER_LEN, AttrType, ChannelNumber, Class, ErrorCode, Family, IntegrityKey, Message, Method,
-    ReservationToken, TransactionId, address, attribute,
+    ATTRIBUTE_HEADER_LEN, AttrType, ChannelNumber, Class, ErrorCode, Family, Icmp, Integrity, IntegrityKey,
+    Message, Method, PasswordAlgorithm, ReservationToken, TransactionId, address, attribute,
 };
 
 /// The longest text that RFC 8489 section 14 lets an attribute carry.
@@ -63,6 +63,18 @@ impl Builder {
     #[must_use]
     pub fn username(self, username: &str) -> Self {
         self.text(attribute::USERNAME, username)
+    }
+
+    /// USERHASH, in place of a name.
+    #[must_use]
+    pub fn userhash(self, hash: &[u8; 32]) -> Self {
+        self.attribute(attribute::USERHASH, hash)
+    }
+
+    /// PASSWORD-ALGORITHM: how the key of this request is made.
+    #[must_use]
+    pub fn password_algorithm(self, algorithm: PasswordAlgorithm) -> Self {
+        self.attribute(attribute::PASSWORD_ALGORITHM, &[0, algorithm as u8, 0, 0])
     }
 
     /// REALM.
@@ -127,6 +139,20 @@ impl Builder {
         self.attribute(attribute::REQUESTED_ADDRESS_FAMILY, &[family as u8, 0, 0, 0])
     }
 
+    /// ADDITIONAL-ADDRESS-FAMILY.
+    #[must_use]
+    pub fn additional_address_family(self, family: Family) -> Self {
+        self.attribute(attribute::ADDITIONAL_ADDRESS_FAMILY, &[family as u8, 0, 0, 0])
+    }
+
+    /// ADDRESS-ERROR-CODE: why there is no relayed address of a family.
+    #[must_use]
+    pub fn address_error_code(self, family: Family, code: ErrorCode) -> Self {
+        let value =
+            [&[family as u8, 0, (code.0 / 100) as u8, (code.0 % 100) as u8], code.reason().as_bytes()];
+        self.attribute(attribute::ADDRESS_ERROR_CODE, &value.concat())
+    }
+
     /// EVEN-PORT, and whether the port above is to be reserved, too.
     #[must_use]
     pub fn even_port(self, and_next: bool) -> Self {
@@ -137,6 +163,18 @@ impl Builder {
     #[must_use]
     pub fn reservation_token(self, token: ReservationToken) -> Self {
         self.attribute(attribute::RESERVATION_TOKEN, &token.0)
+    }
+
+    /// DONT-FRAGMENT.
+    #[must_use]
+    pub fn dont_fragment(self) -> Self {
+        self.attribute(attribute::DONT_FRAGMENT, &[])
+    }
+
+    /// ICMP.
+    #[must_use]
+    pub fn icmp(self, icmp: Icmp) -> Self {
+        self.attribute(attribute::ICMP, &icmp.to_value())
     }
 
     /// DATA.
@@ -179,8 +217,14 @@ impl Builder {
     /// MESSAGE-INTEGRITY over everything so far.
     #[must_use]
     pub fn integrity(self, key: &IntegrityKey) -> Self {
-        let mac = key.sign(&self.0.raw);
-        self.attribute(attribute::MESSAGE_INTEGRITY, &mac)
+        self.sign(Integrity::Sha1, key)
+    }
+
+    /// MESSAGE-INTEGRITY or MESSAGE-INTEGRITY-SHA256 over everything so far.
+    #[must_use]
+    pub fn sign(self, integrity: Integrity, key: &IntegrityKey) -> Self {
+        let mac = key.sign(integrity, &self.0.raw);
+        self.attribute(integrity.attribute(), mac.as_ref())
     }
 
     /// FINGERPRINT over everything so far.

@@ -21,6 +21,16 @@ pub enum IndicationKind {
     Data,
 }
 
+/// Whether a packet may be cut up on its way.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Fragmentation {
+    /// As the network sees fit.
+    #[default]
+    Allowed,
+    /// The client wants to know if it does not fit (DONT-FRAGMENT, RFC 8656 section 18.9).
+    Forbidden,
+}
+
 /// A payload and the peer that it goes to or came from.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Indication<'a> {
@@ -28,6 +38,8 @@ pub struct Indication<'a> {
     pub kind: IndicationKind,
     /// The peer, exactly as the message names it.
     pub peer: SocketAddr,
+    /// Whether it may be cut up on its way to the peer.
+    pub fragmentation: Fragmentation,
     /// The payload; may be empty.
     pub payload: &'a [u8],
 }
@@ -47,7 +59,7 @@ impl<'a> Indication<'a> {
     pub fn read(message: &'a [u8]) -> Option<Self> {
         let kind = kind_of(message)?;
         let transaction = TransactionId(message.get(8..MESSAGE_HEADER_LEN)?.try_into().ok()?);
-        let (mut peer, mut payload) = (None, None);
+        let (mut peer, mut payload, mut fragmentation) = (None, None, Fragmentation::Allowed);
         let mut at = MESSAGE_HEADER_LEN;
         while at < message.len() {
             let attr = AttrType(u16_at(message, at)?);
@@ -63,15 +75,16 @@ impl<'a> Indication<'a> {
                     let crc = rtc_stun::fingerprint::fingerprint_value(&message[..at]);
                     (value == crc.to_be_bytes()).then_some(())?;
                 }
+                attribute::DONT_FRAGMENT => fragmentation = Fragmentation::Forbidden,
                 attribute::XOR_PEER_ADDRESS | attribute::DATA => {}
                 // Nothing behind MESSAGE-INTEGRITY is to be believed (RFC 8489 section 14.5).
-                attribute::MESSAGE_INTEGRITY => break,
+                attribute::MESSAGE_INTEGRITY | attribute::MESSAGE_INTEGRITY_SHA256 => break,
                 unknown if unknown.required() => return None,
                 _ => {}
             }
             at = begin + padded(len);
         }
-        Some(Self { kind, peer: peer?, payload: payload? })
+        Some(Self { kind, peer: peer?, fragmentation, payload: payload? })
     }
 }
 

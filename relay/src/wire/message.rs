@@ -13,8 +13,8 @@ use rtc_turn::proto::{channum, lifetime::Lifetime, reqtrans::RequestedTransport}
 use thiserror::Error;
 
 use super::{
-    ATTRIBUTE_HEADER_LEN, AttrType, ChannelNumber, ErrorCode, Frame, IntegrityKey, MESSAGE_HEADER_LEN,
-    TransactionId, address, attribute, padded,
+    ATTRIBUTE_HEADER_LEN, AttrType, ChannelNumber, ErrorCode, Frame, Icmp, Integrity, IntegrityKey,
+    MESSAGE_HEADER_LEN, TransactionId, address, attribute, padded,
 };
 
 /// What a message is: two bits of its type.
@@ -65,6 +65,15 @@ pub enum Family {
 pub struct ReservationToken(pub [u8; 8]);
 
 impl Family {
+    /// The family that has this number.
+    const fn of_number(number: u8) -> Option<Self> {
+        match number {
+            1 => Some(Self::V4),
+            2 => Some(Self::V6),
+            _ => None,
+        }
+    }
+
     /// The family of an address.
     pub const fn of(address: SocketAddr) -> Self {
         match address {
@@ -98,11 +107,13 @@ pub struct BadAttribute(pub AttrType);
 pub struct Message {
     codec: codec::Message,
     class: Class,
-    integrity: Option<Integrity>,
+    signature: Option<Signature>,
 }
 
 #[derive(Clone, Debug)]
-struct Integrity {
+struct Signature {
+    integrity: Integrity,
+    /// Where its attribute begins.
     offset: usize,
     mac: Vec<u8>,
 }
@@ -114,9 +125,9 @@ impl Message {
         let mut codec = codec::Message { raw: bytes.to_vec(), ..codec::Message::default() };
         codec.decode().map_err(|_| Malformed::Attributes)?;
         check_fingerprint(&codec)?;
-        let integrity = cut_at_integrity(&mut codec);
+        let signature = cut_at_integrity(&mut codec);
         let class = Class::from(codec.typ.class);
-        Ok(Self { codec, class, integrity })
+        Ok(Self { codec, class, signature })
     }
 
     /// Request, indication, success or error.
@@ -134,14 +145,15 @@ impl Message {
         self.codec.transaction_id
     }
 
-    /// Whether it carries MESSAGE-INTEGRITY, right or wrong.
-    pub const fn has_integrity(&self) -> bool {
-        self.integrity.is_some()
+    /// How it is signed, rightly or wrongly, if it is. Of the two ways the stronger one counts.
+    pub fn integrity(&self) -> Option<Integrity> {
+        self.signature.as_ref().map(|it| it.integrity)
     }
 
-    /// Whether it carries a MESSAGE-INTEGRITY that `key` made; compared in constant time.
+    /// Whether it carries a MESSAGE-INTEGRITY or MESSAGE-INTEGRITY-SHA256 that `key` made; compared in constant time.
     pub fn verify(&self, key: &IntegrityKey) -> bool {
-        self.integrity.as_ref().is_some_and(|it| key.verify(&self.codec.raw[..it.offset], &it.mac))
+        let signed = |it: &Signature| key.verify(it.integrity, &self.codec.raw[..it.offset], &it.mac);
+        self.signature.as_ref().is_some_and(signed)
     }
 
     /// Attributes that must be understood (0x0000 to 0x7FFF) and are not among `known`, each once.
@@ -163,6 +175,11 @@ impl Message {
     /// USERNAME.
     pub fn username(&self) -> Result<Option<&str>, BadAttribute> {
         self.text(attribute::USERNAME)
+    }
+
+    /// USERHASH.
+    pub fn userhash(&self) -> Result<Option<[u8; 32]>, BadAttribute> {
+        self.bytes(attribute::USERHASH)
     }
 
     /// REALM.
@@ -194,9 +211,14 @@ impl Message {
         self.addresses(attribute::XOR_MAPPED_ADDRESS).next().transpose()
     }
 
-    /// XOR-RELAYED-ADDRESS.
+    /// XOR-RELAYED-ADDRESS, the first one.
     pub fn xor_relayed_address(&self) -> Result<Option<SocketAddr>, BadAttribute> {
-        self.addresses(attribute::XOR_RELAYED_ADDRESS).next().transpose()
+        self.xor_relayed_addresses().next().transpose()
+    }
+
+    /// Every XOR-RELAYED-ADDRESS: one of each family where ADDITIONAL-ADDRESS-FAMILY was asked for.
+    pub fn xor_relayed_addresses(&self) -> impl Iterator<Item = Result<SocketAddr, BadAttribute>> {
+        self.addresses(attribute::XOR_RELAYED_ADDRESS)
     }
 
     /// XOR-PEER-ADDRESS, the first one.
@@ -229,12 +251,21 @@ impl Message {
 
     /// REQUESTED-ADDRESS-FAMILY; a family that does not exist counts as malformed.
     pub fn requested_address_family(&self) -> Result<Option<Family>, BadAttribute> {
-        match self.attribute(attribute::REQUESTED_ADDRESS_FAMILY) {
-            None => Ok(None),
-            Some([1, _, _, _]) => Ok(Some(Family::V4)),
-            Some([2, _, _, _]) => Ok(Some(Family::V6)),
-            Some(_) => Err(BadAttribute(attribute::REQUESTED_ADDRESS_FAMILY)),
-        }
+        self.family(attribute::REQUESTED_ADDRESS_FAMILY)
+    }
+
+    /// ADDITIONAL-ADDRESS-FAMILY; a family that does not exist counts as malformed.
+    pub fn additional_address_family(&self) -> Result<Option<Family>, BadAttribute> {
+        self.family(attribute::ADDITIONAL_ADDRESS_FAMILY)
+    }
+
+    /// ADDRESS-ERROR-CODE: the family of which there is no relayed address, and why.
+    pub fn address_error_code(&self) -> Result<Option<(Family, ErrorCode)>, BadAttribute> {
+        let bad = BadAttribute(attribute::ADDRESS_ERROR_CODE);
+        let Some(value) = self.attribute(bad.0) else { return Ok(None) };
+        let ([family, _, class, number], _) = value.split_first_chunk().ok_or(bad)?;
+        let code = ErrorCode(u16::from(class & 0x07) * 100 + u16::from(*number));
+        Ok(Some((Family::of_number(*family).ok_or(bad)?, code)))
     }
 
     /// EVEN-PORT: whether the port above is to be reserved, too.
@@ -248,8 +279,13 @@ impl Message {
 
     /// RESERVATION-TOKEN.
     pub fn reservation_token(&self) -> Result<Option<ReservationToken>, BadAttribute> {
-        let token = self.attribute(attribute::RESERVATION_TOKEN).map(TryInto::try_into).transpose();
-        token.map(|it| it.map(ReservationToken)).map_err(|_| BadAttribute(attribute::RESERVATION_TOKEN))
+        Ok(self.bytes(attribute::RESERVATION_TOKEN)?.map(ReservationToken))
+    }
+
+    /// ICMP.
+    pub fn icmp(&self) -> Result<Option<Icmp>, BadAttribute> {
+        let value = self.attribute(attribute::ICMP);
+        value.map(|it| Icmp::from_value(it).ok_or(BadAttribute(attribute::ICMP))).transpose()
     }
 
     /// DATA.
@@ -263,6 +299,16 @@ impl Message {
 
     fn addresses(&self, attr: AttrType) -> impl Iterator<Item = Result<SocketAddr, BadAttribute>> {
         self.all(attr).map(move |value| address::read(value, self.transaction()).ok_or(BadAttribute(attr)))
+    }
+
+    /// An attribute of exactly so many bytes.
+    fn bytes<const LEN: usize>(&self, attr: AttrType) -> Result<Option<[u8; LEN]>, BadAttribute> {
+        self.attribute(attr).map(TryInto::try_into).transpose().map_err(|_| BadAttribute(attr))
+    }
+
+    fn family(&self, attr: AttrType) -> Result<Option<Family>, BadAttribute> {
+        let value: Option<[u8; 4]> = self.bytes(attr)?;
+        value.map(|it| Family::of_number(it[0]).ok_or(BadAttribute(attr))).transpose()
     }
 
     fn text(&self, attr: AttrType) -> Result<Option<&str>, BadAttribute> {
@@ -292,14 +338,26 @@ fn check_fingerprint(codec: &codec::Message) -> Result<(), Malformed> {
     if is_right { Ok(()) } else { Err(Malformed::Fingerprint) }
 }
 
-/// Takes MESSAGE-INTEGRITY and everything behind it out of sight: nothing there is covered by the HMAC.
-fn cut_at_integrity(codec: &mut codec::Message) -> Option<Integrity> {
+/// Takes MESSAGE-INTEGRITY and everything behind it out of sight: nothing there is covered by the HMAC. Only
+/// MESSAGE-INTEGRITY-SHA256 may follow, and covers the other one as well (RFC 8489 sections 14.5 and 14.6).
+fn cut_at_integrity(codec: &mut codec::Message) -> Option<Signature> {
     let attributes = &mut codec.attributes.0;
-    let position = attributes.iter().position(|it| it.typ == attribute::MESSAGE_INTEGRITY)?;
-    let mac = attributes[position].value.clone();
-    attributes.truncate(position);
+    let integrity_of = |it: &RawAttribute| {
+        [Integrity::Sha1, Integrity::Sha256].into_iter().find(|integrity| integrity.attribute() == it.typ)
+    };
+    let first = attributes.iter().position(|it| integrity_of(it).is_some())?;
+    let strongest = match attributes.get(first + 1).and_then(integrity_of) {
+        Some(Integrity::Sha256) => first + 1,
+        _ => first,
+    };
     let size = |it: &RawAttribute| ATTRIBUTE_HEADER_LEN + padded(it.value.len());
-    Some(Integrity { offset: MESSAGE_HEADER_LEN + attributes.iter().map(size).sum::<usize>(), mac })
+    let signature = Signature {
+        integrity: integrity_of(&attributes[strongest])?,
+        offset: MESSAGE_HEADER_LEN + attributes[..strongest].iter().map(size).sum::<usize>(),
+        mac: attributes[strongest].value.clone(),
+    };
+    attributes.truncate(first);
+    Some(signature)
 }
 
 impl From<codec::MessageClass> for Class {

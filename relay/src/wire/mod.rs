@@ -11,6 +11,7 @@ mod builder;
 mod channel_data;
 mod error_code;
 mod frame;
+mod icmp;
 mod indication;
 mod integrity;
 mod message;
@@ -23,8 +24,9 @@ pub use builder::Builder;
 pub use channel_data::{ChannelData, ChannelNumber};
 pub use error_code::ErrorCode;
 pub use frame::Frame;
-pub use indication::{Indication, IndicationKind};
-pub use integrity::IntegrityKey;
+pub use icmp::Icmp;
+pub use indication::{Fragmentation, Indication, IndicationKind};
+pub use integrity::{Integrity, IntegrityKey, PasswordAlgorithm, userhash};
 pub use message::{BadAttribute, Class, Family, Malformed, Message, Method, ReservationToken};
 pub use rtc_stun::attributes::AttrType;
 pub use rtc_stun::message::TransactionId;
@@ -37,14 +39,26 @@ pub mod attribute {
         ATTR_ERROR_CODE as ERROR_CODE, ATTR_EVEN_PORT as EVEN_PORT, ATTR_FINGERPRINT as FINGERPRINT,
         ATTR_ICE_CONTROLLED as ICE_CONTROLLED, ATTR_ICE_CONTROLLING as ICE_CONTROLLING,
         ATTR_LIFETIME as LIFETIME, ATTR_MAPPED_ADDRESS as MAPPED_ADDRESS,
-        ATTR_MESSAGE_INTEGRITY as MESSAGE_INTEGRITY, ATTR_NONCE as NONCE, ATTR_PRIORITY as PRIORITY,
-        ATTR_REALM as REALM, ATTR_REQUESTED_ADDRESS_FAMILY as REQUESTED_ADDRESS_FAMILY,
+        ATTR_MESSAGE_INTEGRITY as MESSAGE_INTEGRITY,
+        ATTR_MESSAGE_INTEGRITY_SHA256 as MESSAGE_INTEGRITY_SHA256, ATTR_NONCE as NONCE,
+        ATTR_PASSWORD_ALGORITHM as PASSWORD_ALGORITHM, ATTR_PASSWORD_ALGORITHMS as PASSWORD_ALGORITHMS,
+        ATTR_PRIORITY as PRIORITY, ATTR_REALM as REALM,
+        ATTR_REQUESTED_ADDRESS_FAMILY as REQUESTED_ADDRESS_FAMILY,
         ATTR_REQUESTED_TRANSPORT as REQUESTED_TRANSPORT, ATTR_RESERVATION_TOKEN as RESERVATION_TOKEN,
         ATTR_SOFTWARE as SOFTWARE, ATTR_UNKNOWN_ATTRIBUTES as UNKNOWN_ATTRIBUTES,
-        ATTR_USE_CANDIDATE as USE_CANDIDATE, ATTR_USERNAME as USERNAME,
+        ATTR_USE_CANDIDATE as USE_CANDIDATE, ATTR_USER_HASH as USERHASH, ATTR_USERNAME as USERNAME,
         ATTR_XOR_PEER_ADDRESS as XOR_PEER_ADDRESS, ATTR_XOR_RELAYED_ADDRESS as XOR_RELAYED_ADDRESS,
         ATTR_XORMAPPED_ADDRESS as XOR_MAPPED_ADDRESS,
     };
+
+    use super::AttrType;
+
+    /// Asks for an address of the other family as well (RFC 8656 section 18.11).
+    pub const ADDITIONAL_ADDRESS_FAMILY: AttrType = AttrType(0x8000);
+    /// Why there is none (RFC 8656 section 18.12).
+    pub const ADDRESS_ERROR_CODE: AttrType = AttrType(0x8001);
+    /// What the network said of a packet to a peer (RFC 8656 section 18.13).
+    pub const ICMP: AttrType = AttrType(0x8004);
 }
 
 /// Bytes of a STUN header (RFC 8489 section 5).

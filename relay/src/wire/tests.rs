@@ -93,6 +93,94 @@ mod rfc5769 {
     }
 }
 
+/// RFC 8489 appendix B.1, a request with a USERHASH, SHA-256 and MESSAGE-INTEGRITY-SHA256.
+#[test]
+fn rfc8489_sample_request_with_long_term_authentication() {
+    let bytes = hex("00010090 2112a442 78ad3433 c6ad72c0 29da412e
+         001e0020 4a3cf38f ef6992bd a952c678 0417da0f 24819415 569e60b2 05c46e41 407f1704
+         00150029 6f624d61 744a6f73 32414141 43662f2f 3439396b 39353464 364f4c33 346f4c39 46535476 79363473
+                  41000000
+         0014000b 6578616d 706c652e 6f726700
+         001d0004 00020000
+         001c0020 b5c7bf00 5b6c52a2 1c51c5e8 92f81924 136296cb 927c4314 9309278c c6518e65");
+    let message = Message::parse(&bytes).unwrap();
+    assert_eq!(message.integrity(), Some(Integrity::Sha256));
+    let (username, realm) = ("マトリックス", "example.org");
+    let hash = userhash(username, realm);
+    assert_eq!(message.userhash(), Ok(Some(hash)));
+    let key = |algorithm| IntegrityKey::derived(algorithm, username, realm, "TheMatrIX");
+    assert!(message.verify(&key(PasswordAlgorithm::Sha256)));
+    assert!(!message.verify(&key(PasswordAlgorithm::Md5)));
+    let built = Builder::request(Method::Binding, message.transaction())
+        .userhash(&hash)
+        .nonce("obMatJos2AAACf//499k954d6OL34oL9FSTvy64sA")
+        .realm(realm)
+        .password_algorithm(PasswordAlgorithm::Sha256)
+        .sign(Integrity::Sha256, &key(PasswordAlgorithm::Sha256))
+        .finish();
+    assert_eq!(built, bytes);
+}
+
+#[test]
+fn of_two_signatures_the_stronger_one_counts_and_covers_the_other() {
+    let key = IntegrityKey::short_term("secret");
+    let both = allocate(&key).sign(Integrity::Sha256, &key).fingerprint().finish();
+    let message = Message::parse(&both).unwrap();
+    assert_eq!(message.integrity(), Some(Integrity::Sha256));
+    assert!(message.verify(&key));
+    // A byte of the weaker one changes.
+    let mut tampered = allocate(&key).sign(Integrity::Sha256, &key).finish();
+    let weaker = tampered.len() - 36 - 1;
+    tampered[weaker] ^= 1;
+    assert!(!Message::parse(&tampered).unwrap().verify(&key));
+    // In the wrong order only the first one is there.
+    let request = Builder::request(Method::Allocate, TRANSACTION);
+    let wrong_order =
+        request.sign(Integrity::Sha256, &key).sign(Integrity::Sha1, &IntegrityKey::short_term("x"));
+    let message = Message::parse(&wrong_order.finish()).unwrap();
+    assert_eq!(message.integrity(), Some(Integrity::Sha256));
+    assert!(message.verify(&key));
+}
+
+#[test]
+fn a_message_integrity_sha256_may_be_cut_to_half_and_no_further() {
+    let key = IntegrityKey::short_term("secret");
+    for (len, is_good) in
+        [(0, false), (12, false), (15, false), (16, true), (18, false), (28, true), (36, false)]
+    {
+        let request = Builder::request(Method::Allocate, TRANSACTION);
+        // The HMAC covers a length that ends with the attribute, as long as it is (RFC 8489 section 14.6).
+        let unsigned = request.clone().attribute(attribute::MESSAGE_INTEGRITY_SHA256, &vec![0; len]).finish();
+        let mut covered = unsigned[..20].to_vec();
+        covered[2..4].copy_from_slice(&(len as u16 + 4).to_be_bytes());
+        let tag = ring::hmac::sign(&ring::hmac::Key::new(ring::hmac::HMAC_SHA256, b"secret"), &covered);
+        let mac = [tag.as_ref(), &[0; 4]].concat();
+        let signed = request.attribute(attribute::MESSAGE_INTEGRITY_SHA256, &mac[..len]).finish();
+        assert_eq!(Message::parse(&signed).unwrap().verify(&key), is_good, "{len} bytes");
+    }
+}
+
+/// RFC 8656 section 18.13: 7 bits for the type, 9 for the code. (The oracle takes 8 for each.)
+#[test]
+fn an_icmp_attribute_looks_as_in_the_rfcs_figure() {
+    let icmp = Icmp { kind: 3, code: 4, data: 1280 };
+    let bytes = Builder::new(Class::Indication, Method::Data, TRANSACTION).icmp(icmp).finish();
+    assert_eq!(bytes[MESSAGE_HEADER_LEN..], [0x80, 0x04, 0, 8, 0, 0, 0b0000_0110, 0b0000_0100, 0, 0, 5, 0]);
+    assert_eq!(Message::parse(&bytes).unwrap().icmp(), Ok(Some(icmp)));
+}
+
+#[test]
+fn an_address_error_code_says_what_the_oracle_reads() {
+    let lacks = (Family::V6, ErrorCode::ADDRESS_FAMILY_NOT_SUPPORTED);
+    let bytes =
+        Builder::new(Class::Success, Method::Allocate, TRANSACTION).address_error_code(lacks.0, lacks.1);
+    let bytes = bytes.finish();
+    assert_eq!(Message::parse(&bytes).unwrap().address_error_code(), Ok(Some(lacks)));
+    let theirs = oracle::Message::from_bytes(&bytes).unwrap();
+    let theirs = theirs.attribute::<turn_types::attribute::AddressErrorCode>().unwrap();
+    assert_eq!(theirs.error().code(), 440);
+}
+
 fn allocate(key: &IntegrityKey) -> Builder {
     Builder::request(Method::Allocate, TRANSACTION)
         .requested_transport(PROTOCOL_UDP)
@@ -156,7 +244,7 @@ fn a_message_integrity_of_the_wrong_length_verifies_with_no_key() {
         .attribute(attribute::MESSAGE_INTEGRITY, &[0; 4])
         .finish();
     let message = Message::parse(&bytes).unwrap();
-    assert!(message.has_integrity());
+    assert_eq!(message.integrity(), Some(Integrity::Sha1));
     assert!(!message.verify(&IntegrityKey::short_term("secret")));
 }
 
@@ -197,7 +285,9 @@ fn a_send_indication_with_an_unknown_attribute_is_discarded() {
         .data(b"media");
     assert!(Indication::read(&send.clone().finish()).is_some());
     assert!(Indication::read(&send.clone().software("optional").fingerprint().finish()).is_some());
-    assert_eq!(Indication::read(&send.clone().attribute(attribute::DONT_FRAGMENT, &[]).finish()), None);
+    assert_eq!(Indication::read(&send.clone().attribute(AttrType(0x7777), &[]).finish()), None);
+    let whole = send.clone().dont_fragment().finish();
+    assert_eq!(Indication::read(&whole).unwrap().fragmentation, Fragmentation::Forbidden);
     let mut bad_crc = send.fingerprint().finish();
     *bad_crc.last_mut().unwrap() ^= 1;
     assert_eq!(Indication::read(&bad_crc), None);
@@ -305,7 +395,8 @@ fn read_everything(message: &Message) {
     let _ =
         (message.xor_mapped_address(), message.xor_relayed_address(), message.xor_peer_addresses().count());
     let _ = (message.lifetime(), message.channel_number(), message.requested_transport(), message.data());
-    let _ = (message.requested_address_family(), message.unknown_required(&[]));
+    let _ = (message.requested_address_family(), message.unknown_required(&[]), message.userhash());
+    let _ = (message.additional_address_family(), message.address_error_code(), message.icmp());
     let _ = message.verify(&IntegrityKey::short_term("key"));
 }
 
@@ -337,7 +428,7 @@ proptest! {
             return Ok(());
         };
         read_everything(&ours);
-        if ours.has_integrity() || theirs.has_attribute(0x001c.into()) {
+        if ours.integrity().is_some() {
             return Ok(());
         }
         for (attr, _) in &attributes {
@@ -370,6 +461,18 @@ proptest! {
     }
 
     #[test]
+    fn what_the_oracle_signs_with_sha256_we_verify(username in "\\PC{1,20}", password in "\\PC{1,20}") {
+        use oracle::{MessageWrite as _, MessageWriteExt as _};
+        let key = IntegrityKey::derived(PasswordAlgorithm::Sha256, &username, "turkey", &password);
+        let credentials = oracle::LongTermKeyCredentials::new(username, password, "turkey".to_owned());
+        let mut theirs = oracle::Message::builder_request(stun_types::message::BINDING, oracle::MessageWriteVec::new());
+        theirs.add_message_integrity(&credentials.into(), oracle::IntegrityAlgorithm::Sha256).unwrap();
+        let ours = Message::parse(&theirs.finish()).unwrap();
+        prop_assert_eq!(ours.integrity(), Some(Integrity::Sha256));
+        prop_assert!(ours.verify(&key));
+    }
+
+    #[test]
     fn addresses_survive_the_round_trip(address: SocketAddr, id: [u8; 12]) {
         let address = SocketAddr::new(address.ip(), address.port());
         let bytes = Builder::new(Class::Success, Method::Allocate, TransactionId(id))
@@ -397,7 +500,8 @@ proptest! {
             .finish();
         prop_assert_eq!(&bytes, &by_codec);
         let read = Indication::read(&bytes).unwrap();
-        prop_assert_eq!(read, Indication { kind: IndicationKind::Data, peer, payload: &payload });
+        let (kind, fragmentation) = (IndicationKind::Data, Fragmentation::Allowed);
+        prop_assert_eq!(read, Indication { kind, peer, fragmentation, payload: &payload });
     }
 
     #[test]

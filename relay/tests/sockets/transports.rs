@@ -3,7 +3,9 @@
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use hubs_relay::wire::{Builder, Family, Frame, Indication, IndicationKind, Method, PROTOCOL_UDP};
+use hubs_relay::wire::{
+    Builder, Family, Frame, Icmp, Indication, IndicationKind, Message, Method, PROTOCOL_UDP,
+};
 use hubs_relay::{Config, Relay};
 use rustls::{ALL_VERSIONS, HandshakeKind};
 
@@ -126,6 +128,52 @@ fn a_client_of_one_family_may_ask_for_the_other() {
         client.send_to(peer.local_addr().unwrap(), b"over there");
         assert_eq!(heard(&peer), (b"over there".to_vec(), relayed));
     });
+}
+
+#[test]
+fn a_client_may_have_an_address_of_each_family() {
+    on_each_transport(Family::V4, |link| {
+        let mut client = Client::new(link);
+        let ask = |it: Builder| it.requested_transport(PROTOCOL_UDP).additional_address_family(Family::V6);
+        let answer = client.request(Method::Allocate, ask);
+        assert_eq!(code(&answer), 0);
+        let relayed: Vec<SocketAddr> = answer.xor_relayed_addresses().map(Result::unwrap).collect();
+        for (family, relayed) in [Family::V4, Family::V6].into_iter().zip(relayed) {
+            let peer = peer(family);
+            let to = peer.local_addr().unwrap();
+            assert_eq!(client.permit(to), 0);
+            client.send_to(to, b"ping");
+            assert_eq!(heard(&peer), (b"ping".to_vec(), relayed));
+            peer.send_to(b"pong", relayed).unwrap();
+            let received = client.receive().unwrap();
+            let data = Indication::read(&received).unwrap();
+            assert_eq!((data.peer, data.payload), (to, &b"pong"[..]));
+        }
+    });
+}
+
+/// RFC 8656 section 11.5.
+#[test]
+fn who_sends_to_a_port_where_nobody_listens_is_told_and_loses_nothing_else() {
+    // Types and codes of "port unreachable".
+    for (family, (kind, unreachable)) in [(Family::V4, (3, 3)), (Family::V6, (1, 4))] {
+        on_each_transport(family, |link| {
+            let mut client = Client::new(link);
+            let relayed = client.allocate();
+            let closed = peer(family).local_addr().unwrap();
+            let open = peer(family);
+            assert_eq!(client.permit(closed), 0);
+            assert_eq!(client.permit(open.local_addr().unwrap()), 0);
+            for round in 0..20_u8 {
+                client.send_to(closed, b"anybody there?");
+                client.send_to(open.local_addr().unwrap(), &[round]);
+                assert_eq!(heard(&open), (vec![round], relayed));
+                let told = Message::parse(&client.receive().unwrap()).unwrap();
+                assert_eq!(told.xor_peer_address(), Ok(Some(closed)));
+                assert_eq!(told.icmp(), Ok(Some(Icmp { kind, code: unreachable, data: 0 })));
+            }
+        });
+    }
 }
 
 #[test]

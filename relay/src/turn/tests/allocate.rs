@@ -84,30 +84,13 @@ fn an_allocate_without_transport_is_a_400_and_with_tcp_a_442() {
     assert!(world.relays.is_empty());
 }
 
-/// What leaves a relay socket may be fragmented; a server that cannot help it says so (RFC 8656 section 7.2).
 #[test]
-fn dont_fragment_is_a_420() {
+fn an_allocate_may_ask_for_dont_fragment() {
     let mut world = World::new();
     let mut caller = Caller::new(&mut world, client());
-    let answer = caller.ask(&mut world, Method::Allocate, |it| {
-        it.requested_transport(PROTOCOL_UDP).attribute(attribute::DONT_FRAGMENT, &[])
-    });
-    assert_eq!(code(&answer), 420);
-    let [high, low] = attribute::DONT_FRAGMENT.value().to_be_bytes();
-    assert_eq!(answer.attribute(attribute::UNKNOWN_ATTRIBUTES), Some(&[high, low][..]));
-}
-
-/// ADDITIONAL-ADDRESS-FAMILY need not be understood (RFC 8656 section 18.11), and a client that gets one address knows how
-/// to go on (section 7.3).
-#[test]
-fn who_asks_for_both_families_in_one_allocation_gets_one() {
-    let mut world = families(&[Family::V4, Family::V6]);
-    let mut caller = Caller::new(&mut world, client());
-    let answer = caller.ask(&mut world, Method::Allocate, |it| {
-        it.requested_transport(PROTOCOL_UDP).attribute(AttrType(0x8000), &[2, 0, 0, 0])
-    });
+    let answer =
+        caller.ask(&mut world, Method::Allocate, |it| it.requested_transport(PROTOCOL_UDP).dont_fragment());
     assert_eq!(code(&answer), 0);
-    assert!(answer.xor_relayed_address().unwrap().unwrap().is_ipv4());
 }
 
 #[test]

@@ -66,8 +66,10 @@ pub(super) struct World {
     pub(super) now: Now,
     /// Where the relay sockets are; one that is gone is closed.
     pub(super) relays: HashMap<RelayId, SocketAddr>,
-    /// Whether the next relay socket can be opened.
+    /// How many relay sockets can still be opened …
     pub(super) ports_left: u16,
+    /// … and of which family none can.
+    pub(super) unavailable: Option<Family>,
     /// The sockets that are kept for clients.
     pub(super) reserved: HashMap<ReservationToken, SocketAddr>,
     /// Requests that wait for the secrets to be read anew.
@@ -81,6 +83,7 @@ pub(super) struct World {
 pub(super) struct Delivered {
     pub(super) relay: RelayId,
     pub(super) peer: SocketAddr,
+    pub(super) fragmentation: Fragmentation,
     pub(super) payload: Vec<u8>,
 }
 
@@ -95,6 +98,7 @@ impl World {
             now: Now { instant: Instant::now(), unix: UNIX_START },
             relays: HashMap::new(),
             ports_left: 100,
+            unavailable: None,
             reserved: HashMap::new(),
             waiting: Vec::new(),
             inbox: Vec::new(),
@@ -117,8 +121,12 @@ impl World {
     pub(super) fn client_sends(&mut self, client: Client, bytes: &[u8]) -> Option<Delivered> {
         let frame = Frame::of_datagram(bytes)?;
         let to_peer = self.server.handle_client(self.now, client, frame);
-        let delivered =
-            to_peer.map(|it| Delivered { relay: it.relay, peer: it.peer, payload: it.payload.to_vec() });
+        let delivered = to_peer.map(|it| Delivered {
+            relay: it.relay,
+            peer: it.peer,
+            fragmentation: it.fragmentation,
+            payload: it.payload.to_vec(),
+        });
         self.obey();
         delivered
     }
@@ -157,6 +165,15 @@ impl World {
         bytes.extend_from_slice(payload);
         bytes.resize(bytes.len() + to_client.framing.padding(payload.len(), to_client.client.link), 0);
         Some((to_client.client, bytes))
+    }
+
+    /// The network says that a packet from a relay to a peer did not arrive; what a client hears of that comes back.
+    pub(super) fn network_says(&mut self, relay: RelayId, to: &str, icmp: Icmp) -> Option<(Client, Message)> {
+        self.server.handle_icmp(self.now, relay, addr(to), icmp);
+        self.obey();
+        let told = std::mem::take(&mut self.inbox);
+        assert!(told.len() <= 1, "{told:?}");
+        told.into_iter().next().map(|(client, bytes)| (client, Message::parse(&bytes).unwrap()))
     }
 
     /// A client sends a message; the one answer that it gets comes back.
@@ -200,7 +217,8 @@ impl World {
         if port != RelayPort::Any {
             self.ports_left -= self.ports_left % 2;
         }
-        let relayed = (self.ports_left > 0).then(|| address(50000 + self.ports_left))?;
+        let relayed = (self.ports_left > 0 && self.unavailable != Some(family))
+            .then(|| address(50000 + self.ports_left))?;
         self.ports_left -= 1;
         if let RelayPort::EvenAndNext(token) = port {
             let next = SocketAddr::new(relayed.ip(), relayed.port() + 1);

@@ -15,9 +15,24 @@ fn a_send_indication_goes_to_a_permitted_peer() {
     caller.permit(&mut world, &[NEIGHBOUR]);
     for payload in [&b""[..], b"a", b"some media"] {
         let delivered = world.client_sends(caller.client, &send(NEIGHBOUR, payload));
-        let expected = Delivered { relay, peer: addr(NEIGHBOUR), payload: payload.to_vec() };
+        let (peer, fragmentation) = (addr(NEIGHBOUR), Fragmentation::Allowed);
+        let expected = Delivered { relay, peer, fragmentation, payload: payload.to_vec() };
         assert_eq!(delivered, Some(expected));
     }
+}
+
+/// RFC 8656 section 11.2.
+#[test]
+fn a_send_indication_with_dont_fragment_is_not_cut_up() {
+    let (mut world, mut caller, _) = allocated();
+    caller.permit(&mut world, &[ANNOUNCED]);
+    let id = TransactionId([9; 12]);
+    let whole = Builder::new(Class::Indication, Method::Send, id).xor_peer_address(addr(ANNOUNCED));
+    let delivered =
+        world.client_sends(caller.client, &whole.dont_fragment().data(b"payload").finish()).unwrap();
+    assert_eq!(delivered.fragmentation, Fragmentation::Forbidden);
+    let delivered = world.client_sends(caller.client, &send(ANNOUNCED, b"payload")).unwrap();
+    assert_eq!(delivered.fragmentation, Fragmentation::Allowed);
 }
 
 #[test]

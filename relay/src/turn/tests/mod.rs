@@ -3,15 +3,18 @@
 mod allocate;
 mod authentication;
 mod binding;
+mod both_families;
 mod channels;
 mod drain;
 mod harness;
+mod icmp;
 mod indications;
 mod peers;
 mod permissions;
 mod properties;
 mod refresh;
 mod reservations;
+mod rfc8489;
 
 use harness::*;
 

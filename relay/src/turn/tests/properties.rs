@@ -27,6 +27,7 @@ const PEERS: [&str; 12] = [
 #[derive(Clone, Debug)]
 enum Step {
     Allocate { client: usize, ipv6: Option<bool> },
+    AllocateBoth { client: usize },
     Reserve { client: usize },
     Claim { client: usize },
     Refresh { client: usize, seconds: u64 },
@@ -47,6 +48,7 @@ fn step() -> impl Strategy<Value = Step> {
     let channel = 0x4000_u16..0x4006;
     prop_oneof![
         3 => (client.clone(), any::<Option<bool>>()).prop_map(|(client, ipv6)| Step::Allocate { client, ipv6 }),
+        2 => client.clone().prop_map(|client| Step::AllocateBoth { client }),
         1 => client.clone().prop_map(|client| Step::Reserve { client }),
         1 => client.clone().prop_map(|client| Step::Claim { client }),
         1 => (client.clone(), prop_oneof![Just(0), 1..4000_u64])
@@ -101,6 +103,11 @@ impl Play {
                     family.into_iter().fold(it.requested_transport(17), Builder::requested_address_family)
                 });
             }
+            Step::AllocateBoth { client } => {
+                callers[*client].ask(world, Method::Allocate, |it| {
+                    it.requested_transport(17).additional_address_family(Family::V6)
+                });
+            }
             Step::Reserve { client } => {
                 let answer = callers[*client]
                     .ask(world, Method::Allocate, |it| it.requested_transport(17).even_port(true));
@@ -126,6 +133,9 @@ impl Play {
                 for relay in world.relays.keys().copied().collect::<Vec<_>>() {
                     let received = world.peer_sends(relay, PEERS[*peer], b"payload");
                     assert!(self.is_open || received.is_none());
+                    let icmp = Icmp { kind: 3, code: 1, data: 0 };
+                    let told = world.network_says(relay, PEERS[*peer], icmp);
+                    assert_eq!(told.is_some(), received.is_some());
                 }
             }
             Step::Junk { client, bytes } => self.deliver(*client, bytes),
