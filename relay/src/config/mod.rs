@@ -83,7 +83,7 @@ pub struct Auth {
 }
 
 /// `[peers]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "default.toml documents each of them, once")]
 pub struct Peers {
