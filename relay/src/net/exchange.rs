@@ -20,9 +20,9 @@ use tokio::task::AbortHandle;
 use tracing::{info, warn};
 
 use super::batch::{Destination, Received, Sending, kernel_state};
-use super::bind::PortParity;
+use super::bind::{PortParity, Ports, RelaySocket};
+use super::datagrams;
 use super::totals::{Totals, Traffic};
-use super::{bind, datagrams};
 use crate::auth::Credentials;
 use crate::config::{Limits, Relaying, Transport};
 use crate::turn::{
@@ -40,6 +40,8 @@ pub(crate) struct Plan {
     pub(crate) settings: Settings,
     pub(crate) relaying: Relaying,
     pub(crate) limits: Limits,
+    /// Those of each address that relay sockets bind to.
+    pub(crate) ports: Vec<Arc<Ports>>,
     /// To ask for the secrets to be read anew.
     pub(crate) reread: Arc<Notify>,
 }
@@ -50,9 +52,10 @@ pub(crate) struct Exchange {
     this: Weak<RefCell<Self>>,
     relaying: Relaying,
     limits: Limits,
+    ports: Vec<Arc<Ports>>,
     relays: Vec<Option<OpenRelay>>,
     /// Sockets that wait for a client to come back for them.
-    reserved: HashMap<ReservationToken, std::net::UdpSocket>,
+    reserved: HashMap<ReservationToken, RelaySocket>,
     listeners: Vec<Rc<UdpSocket>>,
     outboxes: Vec<Option<Outbox>>,
     free_outboxes: Vec<u32>,
@@ -109,6 +112,7 @@ impl Exchange {
                 limits: plan.limits,
                 relays: Vec::new(),
                 reserved: HashMap::new(),
+                ports: plan.ports,
                 listeners: Vec::new(),
                 outboxes: Vec::new(),
                 free_outboxes: Vec::new(),
@@ -348,7 +352,7 @@ impl Exchange {
     ) -> io::Result<SocketAddr> {
         let is_family = |address: &&IpAddr| Family::of(SocketAddr::new(**address, 0)) == family;
         let address = *self.relaying.address.iter().find(is_family).ok_or(io::ErrorKind::AddrNotAvailable)?;
-        let socket = self.bind_relay(address, port)?;
+        let RelaySocket { socket, port } = self.bind_relay(address, port)?;
         let bound = socket.local_addr()?;
         let socket = Rc::new(UdpSocket::from_std(socket)?);
 
@@ -379,15 +383,17 @@ impl Exchange {
         Ok(SocketAddr::new(advertised.or(reached_at).unwrap_or_else(|| bound.ip()), bound.port()))
     }
 
-    fn bind_relay(&mut self, address: IpAddr, port: RelayPort) -> io::Result<std::net::UdpSocket> {
+    fn bind_relay(&mut self, address: IpAddr, port: RelayPort) -> io::Result<RelaySocket> {
         let mut random = [0; 2];
         ring::rand::SystemRandom::new().fill(&mut random).map_err(|_| io::Error::other("no randomness"))?;
-        let (ports, random) = (self.relaying.ports, u16::from_be_bytes(random));
+        let random = u16::from_be_bytes(random);
+        let ports = self.ports.iter().find(|it| it.address == address);
+        let ports = ports.ok_or(io::ErrorKind::AddrNotAvailable)?;
         match port {
-            RelayPort::Any => bind::relay_socket(address, ports, PortParity::Any, random),
-            RelayPort::Even => bind::relay_socket(address, ports, PortParity::Even, random),
+            RelayPort::Any => ports.open(PortParity::Any, random),
+            RelayPort::Even => ports.open(PortParity::Even, random),
             RelayPort::EvenAndNext(token) => {
-                let (socket, next) = bind::relay_sockets(address, ports, random)?;
+                let (socket, next) = ports.open_two(random)?;
                 self.reserved.insert(token, next);
                 Ok(socket)
             }
@@ -408,6 +414,11 @@ impl Exchange {
             && let Some(outbox) = self.outbox(connection)
         {
             // Its task finds out that the client is a stranger again.
+        let reading = async move {
+            // Is given back after the socket is closed, of which the task drops the last handle.
+            let _port = port;
+            reading.await;
+        };
             outbox.wake();
         }
     }
@@ -540,7 +551,8 @@ mod tests {
             transaction_seed: 1,
         };
         let reread = Arc::new(Notify::new());
-        Exchange::new(Plan { settings, relaying: config.relay, limits: config.limits, reread }).unwrap()
+        let (relaying, limits) = (config.relay, config.limits);
+        Exchange::new(Plan { settings, relaying, ports: Vec::new(), limits, reread }).unwrap()
     }
 
     #[test]
