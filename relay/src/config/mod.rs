@@ -120,7 +120,9 @@ pub struct Limits {
     pub permissions: usize,
     pub channels: usize,
     pub stranger_answers: u32,
+    pub stranger_answers_total: u32,
     pub strangers: usize,
+    pub strangers_per_address: usize,
     #[serde(deserialize_with = "values::duration")]
     pub handshake_timeout: Duration,
     #[serde(deserialize_with = "values::duration")]

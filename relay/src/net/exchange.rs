@@ -4,6 +4,7 @@
 //! collected and leave with [`Exchange::flush`].
 
 use std::cell::RefCell;
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -39,9 +40,9 @@ pub(crate) type Shared = Rc<RefCell<Exchange>>;
 pub(crate) struct Plan {
     pub(crate) settings: Settings,
     pub(crate) relaying: Relaying,
-    pub(crate) limits: Limits,
     /// Those of each address that relay sockets bind to.
     pub(crate) ports: Vec<Arc<Ports>>,
+    pub(crate) limits: Limits,
     /// To ask for the secrets to be read anew.
     pub(crate) reread: Arc<Notify>,
 }
@@ -51,14 +52,16 @@ pub(crate) struct Exchange {
     server: Server,
     this: Weak<RefCell<Self>>,
     relaying: Relaying,
-    limits: Limits,
     ports: Vec<Arc<Ports>>,
+    limits: Limits,
     relays: Vec<Option<OpenRelay>>,
     /// Sockets that wait for a client to come back for them.
     reserved: HashMap<ReservationToken, RelaySocket>,
     listeners: Vec<Rc<UdpSocket>>,
     outboxes: Vec<Option<Outbox>>,
     free_outboxes: Vec<u32>,
+    /// How many connections without an allocation each client address has.
+    strangers_of: HashMap<IpAddr, usize>,
     totals: Totals,
     reread: Arc<Notify>,
     /// Requests that wait for the secrets to be read anew, with the time since when.
@@ -109,13 +112,14 @@ impl Exchange {
                 server: Server::new(plan.settings),
                 this: this.clone(),
                 relaying: plan.relaying,
+                ports: plan.ports,
                 limits: plan.limits,
                 relays: Vec::new(),
                 reserved: HashMap::new(),
-                ports: plan.ports,
                 listeners: Vec::new(),
                 outboxes: Vec::new(),
                 free_outboxes: Vec::new(),
+                strangers_of: HashMap::new(),
                 totals: Totals::default(),
                 reread: plan.reread,
                 waiting: Vec::new(),
@@ -159,7 +163,7 @@ impl Exchange {
                 let limit = self.limits.queue;
                 let outbox = self.outbox(connection);
                 if !outbox.is_some_and(|outbox| outbox.push_framed(framing, payload, client.link, limit)) {
-                    self.totals.queue_drops += 1;
+                    self.totals.limited.queue += 1;
                     return;
                 }
             }
@@ -235,19 +239,42 @@ impl Exchange {
         if has_room {
             self.totals.strangers += 1;
         } else {
-            self.totals.strangers_refused += 1;
+            self.totals.limited.strangers += 1;
+        }
+        has_room
+    }
+
+    /// Counts such a connection for its client's address as well, if there is room for one more of that.
+    pub(super) fn admit_stranger_of(&mut self, address: IpAddr) -> bool {
+        let (network, limit) = (turn::network_of(address), self.limits.strangers_per_address);
+        let has_room = limit == 0 || self.strangers_of.get(&network).is_none_or(|count| *count < limit);
+        if has_room {
+            *self.strangers_of.entry(network).or_default() += 1;
+        } else {
+            self.totals.limited.strangers_per_address += 1;
         }
         has_room
     }
 
     /// Counts a connection without an allocation out, because it ended or got one.
-    pub(super) const fn dismiss_stranger(&mut self) {
+    pub(super) fn dismiss_stranger(&mut self, address: Option<IpAddr>) {
         self.totals.strangers = self.totals.strangers.saturating_sub(1);
+        if let Some(address) = address
+            && let Entry::Occupied(mut count) = self.strangers_of.entry(turn::network_of(address))
+        {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
     }
 
     /// Counts a connection in that has lost its allocation. It may stay for as long as a new one.
-    pub(super) const fn estrange(&mut self) {
+    pub(super) fn estrange(&mut self, address: Option<IpAddr>) {
         self.totals.strangers += 1;
+        if let Some(address) = address {
+            *self.strangers_of.entry(turn::network_of(address)).or_default() += 1;
+        }
     }
 
     /// For counting what happens to connections.
@@ -300,9 +327,8 @@ impl Exchange {
             match command {
                 Command::Send { client, bytes } => self.send_message(client, &bytes),
                 Command::OpenRelay { relay, family, port, client } => {
-                    let relayed = self.open_relay(relay, family, port, client).inspect_err(|error| {
-                        warn!(client = %client.remote, %error, "no relay socket");
-                    });
+                    let relayed = self.open_relay(relay, family, port, client);
+                    let relayed = relayed.inspect_err(|error| self.count_unopened(client, error));
                     self.server.handle_relay_opened(relay, relayed.ok());
                 }
                 Command::CloseReserved { token } => drop(self.reserved.remove(&token)),
@@ -314,12 +340,40 @@ impl Exchange {
                         Ended::Disconnected => "the client's connection ended",
                     },
                 ),
-                Command::Reread { client, request } if self.waiting.len() < MOST_WAITING => {
-                    self.waiting.push((Instant::now(), client, request));
-                    self.reread.notify_one();
-                }
-                Command::Reread { client, request } => self.server.handle_reread(now(), client, &request),
+                Command::Reread { client, request } => self.put_off(client, request),
             }
+        }
+    }
+
+    /// Keeps a request until the secrets have been read anew; of each client one, so that nobody takes the place of all.
+    fn put_off(&mut self, client: Client, request: Box<Message>) {
+        match self.waiting.iter().position(|(_, waits, _)| *waits == client) {
+            // Nobody answers, so it is sent again.
+            Some(known) if self.waiting[known].2.transaction() == request.transaction() => return,
+            Some(known) => self.waiting[known] = (Instant::now(), client, request),
+            None if self.waiting.len() < MOST_WAITING => {
+                self.waiting.push((Instant::now(), client, request));
+            }
+            None => {
+                self.totals.put_off.refused += 1;
+                return self.server.handle_reread(now(), client, &request);
+            }
+        }
+        self.totals.put_off.until_read += 1;
+        self.reread.notify_one();
+    }
+
+    /// An allocation has no relay socket.
+    fn count_unopened(&mut self, client: Client, error: &io::Error) {
+        let counts = &mut self.totals.unopened_relays;
+        let count = match error.kind() {
+            io::ErrorKind::AddrInUse => &mut counts.no_port,
+            _ => &mut counts.other,
+        };
+        *count += 1;
+        // The next one has none either, and then it is not too many lines.
+        if count.is_power_of_two() {
+            warn!(client = %client.remote, times = *count, %error, "no relay socket");
         }
     }
 
@@ -336,7 +390,7 @@ impl Exchange {
                 let queue = self.limits.queue;
                 let limit = if self.is_allocated(&client) { queue } else { queue.min(STRANGER_QUEUE) };
                 if !self.outbox(connection).is_some_and(|outbox| outbox.push(message, limit)) {
-                    self.totals.queue_drops += 1;
+                    self.totals.limited.queue += 1;
                 }
             }
         }
@@ -358,6 +412,11 @@ impl Exchange {
 
         let exchange = self.this.upgrade().ok_or_else(|| io::Error::other("the worker is ending"))?;
         let reading = datagrams::serve_relay(exchange, relay, Rc::clone(&socket));
+        let reading = async move {
+            // Is given back after the socket is closed, of which the task drops the last handle.
+            let _port = port;
+            reading.await;
+        };
         let task = tokio::task::spawn_local(reading).abort_handle();
         if self.relays.len() <= relay.index() {
             self.relays.resize_with(relay.index() + 1, || None);
@@ -414,11 +473,6 @@ impl Exchange {
             && let Some(outbox) = self.outbox(connection)
         {
             // Its task finds out that the client is a stranger again.
-        let reading = async move {
-            // Is given back after the socket is closed, of which the task drops the last handle.
-            let _port = port;
-            reading.await;
-        };
             outbox.wake();
         }
     }
@@ -518,6 +572,7 @@ pub(crate) fn session_limits(limits: &Limits) -> turn::Limits {
         permissions: limits.permissions,
         channels: limits.channels,
         stranger_answers: Some(limits.stranger_answers).filter(|limit| *limit > 0),
+        stranger_answers_total: Some(limits.stranger_answers_total).filter(|limit| *limit > 0),
     }
 }
 
@@ -568,5 +623,29 @@ mod tests {
         }
         let waiting = exchange.outbox(connection).unwrap().bytes.len();
         assert!((1..=STRANGER_QUEUE).contains(&waiting), "{waiting} bytes");
+    }
+
+    #[test]
+    fn who_waits_for_the_secrets_has_one_place_however_often_he_asks() {
+        let exchange = exchange();
+        let mut exchange = exchange.borrow_mut();
+        let mut ask = |port, id| {
+            let remote = SocketAddr::from(([192, 0, 2, 1], port));
+            let request = Builder::request(Method::Allocate, TransactionId([id; 12])).finish();
+            let client = Client { remote, local: remote, link: Link::Datagram(0) };
+            exchange.put_off(client, Box::new(Message::parse(&request).unwrap()));
+            let kept =
+                exchange.waiting.iter().map(|(.., request)| request.transaction().0[0]).collect::<Vec<_>>();
+            (kept, exchange.totals.put_off)
+        };
+        for (port, id, waiting, put_off) in
+            [(1, 1, vec![1], 1), (1, 1, vec![1], 1), (1, 2, vec![2], 2), (2, 1, vec![2, 1], 3)]
+        {
+            let (kept, counts) = ask(port, id);
+            assert_eq!((kept, counts.until_read), (waiting, put_off));
+        }
+        let last = (3..=1000).map(|port| ask(port, 1)).last();
+        let (kept, counts) = last.unwrap();
+        assert_eq!((kept.len(), counts.refused), (MOST_WAITING, 1000 - MOST_WAITING as u64));
     }
 }

@@ -243,9 +243,11 @@ impl Server {
         let ip = client.remote.ip();
         let of_address = || self.sessions.count_of(ip) + self.reservations.count_of(ip) + needed;
         if per_address.is_some_and(|limit| of_address() > limit) {
+            self.counts.limited.sessions_per_address += 1;
             return Err(ErrorCode::ALLOCATION_QUOTA_REACHED.into());
         }
         if self.sessions.len() + self.reservations.len() + needed > limits.sessions {
+            self.counts.limited.sessions += 1;
             return Err(ErrorCode::INSUFFICIENT_CAPACITY.into());
         }
         let port = match (claimed, even_port) {
@@ -327,6 +329,7 @@ impl Server {
         if session.permissions.permit(&hosts, self.settings.limits, now.instant) {
             Ok(Builder::success(request))
         } else {
+            self.counts.limited.permissions += 1;
             Err(ErrorCode::INSUFFICIENT_CAPACITY.into())
         }
     }
@@ -342,10 +345,12 @@ impl Server {
         let peer = of_family(family, peer.host(), peer)?;
         let (_, session) = self.sessions.of_client(&client).ok_or(ErrorCode::ALLOCATION_MISMATCH)?;
         match session.permissions.bind(channel, peer, self.settings.limits, now.instant) {
-            Ok(()) => Ok(Builder::success(request)),
-            Err(BindError::Taken) => Err(ErrorCode::BAD_REQUEST.into()),
-            Err(BindError::Full) => Err(ErrorCode::INSUFFICIENT_CAPACITY.into()),
+            Ok(()) => return Ok(Builder::success(request)),
+            Err(BindError::Taken) => return Err(ErrorCode::BAD_REQUEST.into()),
+            Err(BindError::Full) => self.counts.limited.channels += 1,
+            Err(BindError::NoPermission) => self.counts.limited.permissions += 1,
         }
+        Err(ErrorCode::INSUFFICIENT_CAPACITY.into())
     }
 
     fn family_of(&mut self, client: Client) -> Result<Family, ErrorCode> {

@@ -32,7 +32,8 @@ use crate::wire::{
     ChannelData, ChannelNumber, Family, IndicationKind, Message, ReservationToken, TransactionId,
 };
 
-pub use counts::Counts;
+pub use counts::{Counts, Limited};
+pub(crate) use limiter::network_of;
 pub use nonce::NonceKey;
 pub use peer::{AllowedPeers, Host, MappedAddress, Peer, PeerPolicy};
 pub use server::{Limits, Server, Settings};

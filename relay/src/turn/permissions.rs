@@ -44,8 +44,10 @@ struct Channel {
 pub(super) enum BindError {
     /// The number belongs to another peer, or the peer has another number.
     Taken,
-    /// There is no room for one more.
+    /// There is no room for one more channel.
     Full,
+    /// There is no room for its peer's permission.
+    NoPermission,
 }
 
 impl Permissions {
@@ -80,9 +82,11 @@ impl Permissions {
         if same_number != same_peer {
             return Err(BindError::Taken);
         }
-        let has_room = same_number.is_some() || self.channels.len() < limits.channels;
-        if !has_room || !self.permit(&[peer.host()], limits, now) {
+        if same_number.is_none() && self.channels.len() >= limits.channels {
             return Err(BindError::Full);
+        }
+        if !self.permit(&[peer.host()], limits, now) {
+            return Err(BindError::NoPermission);
         }
         let renewed = Channel { number, peer, expires: now + CHANNEL_LIFETIME };
         match same_number {

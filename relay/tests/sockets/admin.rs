@@ -37,7 +37,7 @@ pub(crate) fn get(admin: SocketAddr, path: &str) -> (String, String, String) {
 
 /// Reads a document as the OpenMetrics specification has it: families announced once and not interleaved, counters'
 /// samples called `_total`, no sample twice, an end. Returns each sample's value by name and labels.
-fn parse(document: &str) -> BTreeMap<String, f64> {
+pub(crate) fn parse(document: &str) -> BTreeMap<String, f64> {
     let (mut samples, mut families) = (BTreeMap::new(), BTreeSet::new());
     let (mut family, mut kind) = ("", "");
     let mut lines = document.lines();
@@ -71,7 +71,7 @@ fn parse(document: &str) -> BTreeMap<String, f64> {
 }
 
 /// Waits until the workers have reported this.
-fn wait_for(admin: SocketAddr, sample: &str, value: f64) {
+pub(crate) fn wait_for(admin: SocketAddr, sample: &str, value: f64) {
     let deadline = std::time::Instant::now() + LIMIT;
     loop {
         let samples = parse(&get(admin, "/metrics").2);
