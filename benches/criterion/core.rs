@@ -165,6 +165,7 @@ impl World {
                 permissions: 4,
                 channels: 4,
                 stranger_answers: None,
+                stranger_answers_total: None,
             },
             transaction_seed: 42,
         };

@@ -83,7 +83,7 @@ pub struct Auth {
 }
 
 /// `[peers]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "default.toml documents each of them, once")]
 pub struct Peers {
@@ -120,7 +120,9 @@ pub struct Limits {
     pub permissions: usize,
     pub channels: usize,
     pub stranger_answers: u32,
+    pub stranger_answers_total: u32,
     pub strangers: usize,
+    pub strangers_per_address: usize,
     #[serde(deserialize_with = "values::duration")]
     pub handshake_timeout: Duration,
     #[serde(deserialize_with = "values::duration")]

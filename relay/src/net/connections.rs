@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use tracing::{debug, warn};
 
 use super::exchange::Shared;
 use super::proxy_protocol::{self, BadHeader, Named};
-use super::stream::serve_frames;
+use super::stream::{End, serve_frames};
 use super::tls;
 use crate::config::{ProxyProtocol, Transport};
 use crate::turn::Client;
@@ -71,14 +71,12 @@ pub(crate) async fn serve_connections(
     let entrance = Rc::new(entrance);
     loop {
         match listener.accept().await {
-            Ok((stream, remote)) => {
-                if exchange.borrow_mut().admit_stranger() {
-                    let served = serve(exchange.clone(), stream, remote, Rc::clone(&entrance));
-                    tokio::task::spawn_local(served);
-                } else {
-                    debug!(client = %remote, "refused: too many connections without an allocation");
+            Ok((stream, sender)) => match Presence::admit(&exchange, &entrance, sender) {
+                Some(presence) => {
+                    drop(tokio::task::spawn_local(serve(presence, stream, sender, Rc::clone(&entrance))))
                 }
-            }
+                None => debug!(client = %sender, "refused: too many connections without an allocation"),
+            },
             Err(error) => {
                 warn!(%error, "a connection could not be accepted");
                 sleep(EXHAUSTED_PAUSE).await;
@@ -87,8 +85,7 @@ pub(crate) async fn serve_connections(
     }
 }
 
-async fn serve(exchange: Shared, mut stream: TcpStream, sender: SocketAddr, entrance: Rc<Entrance>) {
-    let mut presence = Presence { exchange, client: None, is_stranger: true };
+async fn serve(mut presence: Presence, mut stream: TcpStream, sender: SocketAddr, entrance: Rc<Entrance>) {
     // Media must not wait for more media.
     let local = match stream.set_nodelay(true).and_then(|()| stream.local_addr()) {
         Ok(local) => local,
@@ -100,8 +97,14 @@ async fn serve(exchange: Shared, mut stream: TcpStream, sender: SocketAddr, entr
             Some(remote) => remote,
             None => return,
         },
-        Err(_) => return debug!(client = %sender, "connection over: nothing came for {}s", limit.as_secs()),
+        Err(_) => {
+            presence.exchange.borrow_mut().totals_mut().limited.handshake_timeout += 1;
+            return debug!(client = %sender, "connection over: nothing came for {}s", limit.as_secs());
+        }
     };
+    if !presence.is_of(remote) {
+        return debug!(client = %remote, "refused: too many connections of its address without an allocation");
+    }
     let end = match &entrance.tls {
         None => serve_frames(&mut presence, stream, Transport::Tcp, remote, local).await,
         Some(acceptor) => {
@@ -114,6 +117,7 @@ async fn serve(exchange: Shared, mut stream: TcpStream, sender: SocketAddr, entr
             }
         }
     };
+    presence.count_end(&end);
     debug!(client = %remote, %end, "connection over");
 }
 
@@ -122,17 +126,24 @@ pub(super) struct Presence {
     pub(super) exchange: Shared,
     pub(super) client: Option<Client>,
     pub(super) is_stranger: bool,
+    /// The address that it counts for, once that is known.
+    address: Option<IpAddr>,
 }
 
 impl Entrance {
+    /// Whether a sender may say for whom it speaks.
+    fn trusts(&self, sender: SocketAddr) -> bool {
+        let address = sender.ip().to_canonical();
+        self.proxies.iter().any(|proxies| proxies.contains(&address))
+    }
+
     /// The client behind a connection: the sender itself, or whom a trusted sender names.
     async fn identify(&self, stream: &mut TcpStream, sender: SocketAddr) -> Result<Identified, Unidentified> {
         let mut first = [0];
         if stream.peek(&mut first).await? == 0 {
             return Err(Unidentified::Closed);
         }
-        let address = sender.ip().to_canonical();
-        let is_trusted = self.proxies.iter().any(|proxies| proxies.contains(&address));
+        let is_trusted = self.trusts(sender);
         if proxy_protocol::begins_header(first[0]) {
             if !is_trusted {
                 return Err(Unidentified::Untrusted);
@@ -150,6 +161,35 @@ impl Entrance {
 }
 
 impl Presence {
+    /// A new connection, if there is room for it. Of a proxy's nobody knows yet whose it is.
+    fn admit(exchange: &Shared, entrance: &Entrance, sender: SocketAddr) -> Option<Self> {
+        if !exchange.borrow_mut().admit_stranger() {
+            return None;
+        }
+        let exchange = exchange.clone();
+        let mut presence = Self { exchange, client: None, is_stranger: true, address: None };
+        (entrance.trusts(sender) || presence.is_of(sender)).then_some(presence)
+    }
+
+    /// Counts the connection for its client's address, unless it does already; false if there is no room for one more.
+    fn is_of(&mut self, client: SocketAddr) -> bool {
+        if self.address.is_none() && self.exchange.borrow_mut().admit_stranger_of(client.ip()) {
+            self.address = Some(client.ip());
+        }
+        self.address.is_some()
+    }
+
+    /// Counts an end that is a bound of ours.
+    fn count_end(&self, end: &End) {
+        let mut exchange = self.exchange.borrow_mut();
+        let limited = &mut exchange.totals_mut().limited;
+        match end {
+            End::Stranger(_) => limited.stranger_timeout += 1,
+            End::Unfinished(_) => limited.unfinished_frame += 1,
+            End::Closed | End::Io(_) | End::NotTurn(_) => {}
+        }
+    }
+
     /// Counts how a connection's client was told, and says who it is, if it was.
     fn count_identified(
         &self,
@@ -193,7 +233,11 @@ impl Presence {
     pub(super) fn set_stranger(&mut self, is_stranger: bool) {
         if self.is_stranger != is_stranger {
             let mut exchange = self.exchange.borrow_mut();
-            if is_stranger { exchange.estrange() } else { exchange.dismiss_stranger() }
+            if is_stranger {
+                exchange.estrange(self.address)
+            } else {
+                exchange.dismiss_stranger(self.address)
+            }
         }
         self.is_stranger = is_stranger;
     }

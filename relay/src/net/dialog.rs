@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::{SinkExt as _, StreamExt as _};
 use ring::rand::SecureRandom as _;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring as provider};
+use rustls::crypto::ring as provider;
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use serde::Deserialize;
@@ -110,13 +110,11 @@ fn announced_in(transport: &Transport, own: IpAddr) -> Vec<IpAddr> {
 }
 
 fn connector() -> TlsConnector {
-    let provider = Arc::new(provider::default_provider());
-    let trust = Arc::new(TrustAnything(Arc::clone(&provider)));
-    let config = ClientConfig::builder_with_provider(provider)
+    let config = ClientConfig::builder_with_provider(Arc::new(provider::default_provider()))
         .with_safe_default_protocol_versions()
         .expect("ring has all of rustls' versions")
         .dangerous()
-        .with_custom_certificate_verifier(trust)
+        .with_custom_certificate_verifier(Arc::new(TrustAnything))
         .with_no_client_auth();
     TlsConnector::from(Arc::new(config))
 }
@@ -124,7 +122,9 @@ fn connector() -> TlsConnector {
 /// Dialog's certificate is one that it made itself, and haproxy does not look at it either. Whoever answers in its place
 /// can only give more names to the address that he already answers at.
 #[derive(Debug)]
-struct TrustAnything(Arc<CryptoProvider>);
+struct TrustAnything;
+
+type Signed = Result<HandshakeSignatureValid, rustls::Error>;
 
 impl ServerCertVerifier for TrustAnything {
     fn verify_server_cert(
@@ -138,26 +138,16 @@ impl ServerCertVerifier for TrustAnything {
         Ok(ServerCertVerified::assertion())
     }
 
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+    fn verify_tls12_signature(&self, _: &[u8], _: &CertificateDer<'_>, _: &DigitallySignedStruct) -> Signed {
         Ok(HandshakeSignatureValid::assertion())
     }
 
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+    fn verify_tls13_signature(&self, _: &[u8], _: &CertificateDer<'_>, _: &DigitallySignedStruct) -> Signed {
         Ok(HandshakeSignatureValid::assertion())
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+        provider::default_provider().signature_verification_algorithms.supported_schemes()
     }
 }
 

@@ -4,6 +4,7 @@
 //! collected and leave with [`Exchange::flush`].
 
 use std::cell::RefCell;
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -20,9 +21,9 @@ use tokio::task::AbortHandle;
 use tracing::{info, warn};
 
 use super::batch::{Destination, Received, Sending, kernel_state};
-use super::bind::PortParity;
+use super::bind::{PortParity, Ports, RelaySocket};
 use super::totals::{Totals, Traffic};
-use super::{bind, datagrams, fragmentation, icmp};
+use super::{datagrams, fragmentation, icmp};
 use crate::auth::Credentials;
 use crate::config::{Limits, Relaying, Transport};
 use crate::turn::{
@@ -39,6 +40,8 @@ pub(crate) type Shared = Rc<RefCell<Exchange>>;
 pub(crate) struct Plan {
     pub(crate) settings: Settings,
     pub(crate) relaying: Relaying,
+    /// Those of each address that relay sockets bind to.
+    pub(crate) ports: Vec<Arc<Ports>>,
     pub(crate) limits: Limits,
     /// To ask for the secrets to be read anew.
     pub(crate) reread: Arc<Notify>,
@@ -49,13 +52,16 @@ pub(crate) struct Exchange {
     server: Server,
     this: Weak<RefCell<Self>>,
     relaying: Relaying,
+    ports: Vec<Arc<Ports>>,
     limits: Limits,
     relays: Vec<Option<OpenRelay>>,
     /// Sockets that wait for a client to come back for them.
-    reserved: HashMap<ReservationToken, std::net::UdpSocket>,
+    reserved: HashMap<ReservationToken, RelaySocket>,
     listeners: Vec<Rc<UdpSocket>>,
     outboxes: Vec<Option<Outbox>>,
     free_outboxes: Vec<u32>,
+    /// How many connections without an allocation each client address has.
+    strangers_of: HashMap<IpAddr, usize>,
     totals: Totals,
     reread: Arc<Notify>,
     /// Requests that wait for the secrets to be read anew, with the time since when.
@@ -106,12 +112,14 @@ impl Exchange {
                 server: Server::new(plan.settings),
                 this: this.clone(),
                 relaying: plan.relaying,
+                ports: plan.ports,
                 limits: plan.limits,
                 relays: Vec::new(),
                 reserved: HashMap::new(),
                 listeners: Vec::new(),
                 outboxes: Vec::new(),
                 free_outboxes: Vec::new(),
+                strangers_of: HashMap::new(),
                 totals: Totals::default(),
                 reread: plan.reread,
                 waiting: Vec::new(),
@@ -156,7 +164,7 @@ impl Exchange {
                 let limit = self.limits.queue;
                 let outbox = self.outbox(connection);
                 if !outbox.is_some_and(|outbox| outbox.push_framed(framing, payload, client.link, limit)) {
-                    self.totals.queue_drops += 1;
+                    self.totals.limited.queue += 1;
                     return;
                 }
             }
@@ -239,19 +247,42 @@ impl Exchange {
         if has_room {
             self.totals.strangers += 1;
         } else {
-            self.totals.strangers_refused += 1;
+            self.totals.limited.strangers += 1;
+        }
+        has_room
+    }
+
+    /// Counts such a connection for its client's address as well, if there is room for one more of that.
+    pub(super) fn admit_stranger_of(&mut self, address: IpAddr) -> bool {
+        let (network, limit) = (turn::network_of(address), self.limits.strangers_per_address);
+        let has_room = limit == 0 || self.strangers_of.get(&network).is_none_or(|count| *count < limit);
+        if has_room {
+            *self.strangers_of.entry(network).or_default() += 1;
+        } else {
+            self.totals.limited.strangers_per_address += 1;
         }
         has_room
     }
 
     /// Counts a connection without an allocation out, because it ended or got one.
-    pub(super) const fn dismiss_stranger(&mut self) {
+    pub(super) fn dismiss_stranger(&mut self, address: Option<IpAddr>) {
         self.totals.strangers = self.totals.strangers.saturating_sub(1);
+        if let Some(address) = address
+            && let Entry::Occupied(mut count) = self.strangers_of.entry(turn::network_of(address))
+        {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
     }
 
     /// Counts a connection in that has lost its allocation. It may stay for as long as a new one.
-    pub(super) const fn estrange(&mut self) {
+    pub(super) fn estrange(&mut self, address: Option<IpAddr>) {
         self.totals.strangers += 1;
+        if let Some(address) = address {
+            *self.strangers_of.entry(turn::network_of(address)).or_default() += 1;
+        }
     }
 
     /// For counting what happens to connections.
@@ -304,9 +335,8 @@ impl Exchange {
             match command {
                 Command::Send { client, bytes } => self.send_message(client, &bytes),
                 Command::OpenRelay { relay, family, port, client } => {
-                    let relayed = self.open_relay(relay, family, port, client).inspect_err(|error| {
-                        warn!(client = %client.remote, %error, "no relay socket");
-                    });
+                    let relayed = self.open_relay(relay, family, port, client);
+                    let relayed = relayed.inspect_err(|error| self.count_unopened(client, error));
                     self.server.handle_relay_opened(relay, relayed.ok());
                 }
                 Command::CloseReserved { token } => drop(self.reserved.remove(&token)),
@@ -318,12 +348,40 @@ impl Exchange {
                         Ended::Disconnected => "the client's connection ended",
                     },
                 ),
-                Command::Reread { client, request } if self.waiting.len() < MOST_WAITING => {
-                    self.waiting.push((Instant::now(), client, request));
-                    self.reread.notify_one();
-                }
-                Command::Reread { client, request } => self.server.handle_reread(now(), client, &request),
+                Command::Reread { client, request } => self.put_off(client, request),
             }
+        }
+    }
+
+    /// Keeps a request until the secrets have been read anew; of each client one, so that nobody takes the place of all.
+    fn put_off(&mut self, client: Client, request: Box<Message>) {
+        match self.waiting.iter().position(|(_, waits, _)| *waits == client) {
+            // Nobody answers, so it is sent again.
+            Some(known) if self.waiting[known].2.transaction() == request.transaction() => return,
+            Some(known) => self.waiting[known] = (Instant::now(), client, request),
+            None if self.waiting.len() < MOST_WAITING => {
+                self.waiting.push((Instant::now(), client, request));
+            }
+            None => {
+                self.totals.put_off.refused += 1;
+                return self.server.handle_reread(now(), client, &request);
+            }
+        }
+        self.totals.put_off.until_read += 1;
+        self.reread.notify_one();
+    }
+
+    /// An allocation has no relay socket.
+    fn count_unopened(&mut self, client: Client, error: &io::Error) {
+        let counts = &mut self.totals.unopened_relays;
+        let count = match error.kind() {
+            io::ErrorKind::AddrInUse => &mut counts.no_port,
+            _ => &mut counts.other,
+        };
+        *count += 1;
+        // The next one has none either, and then it is not too many lines.
+        if count.is_power_of_two() {
+            warn!(client = %client.remote, times = *count, %error, "no relay socket");
         }
     }
 
@@ -340,7 +398,7 @@ impl Exchange {
                 let queue = self.limits.queue;
                 let limit = if self.is_allocated(&client) { queue } else { queue.min(STRANGER_QUEUE) };
                 if !self.outbox(connection).is_some_and(|outbox| outbox.push(message, limit)) {
-                    self.totals.queue_drops += 1;
+                    self.totals.limited.queue += 1;
                 }
             }
         }
@@ -356,7 +414,7 @@ impl Exchange {
     ) -> io::Result<SocketAddr> {
         let is_family = |address: &&IpAddr| Family::of(SocketAddr::new(**address, 0)) == family;
         let address = *self.relaying.address.iter().find(is_family).ok_or(io::ErrorKind::AddrNotAvailable)?;
-        let socket = self.bind_relay(address, port)?;
+        let RelaySocket { socket, port } = self.bind_relay(address, port)?;
         let bound = socket.local_addr()?;
         fragmentation::allow(&socket, bound)?;
         icmp::listen(&socket, bound)?;
@@ -364,6 +422,11 @@ impl Exchange {
 
         let exchange = self.this.upgrade().ok_or_else(|| io::Error::other("the worker is ending"))?;
         let reading = datagrams::serve_relay(exchange, relay, Rc::clone(&socket));
+        let reading = async move {
+            // Is given back after the socket is closed, of which the task drops the last handle.
+            let _port = port;
+            reading.await;
+        };
         let task = tokio::task::spawn_local(reading).abort_handle();
         if self.relays.len() <= relay.index() {
             self.relays.resize_with(relay.index() + 1, || None);
@@ -389,15 +452,17 @@ impl Exchange {
         Ok(SocketAddr::new(advertised.or(reached_at).unwrap_or_else(|| bound.ip()), bound.port()))
     }
 
-    fn bind_relay(&mut self, address: IpAddr, port: RelayPort) -> io::Result<std::net::UdpSocket> {
+    fn bind_relay(&mut self, address: IpAddr, port: RelayPort) -> io::Result<RelaySocket> {
         let mut random = [0; 2];
         ring::rand::SystemRandom::new().fill(&mut random).map_err(|_| io::Error::other("no randomness"))?;
-        let (ports, random) = (self.relaying.ports, u16::from_be_bytes(random));
+        let random = u16::from_be_bytes(random);
+        let ports = self.ports.iter().find(|it| it.address == address);
+        let ports = ports.ok_or(io::ErrorKind::AddrNotAvailable)?;
         match port {
-            RelayPort::Any => bind::relay_socket(address, ports, PortParity::Any, random),
-            RelayPort::Even => bind::relay_socket(address, ports, PortParity::Even, random),
+            RelayPort::Any => ports.open(PortParity::Any, random),
+            RelayPort::Even => ports.open(PortParity::Even, random),
             RelayPort::EvenAndNext(token) => {
-                let (socket, next) = bind::relay_sockets(address, ports, random)?;
+                let (socket, next) = ports.open_two(random)?;
                 self.reserved.insert(token, next);
                 Ok(socket)
             }
@@ -517,6 +582,7 @@ pub(crate) fn session_limits(limits: &Limits) -> turn::Limits {
         permissions: limits.permissions,
         channels: limits.channels,
         stranger_answers: Some(limits.stranger_answers).filter(|limit| *limit > 0),
+        stranger_answers_total: Some(limits.stranger_answers_total).filter(|limit| *limit > 0),
     }
 }
 
@@ -555,7 +621,8 @@ mod tests {
             transaction_seed: 1,
         };
         let reread = Arc::new(Notify::new());
-        Exchange::new(Plan { settings, relaying: config.relay, limits: config.limits, reread }).unwrap()
+        let (relaying, limits) = (config.relay, config.limits);
+        Exchange::new(Plan { settings, relaying, ports: Vec::new(), limits, reread }).unwrap()
     }
 
     #[test]
@@ -571,5 +638,29 @@ mod tests {
         }
         let waiting = exchange.outbox(connection).unwrap().bytes.len();
         assert!((1..=STRANGER_QUEUE).contains(&waiting), "{waiting} bytes");
+    }
+
+    #[test]
+    fn who_waits_for_the_secrets_has_one_place_however_often_he_asks() {
+        let exchange = exchange();
+        let mut exchange = exchange.borrow_mut();
+        let mut ask = |port, id| {
+            let remote = SocketAddr::from(([192, 0, 2, 1], port));
+            let request = Builder::request(Method::Allocate, TransactionId([id; 12])).finish();
+            let client = Client { remote, local: remote, link: Link::Datagram(0) };
+            exchange.put_off(client, Box::new(Message::parse(&request).unwrap()));
+            let kept =
+                exchange.waiting.iter().map(|(.., request)| request.transaction().0[0]).collect::<Vec<_>>();
+            (kept, exchange.totals.put_off)
+        };
+        for (port, id, waiting, put_off) in
+            [(1, 1, vec![1], 1), (1, 1, vec![1], 1), (1, 2, vec![2], 2), (2, 1, vec![2, 1], 3)]
+        {
+            let (kept, counts) = ask(port, id);
+            assert_eq!((kept, counts.until_read), (waiting, put_off));
+        }
+        let last = (3..=1000).map(|port| ask(port, 1)).last();
+        let (kept, counts) = last.unwrap();
+        assert_eq!((kept.len(), counts.refused), (MOST_WAITING, 1000 - MOST_WAITING as u64));
     }
 }

@@ -7,6 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::LookupIpStrategy;
 use tracing::{info, warn};
@@ -31,6 +33,18 @@ struct Known {
     /// Why the last question was not answered, if it was not.
     failure: Option<String>,
 }
+
+/// Something to be found out.
+#[derive(Clone, Eq, Ord, PartialEq, PartialOrd)]
+enum Question {
+    /// The addresses that a name has.
+    Name(String),
+    /// The addresses that the dialog announces whose WebSocket is there.
+    Dialog(SocketAddr),
+}
+
+/// Addresses, or why there is none.
+type Answer = Result<Vec<IpAddr>, String>;
 
 /// What an answer changed, and so is worth a line in the log.
 #[derive(Debug, Eq, PartialEq)]
@@ -57,11 +71,6 @@ impl Resolver {
         *self = new;
     }
 
-    /// Whether there is anything to ask for.
-    pub(crate) fn has_questions(&self) -> bool {
-        !self.names.is_empty() || self.automatic().next().is_some()
-    }
-
     /// Whether dialog has to be asked before clients can reach it.
     pub(crate) fn needs_map(&self) -> bool {
         self.automatic().next().is_some()
@@ -74,62 +83,76 @@ impl Resolver {
 
     /// Why clients do not reach whom they should, as far as we know.
     pub(crate) fn failures(&self) -> Vec<String> {
-        let names = self.names.iter().map(|(name, known)| (name.clone(), known));
-        let dialogs =
-            self.dialogs.iter().map(|(place, known)| (format!("what dialog at {place} announces"), known));
+        let names = self.names.iter().map(|(name, known)| (name.clone(), Some(known)));
+        let dialogs = self
+            .places(|_| true)
+            .into_iter()
+            .map(|place| (format!("what dialog at {place} announces"), self.dialogs.get(&place)));
         let failed = names.chain(dialogs).filter_map(|(what, known)| {
-            let kept = if known.addresses.is_empty() { "" } else { " any more" };
-            Some(format!("{what} cannot be found out{kept}: {}", known.failure.as_ref()?))
+            let (kept, failure) = match known {
+                Some(Known { addresses, failure: None }) if !addresses.is_empty() => return None,
+                None | Some(Known { failure: None, .. }) => ("", "not asked yet"),
+                Some(Known { addresses, failure: Some(failure) }) => {
+                    (if addresses.is_empty() { "" } else { " any more" }, failure.as_str())
+                }
+            };
+            Some(format!("{what} cannot be found out{kept}: {failure}"))
         });
         failed.collect()
     }
 
-    /// Asks everybody once.
-    pub(crate) async fn resolve(&mut self) {
-        self.resolve_names().await;
-        self.ask_dialogs().await;
-    }
-
-    async fn resolve_names(&mut self) {
-        for (name, known) in &mut self.names {
-            let news = known.learn(lookup(name).await);
-            let Known { addresses, failure } = &*known;
-            match news {
-                Some(News::Found) => info!(name, ?addresses, "peer resolved"),
-                Some(News::Failed) => {
-                    let failure = failure.as_deref();
-                    warn!(name, failure, kept = ?addresses, "a peer's name does not resolve; it will be asked for again");
-                }
-                None => {}
+    /// Asks everybody once, all at the same time so that who is silent holds up nobody, and calls `learned` after each
+    /// answer. What a name stands for is asked what it announces as soon as the name has an address.
+    pub(crate) async fn resolve(&mut self, learned: impl Fn(&Self)) {
+        let mut asked = BTreeSet::new();
+        let mut next: Vec<_> = self.names.keys().cloned().map(Question::Name).collect();
+        next.extend(self.places(|host| host.name().is_none()).into_iter().map(Question::Dialog));
+        let mut open = FuturesUnordered::new();
+        loop {
+            let new = next.drain(..).filter(|question| asked.insert(question.clone()));
+            open.extend(new.map(Question::ask));
+            let Some((question, answer)) = open.next().await else { return };
+            self.learn(&question, answer);
+            if let Question::Name(name) = &question {
+                next.extend(self.places(|host| host.name() == Some(name)).into_iter().map(Question::Dialog));
             }
+            learned(self);
         }
     }
 
-    async fn ask_dialogs(&mut self) {
-        let places: BTreeSet<SocketAddr> = self
-            .automatic()
-            .flat_map(|(mapping, port)| {
-                self.actual(mapping).into_iter().map(move |address| SocketAddr::new(address, port))
-            })
-            .collect();
+    fn learn(&mut self, question: &Question, answer: Answer) {
+        let known = match question {
+            Question::Name(name) => self.names.entry(name.clone()).or_default(),
+            Question::Dialog(place) => self.dialogs.entry(*place).or_default(),
+        };
+        let news = known.learn(answer);
+        let Known { addresses, failure } = &*known;
+        let failure = failure.as_deref();
+        match (question, news) {
+            (_, None) => {}
+            (Question::Name(name), Some(News::Found)) => info!(name, ?addresses, "peer resolved"),
+            (Question::Name(name), Some(News::Failed)) => {
+                warn!(name, failure, kept = ?addresses, "a peer's name does not resolve; it will be asked for again");
+            }
+            (Question::Dialog(place), Some(News::Found)) => {
+                info!(dialog = %place, announced = ?addresses, "dialog announces");
+            }
+            (Question::Dialog(place), Some(News::Failed)) => warn!(
+                dialog = %place, failure, kept = ?addresses,
+                "dialog does not say what it announces; it will be asked again"
+            ),
+        }
+        let places = self.places(|_| true);
         self.dialogs.retain(|place, _| places.contains(place));
-        for place in places {
-            let answer = dialog::announced(place).await.map_err(|error| error.to_string());
-            let known = self.dialogs.entry(place).or_default();
-            let news = known.learn(answer);
-            let Known { addresses, failure } = &*known;
-            match news {
-                Some(News::Found) => info!(dialog = %place, announced = ?addresses, "dialog announces"),
-                Some(News::Failed) => {
-                    let failure = failure.as_deref();
-                    warn!(
-                        dialog = %place, failure, kept = ?addresses,
-                        "dialog does not say what it announces; it will be asked again"
-                    );
-                }
-                None => {}
-            }
-        }
+    }
+
+    /// Where the dialogs are that have to be asked, of the mappings to these hosts.
+    fn places(&self, is_of: impl Fn(&Host) -> bool) -> BTreeSet<SocketAddr> {
+        let automatic = self.automatic().filter(|(mapping, _)| is_of(&mapping.actual));
+        let places = automatic.flat_map(|(mapping, port)| {
+            self.actual(mapping).into_iter().map(move |address| SocketAddr::new(address, port))
+        });
+        places.collect()
     }
 
     /// The mappings for which dialog has to be asked, with the port to ask at.
@@ -184,8 +207,18 @@ impl Resolver {
     }
 }
 
+impl Question {
+    async fn ask(self) -> (Self, Answer) {
+        let answer = match &self {
+            Self::Name(name) => lookup(name).await,
+            Self::Dialog(place) => dialog::announced(*place).await.map_err(|error| error.to_string()),
+        };
+        (self, answer)
+    }
+}
+
 /// The addresses that a name has now, or that it is.
-pub(crate) async fn lookup(name: &str) -> Result<Vec<IpAddr>, String> {
+pub(crate) async fn lookup(name: &str) -> Answer {
     let resolver = TokioResolver::builder_tokio().and_then(|mut builder| {
         let options = builder.options_mut();
         options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
@@ -199,7 +232,7 @@ pub(crate) async fn lookup(name: &str) -> Result<Vec<IpAddr>, String> {
 
 impl Known {
     /// Takes an answer. A failure changes no address, and is news only if the last one was another.
-    fn learn(&mut self, answer: Result<Vec<IpAddr>, String>) -> Option<News> {
+    fn learn(&mut self, answer: Answer) -> Option<News> {
         match answer {
             Ok(mut addresses) => {
                 addresses.sort_unstable();

@@ -19,16 +19,52 @@ pub(crate) struct Totals {
     pub(crate) to_peers: Traffic,
     /// Payloads from peers, forwarded.
     pub(crate) to_clients: Traffic,
-    /// Packets that did not fit the queue of a client that reads too slowly.
-    pub(crate) queue_drops: u64,
+    /// How often the shell's bounds were met; the core counts its own.
+    pub(crate) limited: Limited,
     /// TCP and TLS connections without an allocation at the moment.
     pub(crate) strangers: usize,
-    /// Those that there was no room for.
-    pub(crate) strangers_refused: u64,
+    /// Allocations that got no relay socket.
+    pub(crate) unopened_relays: UnopenedRelays,
+    /// Requests that no known secret had signed.
+    pub(crate) put_off: PutOff,
     /// PROXY headers in front of connections.
     pub(crate) proxy_headers: ProxyHeaders,
     /// How TLS handshakes ended.
     pub(crate) handshakes: Handshakes,
+}
+
+/// How often each of `[limits]` was met.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Limited {
+    /// Connections closed at once, for want of room.
+    pub(crate) strangers: u64,
+    /// The same, for want of room for their address.
+    pub(crate) strangers_per_address: u64,
+    /// Connections that said nothing, not even a whole PROXY header; handshakes count for themselves.
+    pub(crate) handshake_timeout: u64,
+    /// Connections that had no allocation for too long.
+    pub(crate) stranger_timeout: u64,
+    /// Connections with an allocation and a frame that did not end.
+    pub(crate) unfinished_frame: u64,
+    /// Packets that did not fit the queue of a client that reads too slowly.
+    pub(crate) queue: u64,
+}
+
+/// Why allocations got no relay socket.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct UnopenedRelays {
+    pub(crate) no_port: u64,
+    /// The system refused: no descriptors, say.
+    pub(crate) other: u64,
+}
+
+/// What became of requests that no known secret had signed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct PutOff {
+    /// They wait for the secrets to be read anew.
+    pub(crate) until_read: u64,
+    /// Too many wait already, so what is known decided.
+    pub(crate) refused: u64,
 }
 
 /// A number for each transport of clients.

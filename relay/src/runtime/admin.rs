@@ -1,5 +1,6 @@
 //! What an operator and Kubernetes ask, on an address of its own: is it alive, is it ready, what has it counted.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -12,19 +13,18 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
-use tokio::task::spawn_local;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
 use super::metrics;
 use super::status::{Condition, Status};
 
-/// Connections at a time; more wait in the kernel.
+/// Connections at a time. For one more the oldest is closed: who asks is answered at once, so that one is idle.
 const CONNECTIONS: usize = 64;
 /// How long one may take, whatever it does.
-const PATIENCE: Duration = Duration::from_mins(1);
+const PATIENCE: Duration = Duration::from_secs(10);
 /// How long to wait when the system has no more descriptors.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
@@ -33,9 +33,8 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 
 /// Answers for as long as its thread runs, on the tasks of that thread.
 pub(super) async fn serve(listener: TcpListener, status: Arc<Status>) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut open = VecDeque::<AbortHandle>::new();
     loop {
-        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
@@ -44,19 +43,27 @@ pub(super) async fn serve(listener: TcpListener, status: Arc<Status>) {
                 continue;
             }
         };
-        let status = Arc::clone(&status);
-        let answer = service_fn(move |request: Request<Incoming>| {
-            let response = respond(request.method(), request.uri().path(), &status);
-            async move { Ok::<_, Infallible>(response) }
-        });
-        spawn_local(async move {
-            let mut http = http1::Builder::new();
-            let connection = http.timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), answer);
-            if let Ok(Err(error)) = timeout(PATIENCE, connection).await {
-                debug!(%error, "a connection to the admin address failed");
-            }
-            drop(permit);
-        });
+        open.retain(|connection| !connection.is_finished());
+        if open.len() == CONNECTIONS
+            && let Some(oldest) = open.pop_front()
+        {
+            oldest.abort();
+        }
+        let connection = spawn_local(serve_connection(stream, Arc::clone(&status)));
+        open.push_back(connection.abort_handle());
+    }
+}
+
+async fn serve_connection(stream: TcpStream, status: Arc<Status>) {
+    let answer = service_fn(move |request: Request<Incoming>| {
+        let response = respond(request.method(), request.uri().path(), &status);
+        async move { Ok::<_, Infallible>(response) }
+    });
+    let mut http = http1::Builder::new();
+    // Whoever asks again connects again, so that a connection without a question has nothing to wait for.
+    http.timer(TokioTimer::new()).keep_alive(false);
+    if let Ok(Err(error)) = timeout(PATIENCE, http.serve_connection(TokioIo::new(stream), answer)).await {
+        debug!(%error, "a connection to the admin address failed");
     }
 }
 

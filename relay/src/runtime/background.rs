@@ -14,7 +14,7 @@ use tokio::task::LocalSet;
 use super::database::{Database, Others, Reading};
 use super::status::{Condition, Need, Status};
 use super::{Phase, StartError, admin};
-use crate::config::{Auth, Config};
+use crate::config::{Auth, Config, Peers};
 use crate::net::resolve::Resolver;
 use crate::turn::PeerPolicy;
 
@@ -77,34 +77,55 @@ pub(super) fn resolve(
     common: &Common,
 ) -> Result<(watch::Receiver<Arc<PeerPolicy>>, JoinHandle<()>), StartError> {
     let (mut configs, status) = (common.configs.clone(), Arc::clone(&common.status));
-    let mut resolver = Resolver::new(configs.borrow_and_update().peers.clone());
+    let mut peers = configs.borrow_and_update().peers.clone();
+    let mut resolver = Resolver::new(peers.clone());
     let (publish, policies) = watch::channel(Arc::new(resolver.policy()));
     let (done, first) = std::sync::mpsc::channel();
-    if resolver.has_questions() {
-        status.set(Need::Peers, Condition::Unmet("not looked up yet".to_owned()));
-    }
+    let learned = move |resolver: &Resolver| {
+        status.set(Need::Peers, condition(resolver));
+        let policy = Arc::new(resolver.policy());
+        publish.send_if_modified(|published| {
+            let is_new = *published != policy;
+            *published = policy;
+            is_new
+        });
+    };
+    learned(&resolver);
     let resolving = async move {
         loop {
-            resolver.resolve().await;
-            status.set(Need::Peers, condition(&resolver));
-            let policy = Arc::new(resolver.policy());
-            publish.send_if_modified(|published| {
-                let is_new = *published != policy;
-                *published = policy;
-                is_new
-            });
-            let _ = done.send(());
-            let every = configs.borrow().peers.resolve_every;
-            let pause = if resolver.is_incomplete() { every.min(IMPATIENCE) } else { every };
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                Ok(()) = configs.changed() => resolver.set_peers(configs.borrow_and_update().peers.clone()),
+            let asking = resolver.resolve(&learned);
+            // What an operator has taken back holds at once, whoever is still being asked.
+            let changed = tokio::select! {
+                () = asking => false,
+                () = until_changed(&mut configs, &peers) => true,
+            };
+            if !changed {
+                let _ = done.send(());
+                let pause = if resolver.is_incomplete() {
+                    peers.resolve_every.min(IMPATIENCE)
+                } else {
+                    peers.resolve_every
+                };
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => continue,
+                    Ok(()) = configs.changed() => {}
+                }
             }
+            peers = configs.borrow_and_update().peers.clone();
+            resolver.set_peers(peers.clone());
+            learned(&resolver);
         }
     };
     let thread = common.spawn_background("resolver", runtime()?, resolving)?;
     let _ = first.recv_timeout(FIRST_RESOLUTION);
     Ok((policies, thread))
+}
+
+/// Waits for a configuration with other peer rules.
+async fn until_changed(configs: &mut watch::Receiver<Arc<Config>>, peers: &Peers) {
+    if configs.wait_for(|config| config.peers != *peers).await.is_err() {
+        std::future::pending().await
+    }
 }
 
 /// A relay that finds some of its peers is better than none.

@@ -13,6 +13,32 @@ use prometheus_client::registry::{Registry, Unit};
 use super::status::{Condition, Need, Status};
 use crate::net::totals::{ByTransport, Totals};
 
+/// Every key of `[limits]`, with how often it was met. `drain_deadline` is missing: the relay ends with it.
+const LIMITS: [(&str, fn(&Totals) -> u64); 11] = [
+    ("sessions", |it| it.requests.limited.sessions),
+    ("sessions_per_address", |it| it.requests.limited.sessions_per_address),
+    ("permissions", |it| it.requests.limited.permissions),
+    ("channels", |it| it.requests.limited.channels),
+    ("stranger_answers", |it| it.requests.limited.stranger_answers),
+    ("stranger_answers_total", |it| it.requests.limited.stranger_answers_total),
+    ("strangers", |it| it.limited.strangers),
+    ("strangers_per_address", |it| it.limited.strangers_per_address),
+    ("handshake_timeout", |it| it.limited.handshake_timeout + it.handshakes.timed_out),
+    ("stranger_timeout", |it| it.limited.stranger_timeout + it.limited.unfinished_frame),
+    ("queue", |it| it.limited.queue),
+];
+
+/// What each of them counts.
+const LIMITED: &str = "How often a bound of [limits] was met, by its key: \
+    sessions, requests answered with 508; \
+    sessions_per_address, with 486; \
+    permissions and channels, with 508; \
+    stranger_answers and stranger_answers_total, datagrams not answered; \
+    strangers and strangers_per_address, connections closed at once; \
+    handshake_timeout, connections closed before they said anything or finished their TLS handshake; \
+    stranger_timeout, connections closed without an allocation or with a frame that did not end; \
+    queue, packets lost because their client reads too slowly";
+
 /// The whole document.
 pub(super) fn render(status: &Arc<Status>) -> Result<String, fmt::Error> {
     let mut registry = Registry::with_prefix("hubs_relay");
@@ -49,7 +75,14 @@ impl Collector for Reader {
         let bytes = by_direction(sum(&|it| it.to_peers.bytes), sum(&|it| it.to_clients.bytes));
         out.counters("payload", "Bytes of payloads forwarded", Some(&Unit::Bytes), bytes)?;
         let help = "Packets lost because their client on TCP or TLS reads too slowly";
-        out.counters("queue_drops", help, None, [(NO_LABELS, sum(&|it| it.queue_drops))])?;
+        out.counters("queue_drops", help, None, [(NO_LABELS, sum(&|it| it.limited.queue))])?;
+        let unopened = [
+            ([("reason", "no_port")], sum(&|it| it.unopened_relays.no_port)),
+            ([("reason", "system")], sum(&|it| it.unopened_relays.other)),
+        ];
+        let help = "Allocations refused because no relay socket could be opened: no port of relay.ports is free, or the \
+                    system refuses";
+        out.counters("unopened_relays", help, None, unopened)?;
 
         let is_draining = u64::from(workers.iter().any(|it| it.is_draining));
         out.gauges("draining", "1 if no more allocations are made", None, [(NO_LABELS, is_draining)])?;
@@ -71,13 +104,18 @@ impl Collector for Reader {
             granted.into_iter().chain(refused).map(|(outcome, count)| ([("outcome", outcome)], count));
         out.counters("authentications", "Users who came to allocate", None, outcomes)?;
 
-        let help = "Datagrams of strangers not answered because of limits.stranger_answers";
-        out.counters("unanswered", help, None, [(NO_LABELS, sum(&|it| it.requests.unanswered))])?;
+        let put_off = [
+            ([("outcome", "waits")], sum(&|it| it.put_off.until_read)),
+            ([("outcome", "not_put_off")], sum(&|it| it.put_off.refused)),
+        ];
+        let help = "Requests that no known secret signed: put off until the database is read, or not because too many wait";
+        out.counters("rereads", help, None, put_off)?;
+
+        let limited = LIMITS.map(|(key, count)| ([("limit", key)], sum(&count)));
+        out.counters("limited", LIMITED, None, limited)?;
         let strangers = sum(&|it| it.strangers as u64);
         let help = "TCP and TLS connections without an allocation at the moment";
         out.gauges("strangers", help, None, [(NO_LABELS, strangers)])?;
-        let help = "Connections closed at once because limits.strangers was reached";
-        out.counters("strangers_refused", help, None, [(NO_LABELS, sum(&|it| it.strangers_refused))])?;
         let handshakes = [
             ([("outcome", "completed")], sum(&|it| it.handshakes.completed)),
             ([("outcome", "failed")], sum(&|it| it.handshakes.failed)),

@@ -21,7 +21,7 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use crate::auth::{Credentials, Secret};
 use crate::config::{Config, ConfigError, Limits, Listen, Transport};
-use crate::net::bind::{self, Listener, PortParity};
+use crate::net::bind::{self, Listener, PortParity, Ports};
 use crate::net::exchange::{Plan, session_limits};
 use crate::net::tls::{Identity, Shown, TlsError};
 use crate::turn::{NonceKey, PeerPolicy, Settings};
@@ -135,7 +135,8 @@ impl Relay {
         }
         let identity = identity(config)?;
         for &address in &config.relay.address {
-            bind::relay_socket(address, config.relay.ports, PortParity::Any, 0)
+            Ports::new(address, config.relay.ports)
+                .open(PortParity::Any, 0)
                 .map_err(|source| StartError::RelayAddress { address, source })?;
         }
         let workers = match config.relay.workers {
@@ -333,7 +334,9 @@ fn plan(config: &Config, peers: PeerPolicy, reread: Arc<Notify>, workers: usize)
         limits: session_limits(&limits),
         transaction_seed: u64::from_be_bytes(seed),
     };
-    Ok(Plan { settings, relaying: config.relay.clone(), limits, reread })
+    let relaying = config.relay.clone();
+    let ports = relaying.address.iter().map(|address| Ports::new(*address, relaying.ports)).collect();
+    Ok(Plan { settings, relaying, ports, limits, reread })
 }
 
 /// A worker's part of what is shared out between all.

@@ -291,9 +291,11 @@ impl Server {
         let ip = client.remote.ip();
         let of_address = || self.sessions.count_of(ip) + self.reservations.count_of(ip) + needed;
         if per_address.is_some_and(|limit| of_address() > limit) {
+            self.counts.limited.sessions_per_address += 1;
             return Err(ErrorCode::ALLOCATION_QUOTA_REACHED.into());
         }
         if self.sessions.len() + self.reservations.len() + needed > limits.sessions {
+            self.counts.limited.sessions += 1;
             return Err(ErrorCode::INSUFFICIENT_CAPACITY.into());
         }
         for family in wanted.families {
@@ -438,6 +440,7 @@ impl Server {
         for (family, hosts) in &permitted {
             let session = self.sessions.of_family(&client, *family);
             if session.is_some_and(|(_, it)| !it.permissions.has_room_for(hosts, limits, now.instant)) {
+                self.counts.limited.permissions += 1;
                 return Err(ErrorCode::INSUFFICIENT_CAPACITY.into());
             }
         }
@@ -467,10 +470,12 @@ impl Server {
         let limits = self.settings.limits;
         let session = self.session_for(client, peer.host(), family)?;
         match session.permissions.bind(channel, peer, limits, now.instant) {
-            Ok(()) => Ok(Builder::success(request)),
-            Err(BindError::Taken) => Err(ErrorCode::BAD_REQUEST.into()),
-            Err(BindError::Full) => Err(ErrorCode::INSUFFICIENT_CAPACITY.into()),
+            Ok(()) => return Ok(Builder::success(request)),
+            Err(BindError::Taken) => return Err(ErrorCode::BAD_REQUEST.into()),
+            Err(BindError::Full) => self.counts.limited.channels += 1,
+            Err(BindError::NoPermission) => self.counts.limited.permissions += 1,
         }
+        Err(ErrorCode::INSUFFICIENT_CAPACITY.into())
     }
 
     fn require_allocation(&self, client: Client) -> Result<(), ErrorCode> {

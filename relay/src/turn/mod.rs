@@ -33,7 +33,8 @@ use crate::wire::{
     TransactionId,
 };
 
-pub use counts::Counts;
+pub use counts::{Counts, Limited};
+pub(crate) use limiter::network_of;
 pub use nonce::NonceKey;
 pub use peer::{AllowedPeers, Host, MappedAddress, Peer, PeerPolicy};
 pub use server::{Limits, Server, Settings};

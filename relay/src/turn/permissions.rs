@@ -44,8 +44,10 @@ struct Channel {
 pub(super) enum BindError {
     /// The number belongs to another peer, or the peer has another number.
     Taken,
-    /// There is no room for one more.
+    /// There is no room for one more channel.
     Full,
+    /// There is no room for its peer's permission.
+    NoPermission,
 }
 
 impl Permissions {
@@ -87,9 +89,11 @@ impl Permissions {
         if same_number != same_peer {
             return Err(BindError::Taken);
         }
-        let has_room = same_number.is_some() || self.channels.len() < limits.channels;
-        if !has_room || !self.has_room_for(&[peer.host()], limits, now) {
+        if same_number.is_none() && self.channels.len() >= limits.channels {
             return Err(BindError::Full);
+        }
+        if !self.has_room_for(&[peer.host()], limits, now) {
+            return Err(BindError::NoPermission);
         }
         self.permit(&[peer.host()], now);
         let renewed = Channel { number, peer, expires: now + CHANNEL_LIFETIME };

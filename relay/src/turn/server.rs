@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use super::limiter::Limiter;
+use super::limiter::{Exceeded, Limiter, Rates};
 use super::reservations::Reservations;
 use super::session::Session;
 use super::sessions::Sessions;
@@ -51,6 +51,8 @@ pub struct Limits {
     pub channels: usize,
     /// Answers a second to one address from which datagrams come without an allocation; nothing for no bound.
     pub stranger_answers: Option<u32>,
+    /// Answers a second to all such addresses together; nothing for no bound.
+    pub stranger_answers_total: Option<u32>,
 }
 
 /// A STUN and TURN server; see the [module](super) for how to drive it.
@@ -99,10 +101,7 @@ impl Server {
                 let (peer, fragmentation) = (peer.actual(), send.fragmentation);
                 Some(ToPeer { relay, peer, fragmentation, payload: send.payload })
             }
-            Frame::Message(_) if !self.may_answer(now, client) => {
-                self.counts.unanswered += 1;
-                None
-            }
+            Frame::Message(_) if !self.may_answer(now, client) => None,
             Frame::Message(bytes) => {
                 // What cannot be read is discarded in silence (RFC 8489 section 6.3).
                 if let Ok(message) = Message::parse(bytes) {
@@ -208,12 +207,17 @@ impl Server {
 
     /// Whoever has an allocation or a connection is where he says he is.
     fn may_answer(&mut self, now: Now, client: Client) -> bool {
-        match (client.link, self.settings.limits.stranger_answers) {
-            (Link::Datagram(_), Some(per_second)) if !self.sessions.has(&client) => {
-                self.limiter.admits(client.remote, per_second, now.instant)
-            }
-            _ => true,
+        if matches!(client.link, Link::Stream(_)) || self.sessions.has(&client) {
+            return true;
         }
+        let limits = self.settings.limits;
+        let rates = Rates { address: limits.stranger_answers, total: limits.stranger_answers_total };
+        match self.limiter.admit(client.remote, rates, now.instant) {
+            Ok(()) => return true,
+            Err(Exceeded::Address) => self.counts.limited.stranger_answers += 1,
+            Err(Exceeded::Total) => self.counts.limited.stranger_answers_total += 1,
+        }
+        false
     }
 
     fn next_transaction(&mut self) -> TransactionId {

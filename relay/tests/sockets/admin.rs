@@ -1,7 +1,7 @@
 //! What an operator and Kubernetes are told.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 
 use hubs_relay::{Config, Relay};
@@ -37,7 +37,7 @@ pub(crate) fn get(admin: SocketAddr, path: &str) -> (String, String, String) {
 
 /// Reads a document as the OpenMetrics specification has it: families announced once and not interleaved, counters'
 /// samples called `_total`, no sample twice, an end. Returns each sample's value by name and labels.
-fn parse(document: &str) -> BTreeMap<String, f64> {
+pub(crate) fn parse(document: &str) -> BTreeMap<String, f64> {
     let (mut samples, mut families) = (BTreeMap::new(), BTreeSet::new());
     let (mut family, mut kind) = ("", "");
     let mut lines = document.lines();
@@ -71,7 +71,7 @@ fn parse(document: &str) -> BTreeMap<String, f64> {
 }
 
 /// Waits until the workers have reported this.
-fn wait_for(admin: SocketAddr, sample: &str, value: f64) {
+pub(crate) fn wait_for(admin: SocketAddr, sample: &str, value: f64) {
     let deadline = std::time::Instant::now() + LIMIT;
     loop {
         let samples = parse(&get(admin, "/metrics").2);
@@ -178,9 +178,26 @@ fn a_peer_without_an_address_makes_it_unready_with_the_reason() {
 }
 
 #[test]
-fn a_connection_that_asks_nothing_keeps_nobody_else_from_asking() {
+fn connections_that_ask_nothing_keep_nobody_else_from_asking() {
     let (_relay, admin) = start(&Identity::new("turn.test"));
-    let _silent: Vec<_> = (0..20).map(|_| TcpStream::connect(admin).unwrap()).collect();
+    let connect = || {
+        let stream = TcpStream::connect(admin).unwrap();
+        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        stream
+    };
+    let is_open = |mut stream: &TcpStream| {
+        stream.set_nonblocking(true).unwrap();
+        stream.read(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+    };
+    let mut silent: Vec<_> = (0..63).map(|_| connect()).collect();
+    assert_eq!(get(admin, "/livez").0, "HTTP/1.1 200 OK");
+    assert!(silent.iter().all(is_open), "there is room for one more");
+    silent.push(connect());
+    assert_eq!(get(admin, "/livez").0, "HTTP/1.1 200 OK");
+    silent[0].set_nonblocking(false).unwrap();
+    assert_eq!(silent[0].read(&mut [0]).unwrap(), 0, "the oldest makes room");
+    assert!(silent[1..].iter().all(is_open));
+    silent.extend((0..200).map(|_| connect()));
     assert_eq!(get(admin, "/livez").0, "HTTP/1.1 200 OK");
 }
 

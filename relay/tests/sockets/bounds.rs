@@ -1,6 +1,7 @@
 //! What a client may cost: connections that say nothing or the wrong thing, frames that never end, readers that do not
 //! read.
 
+use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::thread;
@@ -9,7 +10,8 @@ use hubs_relay::wire::{Builder, Method, TransactionId, attribute};
 use hubs_relay::{Config, Relay};
 use socket2::{Domain, Socket, Type};
 
-use crate::client::{self, Client, Connection, LIMIT, USER, channel};
+use crate::admin::{get, parse, wait_for};
+use crate::client::{self, Client, Connection, LIMIT, USER, channel, code};
 use crate::identity::Identity;
 use crate::program::Running;
 
@@ -89,6 +91,166 @@ fn no_more_strangers_are_admitted_than_allowed_and_those_who_go_make_room() {
         stream.write_all(&request).is_ok() && stream.read(&mut [0; 64]).is_ok_and(|len| len > 0)
     };
     assert!((0..1000).any(|_| admitted()));
+}
+
+#[test]
+fn no_more_strangers_of_one_address_are_admitted_than_allowed_and_those_who_go_make_room() {
+    let relay = start(&["strangers_per_address = 2", LATE]);
+    for listen in relay.listeners() {
+        let mut known = Client::new(Connection::new(client::tcp(address(&relay))));
+        known.allocate();
+        // They have said nothing yet, and count all the same.
+        let strangers = [(); 2].map(|()| client::tcp(listen.address));
+        assert_closed(&mut client::tcp(listen.address));
+        for mut stranger in &strangers {
+            stranger.set_nonblocking(true).unwrap();
+            assert_eq!(stranger.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock, "they stay");
+        }
+        assert_eq!(known.refresh(LIMIT), 0, "who has an allocation is no stranger");
+        let elsewhere = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        elsewhere.bind(&SocketAddr::from(([127, 0, 0, 2], 0)).into()).unwrap();
+        elsewhere.connect(&address(&relay).into()).unwrap();
+        Client::new(Connection::new(TcpStream::from(elsewhere))).binding();
+        drop(strangers);
+        // The relay learns of it a moment later.
+        let admitted = || {
+            let mut stream = client::tcp(address(&relay));
+            let request = Builder::request(Method::Binding, TransactionId([1; 12])).finish();
+            stream.write_all(&request).is_ok() && stream.read(&mut [0; 64]).is_ok_and(|len| len > 0)
+        };
+        assert!((0..1000).any(|_| admitted()));
+        assert_eq!(known.refresh(std::time::Duration::ZERO), 0);
+    }
+}
+
+#[test]
+fn every_bound_has_a_counter_that_moves_when_it_is_met() {
+    let identity = Identity::new("turn.test");
+    let (user, password) = USER;
+    let text = |limits: &str| {
+        format!(
+            "listen = ['tcp://127.0.0.1:0', 'tls://127.0.0.1:0', 'udp://127.0.0.1:0']\nrelay.address = '127.0.0.1'\n\
+             relay.workers = 1\nauth.users = {{ {user} = '{password}' }}\n\
+             peers.allow = ['127.0.0.0/8:1-65535']\n[limits]\n{limits}\n{}",
+            identity.config()
+        )
+    };
+    let mut met = Vec::new();
+    let mut meet = |key: &'static str, value: &str, how: &dyn Fn(&Relay)| {
+        // Nobody waits for the time limits where it is not about them.
+        let time_limits = ["handshake_timeout", "stranger_timeout"].into_iter().filter(|it| *it != key);
+        let time_limits: String = time_limits.map(|it| format!("{it} = '10m'\n")).collect();
+        let config = Config::from_text(&text(&format!("{key} = {value}\n{time_limits}")), None, []).unwrap();
+        let mut relay = Relay::start(&config).unwrap();
+        let admin = relay.serve_admin("127.0.0.1:0".parse().unwrap()).unwrap();
+        how(&relay);
+        met.push((key, admin, relay));
+    };
+    let tcp = |relay: &Relay| Client::new(Connection::new(client::tcp(address(relay))));
+    let udp = |relay: &Relay| Client::new(client::udp(relay.listeners()[2].address));
+    let peer = |host: u8| SocketAddr::from(([127, 0, 0, host], 5000));
+
+    meet("sessions", "0", &|relay| assert_eq!(code(&udp(relay).try_allocate()), 508));
+    meet("sessions_per_address", "1", &|relay| {
+        udp(relay).allocate();
+        assert_eq!(code(&udp(relay).try_allocate()), 486);
+    });
+    meet("permissions", "1", &|relay| {
+        let mut client = udp(relay);
+        client.allocate();
+        assert_eq!((client.permit(peer(1)), client.permit(peer(2))), (0, 508));
+    });
+    meet("channels", "1", &|relay| {
+        let mut client = udp(relay);
+        client.allocate();
+        let outcomes = [1, 2].map(|it| client.bind(channel(0x4000 + u16::from(it)), peer(it)));
+        assert_eq!(outcomes, [0, 508]);
+    });
+    for key in ["stranger_answers", "stranger_answers_total"] {
+        meet(key, "1", &|relay| {
+            let mut client = udp(relay);
+            // Twice as many at once, and a little while passes meanwhile.
+            for _ in 0..3 {
+                client.binding();
+            }
+            let request = Builder::request(Method::Binding, TransactionId([1; 12])).finish();
+            client.link.send(&request).unwrap();
+        });
+    }
+    for key in ["strangers", "strangers_per_address"] {
+        meet(key, "1", &|relay| {
+            let mut stranger = tcp(relay);
+            stranger.binding();
+            assert_closed(&mut client::tcp(address(relay)));
+        });
+    }
+    for listener in [0, 1] {
+        meet("handshake_timeout", "'300ms'", &|relay| {
+            assert_closed(&mut client::tcp(relay.listeners()[listener].address));
+        });
+    }
+    meet("handshake_timeout", "'300ms'", &|relay| {
+        let mut hello = client::tcp(relay.listeners()[1].address);
+        hello.write_all(&[22, 3, 1]).unwrap();
+        assert_closed(&mut hello);
+    });
+    meet("stranger_timeout", "'300ms'", &|relay| {
+        let mut stranger = tcp(relay);
+        stranger.binding();
+        assert_closed(&mut stranger.link.stream);
+    });
+    meet("stranger_timeout", "'300ms'", &|relay| {
+        let mut client = tcp(relay);
+        client.allocate();
+        client.link.stream.write_all(&[0x40, 0x00, 0x01]).unwrap();
+        assert_closed(&mut client.link.stream);
+    });
+    meet("queue", "1000", &|relay| {
+        let mut client = tcp(relay);
+        let (relayed, peer) = (client.allocate(), UdpSocket::bind("127.0.0.1:0").unwrap());
+        assert_eq!(client.bind(channel(0x4000), peer.local_addr().unwrap()), 0);
+        peer.send_to(&[0; 2000], relayed).unwrap();
+    });
+    for (key, admin, _relay) in met {
+        wait_for(admin, &format!("hubs_relay_limited_total{{limit=\"{key}\"}}"), 1.0);
+    }
+}
+
+#[test]
+fn an_allocation_that_no_port_is_left_for_is_a_508_and_counted() {
+    let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let (user, password) = USER;
+    let text = format!(
+        "listen = ['tcp://127.0.0.1:0']\nrelay = {{ address = '127.0.0.1', ports = '{port}', workers = 2 }}\n\
+         auth.users = {{ {user} = '{password}' }}"
+    );
+    let mut relay = Relay::start(&Config::from_text(&text, None, []).unwrap()).unwrap();
+    let admin = relay.serve_admin("127.0.0.1:0".parse().unwrap()).unwrap();
+    let come = || Client::new(Connection::new(client::tcp(address(&relay))));
+    let mut first = come();
+    assert_eq!(first.allocate().port(), port);
+    // Whichever worker they come to.
+    for _ in 0..10 {
+        assert_eq!(code(&come().try_allocate()), 508);
+    }
+    wait_for(admin, "hubs_relay_unopened_relays_total{reason=\"no_port\"}", 10.0);
+    assert_eq!(first.refresh(std::time::Duration::ZERO), 0);
+    // Its socket is closed a moment later.
+    assert!((0..1000).any(|_| code(&come().try_allocate()) == 0));
+}
+
+#[test]
+fn no_bound_is_without_a_counter() {
+    let defaults: toml::Table = hubs_relay::config::DEFAULTS.parse().unwrap();
+    let keys: BTreeSet<_> = defaults["limits"].as_table().unwrap().keys().cloned().collect();
+    let mut relay = start(&[LATE]);
+    let admin = relay.serve_admin("127.0.0.1:0".parse().unwrap()).unwrap();
+    let samples = parse(&get(admin, "/metrics").2);
+    let prefix = "hubs_relay_limited_total{limit=\"";
+    let counted = samples.keys().filter_map(|it| it.strip_prefix(prefix)?.strip_suffix("\"}"));
+    // When the deadline has passed, the relay ends and nobody can ask any more.
+    let counted: BTreeSet<_> = counted.map(str::to_owned).chain(["drain_deadline".to_owned()]).collect();
+    assert_eq!(keys, counted);
 }
 
 #[test]

@@ -23,7 +23,7 @@ fn start(identity: &Identity, trusted: &str, proxy_protocol: &str) -> Relay {
     };
     let text = format!(
         "{}{}{}[relay]\naddress = '127.0.0.1'\nworkers = 1\n[auth]\nusers = {{ {user} = '{password}' }}\n\
-         [limits]\nsessions_per_address = 1\n",
+         [limits]\nsessions_per_address = 1\nstrangers_per_address = 2\n",
         listen("tcp"),
         listen("tls"),
         identity.config(),
@@ -86,6 +86,25 @@ fn limits_count_the_real_client() {
     let (other, _kept) = allocate("203.0.113.51:1");
     let (again, _) = allocate("203.0.113.50:2");
     assert_eq!((first, other, again), (0, 0, 486));
+}
+
+#[test]
+fn strangers_are_counted_by_the_real_client_and_the_proxys_own_waiting_ones_for_nobody() {
+    let relay = start(&Identity::new("turn.test"), "127.0.0.0/8", "optional");
+    let tcp = relay.listeners()[0].address;
+    let come = |client: &str| Client::new(Connection::new(through_proxy(tcp, &v2(client))));
+    let _without_header = [(); 5].map(|()| client::tcp(tcp));
+    for [one, two, three, other] in [
+        ["203.0.113.50:1", "203.0.113.50:2", "203.0.113.50:3", "203.0.113.51:1"],
+        ["[2001:db8::50]:1", "[2001:db8::51]:1", "[2001:db8::52]:1", "[2001:db8:0:1::50]:1"],
+    ] {
+        let mut admitted = [one, two].map(come);
+        for client in &mut admitted {
+            client.binding();
+        }
+        assert_closed(&mut through_proxy(tcp, &v2(three)));
+        come(other).binding();
+    }
 }
 
 #[test]

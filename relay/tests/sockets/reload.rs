@@ -1,7 +1,8 @@
 //! A configuration, a certificate and a key that are read anew while people talk.
 
 use std::fs;
-use std::net::{SocketAddr, UdpSocket};
+use std::io::{ErrorKind, Read as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::Instant;
@@ -112,6 +113,32 @@ fn a_peer_that_is_no_longer_allowed_is_out_of_reach_at_once() {
     assert_eq!(client.permit("127.0.0.2:1".parse().unwrap()), 0);
     peer.set_nonblocking(true).unwrap();
     assert!(peer.recv(&mut [0; 9]).is_err());
+}
+
+#[test]
+fn a_peer_that_is_no_longer_allowed_is_out_of_reach_before_others_have_been_found() {
+    let identity = Identity::new("turn.test");
+    let text = |peers: &str| format!("{}{}[peers]\n{peers}", users(USER.0), identity.config());
+    let mut relay = Relay::start(&config(&text("allow = ['127.0.0.1:1-65535']"))).unwrap();
+    let (mut client, peer) = (Client::new(client::udp(relay.listeners()[0].address)), peer());
+    client.allocate();
+    assert_eq!(client.permit(peer.local_addr().unwrap()), 0);
+
+    // Two dialogs that never answer.
+    let dialogs = [2, 3].map(|host| TcpListener::bind((Ipv4Addr::new(127, 0, 0, host), 0)).unwrap());
+    let automatic = dialogs.each_ref().map(|dialog| {
+        let place = dialog.local_addr().unwrap();
+        format!("{{ announced = 'auto', actual = '{}', signalling_port = {} }}", place.ip(), place.port())
+    });
+    let peers = format!("allow = ['127.0.0.2:1-65535']\nmap = [{}]", automatic.join(", "));
+    relay.reload(Ok(config(&text(&peers)))).unwrap();
+    let asked = dialogs.map(|dialog| dialog.accept().unwrap().0);
+    eventually(|| client.permit(peer.local_addr().unwrap()) == 403);
+    for mut dialog in asked {
+        dialog.set_nonblocking(true).unwrap();
+        let greeting = dialog.read_to_end(&mut Vec::new());
+        assert!(greeting.is_err_and(|it| it.kind() == ErrorKind::WouldBlock), "the relay still waits for it");
+    }
 }
 
 #[test]

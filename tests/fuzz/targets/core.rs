@@ -99,6 +99,7 @@ fn settings() -> Settings {
             permissions: 4,
             channels: 4,
             stranger_answers: None,
+            stranger_answers_total: None,
         },
         transaction_seed: 1,
     }

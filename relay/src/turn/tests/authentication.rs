@@ -286,11 +286,30 @@ fn a_stranger_is_answered_so_often_and_no_more() {
     };
     assert_eq!(ask(&mut world, udp("192.0.2.9:1")), 20);
     assert_eq!(ask(&mut world, udp("192.0.2.9:2")), 0);
-    assert_eq!(world.server.counts().unanswered, 180);
+    assert_eq!(world.server.counts().limited.stranger_answers, 180);
     world.wait(Duration::from_secs(1));
     assert_eq!(ask(&mut world, udp("192.0.2.9:1")), 10);
     assert_eq!(ask(&mut world, stream("192.0.2.9:3")), 100, "a connection is where it says it is");
     for _ in 0..100 {
         assert_eq!(code(&caller.refresh(&mut world, 600)), 0, "and so is who has an allocation");
     }
+}
+
+#[test]
+fn all_strangers_together_are_answered_so_often_and_no_more() {
+    let mut settings = settings();
+    settings.limits.stranger_answers_total = Some(10);
+    let mut world = World::with(settings);
+    let (mut caller, _) = Caller::allocated(&mut world, udp("198.51.100.7:50000"));
+    world.wait(Duration::from_secs(10));
+    let ask = |world: &mut World| {
+        let request = || Builder::request(Method::Allocate, TransactionId([1; 12]));
+        let strangers = (0..100).map(|host| udp(&format!("192.0.2.{host}:1")));
+        strangers.filter(|client| world.request(*client, request()).is_some()).count()
+    };
+    assert_eq!(ask(&mut world), 20);
+    assert_eq!(world.server.counts().limited.stranger_answers_total, 80);
+    world.wait(Duration::from_secs(1));
+    assert_eq!(ask(&mut world), 10);
+    assert_eq!(code(&caller.refresh(&mut world, 600)), 0, "who has an allocation is no stranger");
 }
