@@ -196,8 +196,11 @@ impl Exchange {
     }
 
     /// The relay ends, and all sessions with it.
-    pub(crate) fn stop(&self) {
-        self.relays.iter().flatten().for_each(|relay| relay.log_end("the relay stopped"));
+    pub(crate) fn stop(&mut self) {
+        // Taken out, so that the end of its connection is not another one.
+        for relay in self.relays.iter_mut().filter_map(Option::take) {
+            relay.log_end("the relay stopped");
+        }
     }
 
     /// What has been counted so far.

@@ -81,7 +81,7 @@ impl Worker {
                 }
                 _ = self.phase.changed() => {
                     if *self.phase.borrow_and_update() == Phase::Stopping {
-                        exchange.borrow().stop();
+                        exchange.borrow_mut().stop();
                         return Ok(());
                     }
                     exchange.borrow_mut().drain();
