@@ -57,7 +57,7 @@ pub(crate) struct Exchange {
     relays: Vec<Option<OpenRelay>>,
     /// Sockets that wait for a client to come back for them.
     reserved: HashMap<ReservationToken, RelaySocket>,
-    listeners: Vec<Rc<UdpSocket>>,
+    listeners: Vec<Option<Rc<UdpSocket>>>,
     outboxes: Vec<Option<Outbox>>,
     free_outboxes: Vec<u32>,
     /// How many connections without an allocation each client address has.
@@ -204,8 +204,11 @@ impl Exchange {
     }
 
     /// The relay ends, and all sessions with it.
-    pub(crate) fn stop(&self) {
-        self.relays.iter().flatten().for_each(|relay| relay.log_end("the relay stopped"));
+    pub(crate) fn stop(&mut self) {
+        // Taken out, so that the end of its connection is not another one.
+        for relay in self.relays.iter_mut().filter_map(Option::take) {
+            relay.log_end("the relay stopped");
+        }
     }
 
     /// What has been counted so far.
@@ -237,8 +240,26 @@ impl Exchange {
 
     /// Takes a socket to answer datagrams on, and returns its number.
     pub(super) fn add_listener(&mut self, socket: Rc<UdpSocket>) -> u32 {
-        self.listeners.push(socket);
-        (self.listeners.len() - 1) as u32
+        let number = self.listeners.iter().position(Option::is_none).unwrap_or_else(|| {
+            self.listeners.push(None);
+            self.listeners.len() - 1
+        });
+        self.listeners[number] = Some(socket);
+        number as u32
+    }
+
+    /// A socket to answer datagrams on is gone, and with it whoever came by it. The next one may get its number.
+    pub(super) fn remove_listener(&mut self, number: u32) {
+        let link = Link::Datagram(number);
+        let clients =
+            self.relays.iter().flatten().map(|relay| relay.client).filter(|client| client.link == link);
+        for client in clients.collect::<Vec<_>>() {
+            self.server.handle_client_closed(client);
+        }
+        self.waiting.retain(|(_, waits, _)| waits.link != link);
+        self.obey();
+        self.flush_to_clients();
+        self.listeners[number as usize] = None;
     }
 
     /// Counts a connection without an allocation in, if there is room for one more.
@@ -498,8 +519,8 @@ impl Exchange {
     fn flush_to_clients(&mut self) {
         let Some(destination) = self.to_clients.destination() else { return };
         match self.listeners.get(destination.socket) {
-            Some(listener) => self.to_clients.send(&**listener, &self.kernel),
-            None => self.to_clients = Sending::default(),
+            Some(Some(listener)) => self.to_clients.send(&**listener, &self.kernel),
+            _ => self.to_clients = Sending::default(),
         }
     }
 }
