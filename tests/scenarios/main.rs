@@ -10,6 +10,7 @@ mod relay_asks_dialog_what_it_announces;
 mod relay_behind_haproxy;
 mod relay_differs_from_coturn_where_the_rfc_says_so;
 mod relay_reads_rotating_secrets;
+mod relay_soaks;
 mod relay_survives_hostile_clients;
 mod turnutils_relay_without_loss;
 mod watch_shows_paths_live;

@@ -55,12 +55,18 @@ impl Authority {
 
     /// A good certificate for several hosts.
     pub fn issue_for(&self, hosts: &[&str]) -> Identity {
-        let mut params =
-            CertificateParams::new(hosts.iter().map(ToString::to_string).collect::<Vec<_>>()).unwrap();
-        params.distinguished_name.push(DnType::CommonName, hosts[0]);
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        self.sign(&server(hosts), &KeyPair::generate().unwrap())
+    }
+
+    /// Another good certificate for a host, with the key that it has.
+    pub fn renew(&self, identity: &Identity, host: &str, serial_number: u64) -> Identity {
+        let mut params = server(&[host]);
+        params.serial_number = Some(serial_number.into());
+        self.sign(&params, &KeyPair::from_pem(&identity.key).unwrap())
+    }
+
+    fn sign(&self, params: &CertificateParams, key: &KeyPair) -> Identity {
+        let certificate = params.signed_by(key, &self.issuer).unwrap();
         Identity { certificate: certificate.pem(), key: key.serialize_pem() }
     }
 }
@@ -69,6 +75,14 @@ impl Default for Authority {
     fn default() -> Self {
         Self::new()
     }
+}
+
+fn server(hosts: &[&str]) -> CertificateParams {
+    let names: Vec<_> = hosts.iter().map(ToString::to_string).collect();
+    let mut params = CertificateParams::new(names).unwrap();
+    params.distinguished_name.push(DnType::CommonName, hosts[0]);
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    params
 }
 
 /// A certificate that vouches for itself, with a common name only: `dialog` is what Hubs' coturn and dialog show,

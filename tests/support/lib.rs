@@ -24,5 +24,6 @@ pub mod postgres;
 pub mod probe;
 pub mod process;
 pub mod relay;
+pub mod soak;
 pub mod terminal;
 pub mod turn;

@@ -30,6 +30,8 @@ pub const TURNUTILS: &[Need] = &[
     Need::Program("turnutils_stunclient"),
     Need::Program("turnutils_peer"),
 ];
+/// The database.
+pub const POSTGRES: &[Need] = &[Need::Postgres];
 /// The database with pgbouncer before it.
 pub const PGBOUNCER: &[Need] = &[Need::Program("pgbouncer"), Need::Postgres];
 
