@@ -2,14 +2,14 @@
 
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::thread;
 
 use super::Namespace;
-use super::network::{HAPROXY, NODE, Network, PGBOUNCER, RELAY, RETICULUM};
-use super::scenario::{Certificate, Database, Scenario, Server, State, Turn};
+use super::network::{HAPROXY, NODE, Network, OTHER_NODE, PGBOUNCER, RELAY, RETICULUM};
+use super::scenario::{Certificate, CoturnNode, Database, Scenario, Server, State, Turn};
 use crate::bed::{self, DOMAIN, Ingress, NAMES, REALM, ROOM, STREAM, TURN_SECRET};
 use crate::certs::{self, Authority, Identity};
 use crate::pgbouncer::{AuthType, PgBouncer};
@@ -45,10 +45,10 @@ impl Deployment {
         thread::scope(|scope| {
             let dialog = scope.spawn(|| shop.start_dialog(node));
             let reticulum = scope.spawn(|| shop.start_reticulum(pods));
-            let ingress = scope.spawn(|| shop.start_ingress(pods));
+            let ingress = scope.spawn(|| shop.start_ingress(network));
             let database = shop.start_database(pods);
             let dialog = dialog.join().unwrap();
-            let turn = shop.start_turn(node, pods, relay);
+            let turn = shop.start_turn(network, relay);
             let others = [reticulum.join().unwrap(), ingress.join().unwrap()];
             let parts = [dialog, turn].into_iter().chain(others).flatten().collect();
             Self { _parts: parts, _database: database }
@@ -99,7 +99,7 @@ impl Shop<'_> {
         start(self.scenario.reticulum.state, pods, address, || bed::start_node(&mut command, "reticulum").0)
     }
 
-    fn start_ingress(&self, pods: &Namespace) -> Option<Process> {
+    fn start_ingress(&self, network: &Network) -> Option<Process> {
         let Self { folder, scenario, .. } = self;
         let certificates = folder.join("ingress");
         fs::create_dir(&certificates).unwrap();
@@ -113,7 +113,7 @@ impl Shop<'_> {
         }
         write("default", DOMAIN, scenario.ingress.default);
         let turn = match scenario.turn.server {
-            Server::Coturn => NODE,
+            Server::Coturn => coturn_node(network, scenario).1,
             Server::HubsRelay | Server::Stopped | Server::Mute => RELAY,
         };
         let ingress = Ingress {
@@ -124,14 +124,14 @@ impl Shop<'_> {
             dialog_backend: (NODE, DIALOG_PORT).into(),
             turn_backend: (turn, TURN_PORT).into(),
         };
-        start(scenario.ingress.state, pods, (HAPROXY, 4443).into(), || ingress.start(folder))
+        start(scenario.ingress.state, &network.pods, (HAPROXY, 4443).into(), || ingress.start(folder))
     }
 
     /// The database with pgbouncer before it, where somebody asks it.
     fn start_database(&self, pods: &Namespace) -> Option<(PgBouncer, Postgres)> {
         let Turn { server, database, .. } = self.scenario.turn;
         let search_path = match database {
-            Database::NameUnknown => return None,
+            Database::Spared | Database::NameUnknown => return None,
             Database::AsShipped => SEARCH_PATH,
             Database::SchemaOnPath => EARLIER_SEARCH_PATH,
         };
@@ -144,8 +144,9 @@ impl Shop<'_> {
         })
     }
 
-    fn start_turn(&self, node: &Namespace, pods: &Namespace, relay: &str) -> Option<Process> {
-        let Turn { server, certificate, database, environment } = &self.scenario.turn;
+    fn start_turn(&self, network: &Network, relay: &str) -> Option<Process> {
+        let Turn { server, certificate, database, environment, .. } = &self.scenario.turn;
+        let pods = &network.pods;
         let identity = || self.identity(*certificate, STREAM).unwrap().write(self.folder, "turn");
         match server {
             Server::Stopped => None,
@@ -156,11 +157,12 @@ impl Shop<'_> {
             Server::Coturn => {
                 // On the node's network the name is not known, which the image leaves it with.
                 let host = match database {
-                    Database::NameUnknown => "pgbouncer".to_owned(),
+                    Database::Spared | Database::NameUnknown => "pgbouncer".to_owned(),
                     Database::AsShipped | Database::SchemaOnPath => PGBOUNCER.to_string(),
                 };
                 let url = database_url(&host);
-                let address = (NODE, TURN_PORT).into();
+                let (node, address) = coturn_node(network, self.scenario);
+                let address = (address, TURN_PORT).into();
                 let start =
                     || coturn::start_as_shipped(self.folder, address, self.external, &url, &identity());
                 Some(node.run(start))
@@ -171,7 +173,6 @@ impl Shop<'_> {
                 command
                     // As deploy/kustomize sets it; the rest is what it takes beside Hubs by itself.
                     .env("REALM", REALM)
-                    .env("PSQL", database_url("pgbouncer"))
                     .env("HUBS_RELAY_ADMIN__ADDRESS", RELAY_ADMIN.to_string())
                     // What a container has in its own file system and on its own address.
                     .env("HUBS_RELAY_TLS__CERTIFICATE", identity.certificate)
@@ -179,11 +180,19 @@ impl Shop<'_> {
                     .env("HUBS_RELAY_LISTEN", format!("tls://{RELAY}:{TURN_PORT}"))
                     .env("HUBS_RELAY_RELAY__ADDRESS", RELAY.to_string())
                     .env("HUBS_RELAY_LIMITS__DRAIN_DEADLINE", "0s")
-                    .env("RUST_LOG", "hubs_relay=debug")
-                    .envs(environment);
+                    .env("RUST_LOG", "hubs_relay=debug");
+                match database {
+                    Database::Spared => command.env("HUBS_RELAY_AUTH__SECRETS", TURN_SECRET),
+                    _ => command.env("PSQL", database_url("pgbouncer")),
+                };
+                command.envs(environment);
                 Some(pods.run(|| {
                     let mut relay = Process::start("hubs-relay", &mut command);
-                    relay.wait_until("readiness", is_relay_ready);
+                    relay.wait_until_accepting((RELAY, TURN_PORT).into());
+                    // Otherwise it waits for dialog to announce something.
+                    if self.scenario.dialog.is_good() {
+                        relay.wait_until("readiness", is_relay_ready);
+                    }
                     relay
                 }))
             }
@@ -204,6 +213,14 @@ impl Shop<'_> {
             Certificate::Incomplete => self.authority.issue_incomplete(host),
             Certificate::Missing => return None,
         })
+    }
+}
+
+/// The node on whose network coturn is, and its address.
+fn coturn_node<'a>(network: &'a Network, scenario: &Scenario) -> (&'a Namespace, Ipv4Addr) {
+    match scenario.turn.node {
+        CoturnNode::Dialogs => (&network.node, NODE),
+        CoturnNode::Other => (&network.other_node, OTHER_NODE),
     }
 }
 

@@ -20,13 +20,13 @@ pub use self::scenario::{Expected, Home, Scenario};
 
 use self::deployment::Deployment;
 use self::network::Network;
-use crate::bed::{DOMAIN, ROOM};
+use crate::bed::DOMAIN;
 use crate::probe::{self, Checked};
 
 /// A running deployment, and the networks around it.
 #[derive(Debug)]
 pub struct Lab {
-    arguments: Vec<String>,
+    room: String,
     // In this order they end.
     _deployment: Deployment,
     network: Network,
@@ -39,20 +39,18 @@ impl Lab {
         let folder = TempDir::with_prefix("hubs-lab-").unwrap();
         let network = Network::start(folder.path(), scenario);
         let deployment = Deployment::start(folder.path(), &network, scenario, relay);
-        Self { arguments: scenario.arguments.clone(), _deployment: deployment, network, folder }
+        Self { room: scenario.room.clone(), _deployment: deployment, network, folder }
     }
 
     /// Runs `hubs-probe check` on the laptop. `program` is hubs-probe's.
     pub fn check(&self, program: &str) -> Checked {
         let resolver = self.network.resolver.to_string();
         let ca_file = self.folder.path().join("ca.pem").display().to_string();
-        let room = format!("https://{DOMAIN}/{ROOM}");
+        let room = format!("https://{DOMAIN}/{}", self.room);
         let mut arguments = vec![DOMAIN, "--resolver", &resolver, "--ca-file", &ca_file];
-        // A scenario can name another room, or none.
-        if !self.arguments.iter().any(|argument| argument == "--room") {
+        if !self.room.is_empty() {
             arguments.extend(["--room", &room]);
         }
-        arguments.extend(self.arguments.iter().map(String::as_str).filter(|argument| !argument.is_empty()));
         self.network.laptop.run(|| probe::check_with(program, &arguments))
     }
 }

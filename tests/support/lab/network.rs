@@ -28,6 +28,8 @@ const EGRESS: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 9);
 const NODE_PUBLIC: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 40);
 /// The node in its virtual network.
 pub(super) const NODE: Ipv4Addr = Ipv4Addr::new(10, 224, 0, 4);
+/// Another node of the cluster, on which there is coturn or nothing.
+pub(super) const OTHER_NODE: Ipv4Addr = Ipv4Addr::new(10, 224, 0, 5);
 /// The ingress's pod.
 pub(super) const HAPROXY: Ipv4Addr = Ipv4Addr::new(10, 244, 0, 5);
 /// Reticulum's pod.
@@ -55,6 +57,7 @@ const DNS: u16 = 53;
 pub(super) struct Network {
     pub(super) laptop: Namespace,
     pub(super) node: Namespace,
+    pub(super) other_node: Namespace,
     pub(super) pods: Namespace,
     /// The router at home, as the laptop asks it for names.
     pub(super) resolver: SocketAddr,
@@ -73,6 +76,7 @@ impl Network {
         let network = Self {
             laptop: namespace(folder, "laptop", resolver, ""),
             node: namespace(folder, "node", AZURE_RESOLVER.into(), ""),
+            other_node: namespace(folder, "other-node", AZURE_RESOLVER.into(), ""),
             pods: namespace(folder, "pods", CLUSTER_RESOLVER.into(), CLUSTER_SEARCH),
             resolver: (resolver, DNS).into(),
             _between: [
@@ -81,13 +85,16 @@ impl Network {
                 namespace(folder, "azure", AZURE_RESOLVER.into(), ""),
             ],
         };
-        let Self { laptop, node, pods, _between: [router, internet, cloud], .. } = &network;
+        let Self { laptop, node, other_node, pods, _between: [router, internet, cloud], .. } = &network;
         lay_cables(&network, home);
         lay_out_laptop(laptop, home);
         lay_out_home(router, home);
         lay_out_internet(internet);
         lay_out_azure(cloud, azure);
         lay_out_node(node, azure.pods, &scenario.ingress.ports);
+        other_node.ip(&format!(
+            "link set eth0 up\naddress add {OTHER_NODE}/16 dev eth0\nroute add default via 10.224.0.1"
+        ));
         lay_out_pods(pods);
         network.start_names(scenario);
         network
@@ -132,7 +139,7 @@ fn namespace(folder: &Path, name: &str, resolver: IpAddr, search: &str) -> Names
 }
 
 fn lay_cables(network: &Network, home: &Home) {
-    let Network { laptop, node, pods, _between: [router, internet, azure], .. } = network;
+    let Network { laptop, node, other_node, pods, _between: [router, internet, azure], .. } = network;
     laptop.connect("eth0", router, "lan0");
     match home.delay() {
         None => router.connect("wan0", internet, "home0"),
@@ -141,6 +148,7 @@ fn lay_cables(network: &Network, home: &Home) {
     }
     internet.connect("azure0", azure, "wan0");
     azure.connect("vnet0", node, "eth0");
+    azure.connect("vnet1", other_node, "eth0");
     node.connect("pods0", pods, "eth0");
 }
 
@@ -231,12 +239,21 @@ fn lay_out_internet(internet: &Namespace) {
 /// its own as well, so that the security groups' rules name that; pods behind it do not reach it (no hairpin).
 fn lay_out_azure(cloud: &Namespace, azure: &Azure) {
     cloud.forward();
+    // The virtual network is no cable to which all are connected: Azure answers for each neighbour and carries the packets.
+    cloud.run(|| {
+        for node in ["vnet0", "vnet1"] {
+            fs::write(format!("/proc/sys/net/ipv4/conf/{node}/proxy_arp"), "1").unwrap();
+        }
+    });
     cloud.ip(&format!(
         "link set wan0 up
          link set vnet0 up
          address add 192.0.2.2/30 dev wan0
          address add {AZURE_RESOLVER}/32 dev lo
+         link set vnet1 up
          address add 10.224.0.1/16 dev vnet0
+         route add {OTHER_NODE}/32 dev vnet1
+         route add 10.244.0.0/24 via {NODE}
          route add default via 192.0.2.1
          route add blackhole 203.0.113.0/24
          route add {FRONTEND}/32 via {NODE}"
@@ -262,7 +279,7 @@ fn lay_out_azure(cloud: &Namespace, azure: &Azure) {
   }}
   chain leave {{
     type nat hook postrouting priority srcnat;
-    ip saddr {NODE} oifname wan0 snat to {outside}
+    ip saddr 10.224.0.0/16 oifname wan0 snat to {outside}
   }}
 {groups}  chain balance {{
     {balanced}
@@ -272,10 +289,11 @@ fn lay_out_azure(cloud: &Namespace, azure: &Azure) {
     type filter hook forward priority filter; policy drop;
     ct state established,related accept
     iifname wan0 ip daddr {FRONTEND} jump balance
-    iifname wan0 oifname vnet0 jump {inbound}
-    iifname wan0 oifname vnet0 accept
-    iifname vnet0 oifname wan0 jump {outbound}
-    iifname vnet0 oifname wan0 accept
+    iifname wan0 ip daddr != 10.224.0.0/16 ip daddr != {FRONTEND} drop
+    iifname {{ vnet0, vnet1 }} jump {outbound}
+    oifname {{ vnet0, vnet1 }} jump {inbound}
+    iifname {{ vnet0, vnet1 }} ip daddr {FRONTEND} drop
+    accept
   }}
 }}
 "

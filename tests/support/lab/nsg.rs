@@ -23,7 +23,7 @@ const LOAD_BALANCER: &str = "168.63.129.16";
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Group {
-    name: String,
+    pub(super) name: String,
     security_rules: Vec<Rule>,
     default_security_rules: Vec<Rule>,
     subnets: Option<Vec<Value>>,

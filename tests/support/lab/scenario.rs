@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::names::Zone;
 use super::nsg::{self, Group, Rule};
+use crate::bed::ROOM;
 use crate::need;
 
 /// What a file under `tests/lab` says.
@@ -40,11 +41,15 @@ pub struct Scenario {
     /// What is in coturn's place.
     #[serde(default)]
     pub(super) turn: Turn,
-    /// More arguments for `hubs-probe check`.
-    #[serde(default)]
-    pub(super) arguments: Vec<String>,
+    /// The room that the person names; empty if none.
+    #[serde(default = "open_room")]
+    pub(super) room: String,
     /// What it has to say.
     pub expect: Expected,
+}
+
+fn open_room() -> String {
+    ROOM.to_owned()
 }
 
 /// The network of the person who looks.
@@ -88,8 +93,8 @@ pub(super) struct Azure {
     pub(super) forwarded: Vec<u16>,
     /// A file under `tests/lab/nsg`, as `az network nsg list -o json` prints it.
     nsg: String,
-    /// Rules that somebody added to the first group in it.
-    rules: Vec<Rule>,
+    /// Rules that somebody added to the groups of these names.
+    rules: BTreeMap<String, Vec<Rule>>,
 }
 
 /// How a node reaches its pods, which decides from which address it answers them.
@@ -110,7 +115,7 @@ impl Default for Azure {
             pods: Pods::default(),
             forwarded: vec![80, 443, 4443, 5349],
             nsg: "aks".to_owned(),
-            rules: Vec::new(),
+            rules: BTreeMap::new(),
         }
     }
 }
@@ -119,8 +124,9 @@ impl Azure {
     /// The groups with all rules.
     pub(super) fn groups(&self) -> Vec<Group> {
         let mut groups = nsg::read(&read(&format!("nsg/{}.json", self.nsg)));
-        if let Some(group) = groups.first_mut() {
-            group.add(self.rules.iter().cloned());
+        for (name, rules) in &self.rules {
+            let group = groups.iter_mut().find(|group| group.name == *name);
+            group.unwrap_or_else(|| panic!("no group {name}")).add(rules.iter().cloned());
         }
         groups
     }
@@ -186,6 +192,13 @@ pub(super) struct Part {
     pub(super) environment: BTreeMap<String, String>,
 }
 
+impl Part {
+    /// Whether it does all that it should.
+    pub(super) fn is_good(&self) -> bool {
+        self.state == State::Runs && self.environment.is_empty()
+    }
+}
+
 /// Whether a part does its work.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -203,6 +216,8 @@ pub(super) enum State {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Turn {
     pub(super) server: Server,
+    /// Where coturn runs: hubs-relay has an address of its own wherever it does.
+    pub(super) node: CoturnNode,
     /// What it shows.
     pub(super) certificate: Certificate,
     pub(super) database: Database,
@@ -222,12 +237,25 @@ pub(super) enum Server {
     Mute,
 }
 
+/// On which node's network coturn is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum CoturnNode {
+    /// dialog's. What people send to the announced address, which coturn takes for its own, then reaches dialog.
+    #[default]
+    Dialogs,
+    /// Another one of the cluster.
+    Other,
+}
+
 /// Of what use the database is to the TURN server.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Database {
-    /// As Hubs has it: the table is in a schema of its own.
+    /// There is none, and hubs-relay is told the secret: what the scenario is about lies elsewhere, and this takes less time.
     #[default]
+    Spared,
+    /// As Hubs has it: the table is in a schema of its own.
     AsShipped,
     /// Its name does not resolve, as on the node's network.
     NameUnknown,
