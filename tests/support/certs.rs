@@ -53,14 +53,14 @@ impl Authority {
 
     /// A good certificate for several hosts.
     pub fn issue_for(&self, hosts: &[&str]) -> Identity {
-        issue(server(hosts), &self.issuer)
+        issue(&server(hosts), &self.issuer)
     }
 
     /// A certificate that is good from one day until another, as seen from now.
     pub(crate) fn issue_valid(&self, host: &str, days: Range<i64>) -> Identity {
         let mut params = server(&[host]);
         (params.not_before, params.not_after) = (from_now(days.start).into(), from_now(days.end).into());
-        issue(params, &self.issuer)
+        issue(&params, &self.issuer)
     }
 
     /// One by an intermediate authority, without the certificate of that.
@@ -68,7 +68,7 @@ impl Authority {
         let key = KeyPair::generate().unwrap();
         let intermediate =
             CertifiedIssuer::signed_by(authority("Test intermediate", 0), key, &self.issuer).unwrap();
-        issue(server(&[host]), &intermediate)
+        issue(&server(&[host]), &intermediate)
     }
 }
 
@@ -89,7 +89,7 @@ fn server(hosts: &[&str]) -> CertificateParams {
     params
 }
 
-fn issue(params: CertificateParams, issuer: &Issuer<'_, KeyPair>) -> Identity {
+fn issue(params: &CertificateParams, issuer: &Issuer<'_, KeyPair>) -> Identity {
     let key = KeyPair::generate().unwrap();
     let certificate = params.signed_by(&key, issuer).unwrap();
     Identity { certificate: certificate.pem(), key: key.serialize_pem() }

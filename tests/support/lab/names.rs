@@ -16,7 +16,7 @@ pub(super) type Zone = BTreeMap<String, Vec<IpAddr>>;
 
 /// How often a question is asked again upstream, and after how long: more than half of the packets may be lost.
 const TRIES: usize = 20;
-const TRY_AGAIN: Duration = Duration::from_millis(700);
+const TRY_AGAIN: Duration = Duration::from_millis(200);
 
 /// Starts a server that knows `zone` and nothing else.
 pub(super) fn know(zone: Zone, at: SocketAddr, namespace: &Namespace) {

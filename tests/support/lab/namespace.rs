@@ -1,7 +1,8 @@
-//! Network namespaces that nothing outlives.
+//! Network namespaces that leave nothing behind.
 //!
-//! A namespace is held by files that this process has open: it has no name and no process of its own, so however a test
-//! ends, the kernel takes it away with everything in it. Threads enter it; what they open or start there stays there.
+//! A namespace is held by files that this process has open and by the programs that run in it. It has no name and no process
+//! of its own, so when those end, however they end, the kernel takes it away. Threads enter it; what they open or start
+//! there stays there.
 
 use std::fs::{self, File};
 use std::io::Write as _;

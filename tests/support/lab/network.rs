@@ -61,8 +61,9 @@ pub(super) struct Network {
     pub(super) pods: Namespace,
     /// The router at home, as the laptop asks it for names.
     pub(super) resolver: SocketAddr,
-    // They live as long as somebody holds them.
-    _between: [Namespace; 3],
+    home: Namespace,
+    internet: Namespace,
+    azure: Namespace,
 }
 
 impl Network {
@@ -79,18 +80,16 @@ impl Network {
             other_node: namespace(folder, "other-node", AZURE_RESOLVER.into(), ""),
             pods: namespace(folder, "pods", CLUSTER_RESOLVER.into(), CLUSTER_SEARCH),
             resolver: (resolver, DNS).into(),
-            _between: [
-                namespace(folder, "home", RESOLVER.into(), ""),
-                namespace(folder, "internet", RESOLVER.into(), ""),
-                namespace(folder, "azure", AZURE_RESOLVER.into(), ""),
-            ],
+            home: namespace(folder, "home", RESOLVER.into(), ""),
+            internet: namespace(folder, "internet", RESOLVER.into(), ""),
+            azure: namespace(folder, "azure", AZURE_RESOLVER.into(), ""),
         };
-        let Self { laptop, node, other_node, pods, _between: [router, internet, cloud], .. } = &network;
+        let Self { laptop, node, other_node, pods, .. } = &network;
         lay_cables(&network, home);
         lay_out_laptop(laptop, home);
-        lay_out_home(router, home);
-        lay_out_internet(internet);
-        lay_out_azure(cloud, azure);
+        lay_out_home(&network.home, home);
+        lay_out_internet(&network.internet);
+        lay_out_azure(&network.azure, azure);
         lay_out_node(node, azure.pods, &scenario.ingress.ports);
         other_node.ip(&format!(
             "link set eth0 up\naddress add {OTHER_NODE}/16 dev eth0\nroute add default via 10.224.0.1"
@@ -110,7 +109,7 @@ impl Network {
     }
 
     fn start_names(&self, scenario: &Scenario) {
-        let [home, internet, azure] = &self._between;
+        let Self { home, internet, azure, .. } = self;
         let at = |address: Ipv4Addr| SocketAddr::from((address, DNS));
         let mut zone: Zone = NAMES.map(|name| (name.to_owned(), vec![FRONTEND.into()])).into();
         zone.extend(scenario.names.clone());
@@ -139,7 +138,7 @@ fn namespace(folder: &Path, name: &str, resolver: IpAddr, search: &str) -> Names
 }
 
 fn lay_cables(network: &Network, home: &Home) {
-    let Network { laptop, node, other_node, pods, _between: [router, internet, azure], .. } = network;
+    let Network { laptop, node, other_node, pods, home: router, internet, azure, .. } = network;
     laptop.connect("eth0", router, "lan0");
     match home.delay() {
         None => router.connect("wan0", internet, "home0"),
@@ -258,9 +257,10 @@ fn lay_out_azure(cloud: &Namespace, azure: &Azure) {
          route add blackhole 203.0.113.0/24
          route add {FRONTEND}/32 via {NODE}"
     ));
-    let (inside, outside) = match azure.node_public_ip {
-        true => (format!("ip daddr {NODE_PUBLIC} dnat to {NODE}"), NODE_PUBLIC),
-        false => (String::new(), EGRESS),
+    let (inside, outside) = if azure.node_public_ip {
+        (format!("ip daddr {NODE_PUBLIC} dnat to {NODE}"), NODE_PUBLIC)
+    } else {
+        (String::new(), EGRESS)
     };
     let balanced = match azure.forwarded.as_slice() {
         [] => String::new(),

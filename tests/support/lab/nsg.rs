@@ -96,15 +96,19 @@ impl Rule {
             protocol @ ("tcp" | "udp" | "icmp" | "esp" | "ah") => Some(protocol.to_owned()),
             other => panic!("{}: protocol {other:?}", self.name),
         };
-        let sources =
-            addresses("saddr", &self.source_address_prefix, self.source_address_prefixes.as_deref());
+        let sources = addresses(
+            "saddr",
+            self.source_address_prefix.as_deref(),
+            self.source_address_prefixes.as_deref(),
+        );
         let destinations = addresses(
             "daddr",
-            &self.destination_address_prefix,
+            self.destination_address_prefix.as_deref(),
             self.destination_address_prefixes.as_deref(),
         );
-        let from = ports("sport", &self.source_port_range, self.source_port_ranges.as_deref());
-        let to = ports("dport", &self.destination_port_range, self.destination_port_ranges.as_deref());
+        let from = ports("sport", self.source_port_range.as_deref(), self.source_port_ranges.as_deref());
+        let to =
+            ports("dport", self.destination_port_range.as_deref(), self.destination_port_ranges.as_deref());
         let protocol = match protocol {
             Some(protocol) => format!("meta l4proto {protocol} "),
             None if from.is_empty() && to.is_empty() => String::new(),
@@ -136,7 +140,9 @@ pub(super) fn compile(groups: &[Group]) -> String {
     let (subnet, interface): (Vec<_>, Vec<_>) = groups.iter().partition(|group| group.is_of_subnet());
     let jumps = |layers: [&Vec<&Group>; 2], direction| -> String {
         let groups = layers.into_iter().flatten();
-        groups.map(|group| format!("    jump {}\n", group.chain_name(direction))).collect()
+        let lines: Vec<_> =
+            groups.map(|group| format!("    jump {}\n", group.chain_name(direction))).collect();
+        lines.concat()
     };
     let mut text = String::new();
     for group in groups {
@@ -153,7 +159,7 @@ pub(super) fn compile(groups: &[Group]) -> String {
 }
 
 /// Conditions on an address, any of which suffices.
-fn addresses(field: &str, one: &Option<String>, several: Option<&[String]>) -> Vec<String> {
+fn addresses(field: &str, one: Option<&str>, several: Option<&[String]>) -> Vec<String> {
     let is = |what: &str| format!("ip {field} {what} ");
     let condition = |prefix: &str| match prefix {
         "*" | "0.0.0.0/0" => String::new(),
@@ -166,7 +172,7 @@ fn addresses(field: &str, one: &Option<String>, several: Option<&[String]>) -> V
 }
 
 /// The condition on a port; empty if any will do.
-fn ports(field: &str, one: &Option<String>, several: Option<&[String]>) -> String {
+fn ports(field: &str, one: Option<&str>, several: Option<&[String]>) -> String {
     let ranges: Vec<_> = union(one, several).collect();
     if ranges.contains(&"*") || ranges.is_empty() {
         return String::new();
@@ -174,9 +180,9 @@ fn ports(field: &str, one: &Option<String>, several: Option<&[String]>) -> Strin
     format!("th {field} {{ {} }} ", ranges.join(", "))
 }
 
-fn union<'a>(one: &'a Option<String>, several: Option<&'a [String]>) -> impl Iterator<Item = &'a str> {
+fn union<'a>(one: Option<&'a str>, several: Option<&'a [String]>) -> impl Iterator<Item = &'a str> {
     let several = several.unwrap_or_default().iter();
-    several.chain(one).map(String::as_str).filter(|text| !text.is_empty())
+    several.map(String::as_str).chain(one).filter(|text| !text.is_empty())
 }
 
 #[cfg(test)]

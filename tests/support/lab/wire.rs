@@ -60,7 +60,7 @@ fn carry(from: &Arc<SyncDevice>, to: &Arc<SyncDevice>, delay: Duration) {
     let (from, to) = (from.clone(), to.clone());
     let (packets, arriving) = channel();
     thread::spawn(move || {
-        let mut packet = [0; 65_536];
+        let mut packet = vec![0; 65_536];
         while let Ok(length) = from.recv(&mut packet) {
             if packets.send((Instant::now(), packet[..length].to_vec())).is_err() {
                 return;
