@@ -17,6 +17,7 @@ pub mod certs;
 pub mod coturn;
 pub mod dns;
 pub mod hostile;
+pub mod lab;
 pub mod need;
 pub mod pgbouncer;
 pub mod port;
