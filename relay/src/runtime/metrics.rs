@@ -118,6 +118,8 @@ impl Collector for Reader {
         let strangers = sum(&|it| it.strangers as u64);
         let help = "TCP and TLS connections without an allocation at the moment";
         out.gauges("strangers", help, None, [(NO_LABELS, strangers)])?;
+        let help = "Times that a connection could not be accepted, for want of open files, say";
+        out.counters("unaccepted_connections", help, None, [(NO_LABELS, sum(&|it| it.unaccepted))])?;
         let handshakes = [
             ([("outcome", "completed")], sum(&|it| it.handshakes.completed)),
             ([("outcome", "failed")], sum(&|it| it.handshakes.failed)),

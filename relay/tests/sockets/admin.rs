@@ -73,9 +73,18 @@ pub(crate) fn parse(document: &str) -> BTreeMap<String, f64> {
 /// Waits until the workers have reported this.
 pub(crate) fn wait_for(admin: SocketAddr, sample: &str, value: f64) {
     let deadline = std::time::Instant::now() + LIMIT;
+    wait_until(admin, sample, |it| it == Some(&value));
+}
+
+/// Waits until the workers have counted some of this.
+pub(crate) fn wait_for_some(admin: SocketAddr, sample: &str) {
+    wait_until(admin, sample, |it| it.is_some_and(|value| *value > 0.0));
+}
+
+fn wait_until(admin: SocketAddr, sample: &str, is_it: impl Fn(Option<&f64>) -> bool) {
     loop {
         let samples = parse(&get(admin, "/metrics").2);
-        if samples.get(sample) == Some(&value) {
+        if is_it(samples.get(sample)) {
             return;
         }
         assert!(std::time::Instant::now() < deadline, "no {sample} {value} in {samples:#?}");
