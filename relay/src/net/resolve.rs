@@ -78,6 +78,11 @@ impl Resolver {
         *self = new;
     }
 
+    /// Whether an announced address may stand for another.
+    pub(crate) fn has_mappings(&self) -> bool {
+        !self.peers.map.is_empty()
+    }
+
     /// Whether dialog has to be asked before clients can reach it.
     pub(crate) fn needs_map(&self) -> bool {
         self.automatic().next().is_some()
