@@ -18,6 +18,7 @@ pub mod coturn;
 pub mod dns;
 pub mod hostile;
 pub mod need;
+pub mod network;
 pub mod pgbouncer;
 pub mod port;
 pub mod postgres;

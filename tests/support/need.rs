@@ -5,6 +5,8 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::network;
+
 /// Something that a test cannot do without.
 #[derive(Debug, Clone, Copy)]
 pub enum Need {
@@ -14,6 +16,8 @@ pub enum Need {
     Mediasoup,
     /// A `PostgreSQL` server.
     Postgres,
+    /// The right to make [networks](crate::network), which root has.
+    Networks,
 }
 
 /// The parts of a [`Bed`](crate::bed::Bed).
@@ -30,6 +34,8 @@ pub const TURNUTILS: &[Need] = &[
     Need::Program("turnutils_stunclient"),
     Need::Program("turnutils_peer"),
 ];
+/// A [`Network`](crate::network::Network) of the test's own, and its counters.
+pub const NETWORKS: &[Need] = &[Need::Networks, Need::Program("ip"), Need::Program("nft")];
 /// The database with pgbouncer before it.
 pub const PGBOUNCER: &[Need] = &[Need::Program("pgbouncer"), Need::Postgres];
 
@@ -42,12 +48,16 @@ pub const PGBOUNCER: &[Need] = &[Need::Program("pgbouncer"), Need::Postgres];
 /// }
 /// ```
 pub fn skip(needs: &[&[Need]]) -> bool {
-    let missing: Vec<String> = needs.iter().copied().flatten().filter_map(missing).collect();
+    let missing: Vec<(Need, String)> =
+        needs.iter().copied().flatten().filter_map(|need| Some((*need, missing(need)?))).collect();
     if missing.is_empty() {
         return false;
     }
-    let reason = format!("missing: {} (tests/run installs it)", missing.join(", "));
-    assert!(env::var_os("HUBS_TESTS_SKIP_NOTHING").is_none(), "{reason}");
+    // A right cannot be installed; where `tests/isolated` had it, a test has it as well.
+    let could_be_there = missing.iter().any(|(need, _)| !matches!(need, Need::Networks));
+    let names: Vec<&str> = missing.iter().map(|(_, name)| name.as_str()).collect();
+    let reason = format!("missing: {} (tests/run installs what can be installed)", names.join(", "));
+    assert!(!could_be_there || env::var_os("HUBS_TESTS_SKIP_NOTHING").is_none(), "{reason}");
     println!("skipped: {reason}");
     true
 }
@@ -59,6 +69,7 @@ fn missing(need: &Need) -> Option<String> {
             mediasoup_worker().is_none().then(|| "the packages of tests/bed or mediasoup's worker".into())
         }
         Need::Postgres => postgres_folder().is_none().then(|| "PostgreSQL".into()),
+        Need::Networks => (!network::may_make()).then(|| "the right to make networks".into()),
     }
 }
 
