@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a scenario ends where something is wrong")]
 
+mod aioice_keeps_its_allocation_as_long_as_it_refreshes;
 mod browsers_hear_each_other;
 mod browsers_refuse_shipped_turn;
 mod probe_names_the_cause;

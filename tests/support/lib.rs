@@ -14,6 +14,7 @@
 pub mod bed;
 pub mod browsers;
 pub mod certs;
+pub mod clock;
 pub mod coturn;
 pub mod dns;
 pub mod hostile;

@@ -16,6 +16,10 @@ pub enum Need {
     Mediasoup,
     /// A `PostgreSQL` server.
     Postgres,
+    /// The Python of `target/python`, with the packages of `tests/bed/requirements.txt`.
+    Python,
+    /// libfaketime.
+    Faketime,
     /// The right to make [networks](crate::network), which root has.
     Networks,
 }
@@ -36,6 +40,8 @@ pub const TURNUTILS: &[Need] = &[
 ];
 /// A [`Network`](crate::network::Network) of the test's own, and its counters.
 pub const NETWORKS: &[Need] = &[Need::Networks, Need::Program("ip"), Need::Program("nft")];
+/// aioice, and a clock for what it talks to.
+pub const AIOICE: &[Need] = &[Need::Python, Need::Faketime];
 /// The database with pgbouncer before it.
 pub const PGBOUNCER: &[Need] = &[Need::Program("pgbouncer"), Need::Postgres];
 
@@ -69,6 +75,8 @@ fn missing(need: &Need) -> Option<String> {
             mediasoup_worker().is_none().then(|| "the packages of tests/bed or mediasoup's worker".into())
         }
         Need::Postgres => postgres_folder().is_none().then(|| "PostgreSQL".into()),
+        Need::Python => python().is_none().then(|| "the packages of tests/bed/requirements.txt".into()),
+        Need::Faketime => faketime_library().is_none().then(|| "libfaketime".into()),
         Need::Networks => (!network::may_make()).then(|| "the right to make networks".into()),
     }
 }
@@ -83,6 +91,19 @@ pub fn program(name: &str) -> Option<PathBuf> {
 /// `tests/bed`.
 pub fn bed_folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("bed")
+}
+
+/// Python with the packages of `tests/bed/requirements.txt`, if `tests/run` has installed them.
+pub fn python() -> Option<PathBuf> {
+    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/python/bin/python");
+    python.is_file().then_some(python)
+}
+
+/// libfaketime, where Debian has it.
+pub fn faketime_library() -> Option<PathBuf> {
+    let folders = std::fs::read_dir("/usr/lib").ok()?;
+    let libraries = folders.filter_map(|entry| Some(entry.ok()?.path().join("faketime/libfaketimeMT.so.1")));
+    libraries.into_iter().find(|library| library.is_file())
 }
 
 /// mediasoup's worker, if it has been built and the packages of `tests/bed` are there too.
