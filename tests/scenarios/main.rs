@@ -12,6 +12,7 @@ mod relay_behind_haproxy;
 mod relay_differs_from_coturn_where_the_rfc_says_so;
 mod relay_reaches_nobody_that_is_not_allowed;
 mod relay_reads_rotating_secrets;
+mod relay_reloads_under_load;
 mod relay_survives_hostile_clients;
 mod turn_client_proto_talks_through_the_relay;
 mod turnutils_relay_without_loss;

@@ -13,11 +13,14 @@
 
 pub mod bed;
 pub mod browsers;
+pub mod calls;
 pub mod certs;
 pub mod clock;
 pub mod coturn;
 pub mod dns;
 pub mod hostile;
+pub mod http;
+pub mod mount;
 pub mod need;
 pub mod network;
 pub mod pgbouncer;
