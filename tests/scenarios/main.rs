@@ -10,6 +10,7 @@ mod probe_survives_hostile_servers;
 mod relay_asks_dialog_what_it_announces;
 mod relay_behind_haproxy;
 mod relay_differs_from_coturn_where_the_rfc_says_so;
+mod relay_drains_without_loss;
 mod relay_reaches_nobody_that_is_not_allowed;
 mod relay_reads_rotating_secrets;
 mod relay_reloads_under_load;
