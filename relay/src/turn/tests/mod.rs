@@ -3,8 +3,10 @@
 mod allocate;
 mod authentication;
 mod binding;
+mod browsers;
 mod channels;
 mod drain;
+mod hardening;
 mod harness;
 mod indications;
 mod peers;
