@@ -27,7 +27,7 @@ const UNTOLD: usize = 33;
 /// So often somebody comes and sees.
 const VISITED: usize = 5;
 /// Packets that come back between two reloads.
-const BETWEEN: usize = CALLS / 5;
+const BETWEEN: usize = CALLS / 10;
 /// Each caller says so much and no more: about a packet in half a second.
 const PAUSE: Duration = Duration::from_millis(500);
 const NAME: &str = "turn.test";
