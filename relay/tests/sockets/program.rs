@@ -68,6 +68,11 @@ impl Running {
         line
     }
 
+    /// The lines of its log that have been read.
+    pub(crate) fn said(&self) -> &str {
+        &self.said
+    }
+
     /// Memory that it occupies, in KiB.
     pub(crate) fn resident(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
