@@ -12,6 +12,7 @@ mod relay_asks_dialog_what_it_announces;
 mod relay_behind_haproxy;
 mod relay_differs_from_coturn_where_the_rfc_says_so;
 mod relay_drains_without_loss;
+mod relay_keeps_packets_whole_where_asked;
 mod relay_reaches_nobody_that_is_not_allowed;
 mod relay_reads_rotating_secrets;
 mod relay_reloads_under_load;

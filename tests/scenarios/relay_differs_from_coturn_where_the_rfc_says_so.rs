@@ -347,7 +347,6 @@ const DIFFERENCES: &[(&str, &[Answer], &[Answer], &str)] = &[
     ("an unknown method", &[SILENCE], &[401], "RFC 8489 section 6.3: it is discarded"),
     ("an Allocate for TCP", &[442], &[400], "RFC 8656 section 7.2: we relay UDP only, on purpose"),
     ("an Allocate for a transport that there is not", &[442], &[400], "RFC 8656 section 7.2"),
-    ("DONT-FRAGMENT", &[420], &[0], "RFC 8656 section 7.2: who does not set the bit says 420"),
     ("a made up RESERVATION-TOKEN", &[508], &[404], "RFC 8656 section 7.2"),
     ("requests without an allocation", &[437, 437, 437], &[437, 400, 400], "RFC 8656 section 5"),
     (

@@ -201,7 +201,7 @@ impl Lab {
             ("hubs_relay_sessions{transport=\"tls\"}", 0..=0),
             ("hubs_relay_strangers", 0..=0),
             ("hubs_relay_queue_drops_total", 0..=0),
-            ("hubs_relay_strangers_refused_total", 0..=0),
+            ("hubs_relay_limited_total{limit=\"strangers\"}", 0..=0),
             ("hubs_relay_need_met{need=\"database\"}", 1..=1),
             ("hubs_relay_reloads_total{outcome=\"failed\"}", 0..=0),
             ("hubs_relay_reloads_total{outcome=\"applied\"}", self.world.tally().reloads..=u64::MAX),
