@@ -253,6 +253,8 @@ impl Client {
         let mut again = begin + pause;
         loop {
             tokio::select! {
+                // Whoever had to wait for this thread, and not for the relay, finds the answer first.
+                biased;
                 heard = self.hear() => heard?,
                 () = sleep_until(again) => {
                     if begin.elapsed() > PATIENCE {

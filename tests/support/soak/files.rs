@@ -97,7 +97,7 @@ impl Files {
              [peers]\nallow = [\"{NODE}:1024-65535\", \"127.0.0.99:{}\"]\n\
              map = [{{ announced = \"{ANNOUNCED}\", actual = \"{NODE}\" }}]\n\
              [admin]\naddress = \"{admin}\"\n\
-             [limits]\ndrain_deadline = \"0s\"\nhandshake_timeout = \"{timeout}s\"\nstranger_timeout = \"{timeout}s\"\n\
+             [limits]\ndrain_deadline = \"2s\"\nhandshake_timeout = \"{timeout}s\"\nstranger_timeout = \"{timeout}s\"\n\
              sessions = {}\nchannels = {}\nqueue = {}\n",
             certificate.display(),
             key.display(),

@@ -81,18 +81,19 @@ impl fmt::Display for Outcome {
             ("lost over TLS", tally.lost_tls),
             ("lost over UDP", tally.lost_udp),
             ("dropped by the kernel, anybody's", *kernel_drops),
+            ("longest delay of this program itself, ms", tally.longest_delay),
         ] {
             writeln!(f, "{what:44}{count:>12}")?;
         }
-        writeln!(f, "\n{:32}{:>12}{:>12}{:>12}", "the relay's", "before", "warm", "after")?;
+        writeln!(f, "\n{:36}{:>12}{:>12}{:>12}", "the relay's", "before", "warm", "after")?;
         let of = |resource: fn(&Usage) -> u64| usage.each_ref().map(resource);
         for (what, [before, warm, after]) in [
             ("resident memory, KiB", of(|it| it.resident)),
             ("descriptors", of(|it| it.descriptors as u64)),
-            ("UDP sockets", of(|it| it.udp_sockets as u64)),
+            ("UDP sockets, relay ports included", of(|it| it.udp_sockets as u64)),
             ("threads", of(|it| it.threads as u64)),
         ] {
-            writeln!(f, "{what:32}{before:>12}{warm:>12}{after:>12}")?;
+            writeln!(f, "{what:36}{before:>12}{warm:>12}{after:>12}")?;
         }
         writeln!(f)?;
         faults.iter().try_for_each(|fault| writeln!(f, "fault: {fault}"))?;

@@ -20,14 +20,23 @@ use crate::bed::{STREAM, loopback};
 /// From one to the next.
 const PAUSE: Duration = Duration::from_millis(250);
 /// A relay that has not closed a stranger's connection by then never will.
-const PATIENCE: Duration = STRANGER_TIMEOUT.saturating_mul(4);
+const PATIENCE: Duration = STRANGER_TIMEOUT.saturating_mul(2);
+/// Kinds of strangers.
+const KINDS: u32 = 9;
+/// As many of them, the last ones, stay until the relay has had enough.
+const STAYING: u32 = 2;
 
 /// Sends strangers, one kind after the other, until then.
 pub(super) async fn come(world: Rc<World>, until: Instant) {
     let mut strangers = JoinSet::new();
-    for kind in (0..9_u32).cycle() {
-        if Instant::now() + PAUSE >= until {
+    for kind in (0..KINDS).cycle() {
+        let now = Instant::now();
+        if now + PAUSE >= until {
             break;
+        }
+        let stays = kind >= KINDS - STAYING;
+        if stays && now + STRANGER_TIMEOUT >= until {
+            continue;
         }
         let world = Rc::clone(&world);
         strangers.spawn_local(async move {
@@ -50,11 +59,12 @@ async fn come_as(world: &Rc<World>, kind: u32) -> io::Result<()> {
         2 => is_refused(world, tls(world).await?, &guessed, expired).await,
         3 => binds(world).await,
         4 => makes_noise(world).await,
-        // No TLS at all, TLS without anything in it, something else in TLS, a port scan, a handshake that stops.
+        // No TLS at all, and something else in it.
         5 => is_closed(TcpStream::connect(world.tls).await?, b"GET / HTTP/1.1\r\n\r\n").await,
-        6 => is_closed(tls_stream(world).await?, b"").await,
-        7 => is_closed(tls_stream(world).await?, b"GET / HTTP/1.1\r\n\r\n").await,
-        // The header of a ClientHello (RFC 8446 section 5.1), and two octets of it.
+        6 => is_closed(tls_stream(world).await?, b"GET / HTTP/1.1\r\n\r\n").await,
+        // TLS with nothing in it.
+        7 => is_closed(tls_stream(world).await?, b"").await,
+        // A port scan, and a handshake that stops: the header of a ClientHello (RFC 8446 section 5.1), and two octets of it.
         _ => {
             drop(TcpStream::connect(world.tls).await?);
             is_closed(TcpStream::connect(world.tls).await?, &[0x16, 3, 1, 2, 0, 1, 0]).await

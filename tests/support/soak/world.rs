@@ -65,6 +65,8 @@ pub struct Tally {
     pub rotations: u64,
     /// Configurations and certificates that took another's place.
     pub reloads: u64,
+    /// Milliseconds by which this program was late at most, because others had the processor.
+    pub longest_delay: u64,
 }
 
 impl World {
