@@ -17,7 +17,7 @@ use tokio::{
 use crate::{
     check::{Check, Context, Stop},
     event::{Event, Sink},
-    finding::Finding,
+    finding::{Finding, Status},
     report::{End, Report},
 };
 
@@ -39,6 +39,7 @@ pub async fn run(
     let mut run = Run {
         cx,
         sink,
+        checks,
         waiting: checks.iter().collect(),
         tasks: JoinSet::new(),
         running: BTreeMap::new(),
@@ -65,6 +66,7 @@ pub async fn run(
 struct Run<'a> {
     cx: Arc<Context>,
     sink: &'a Sink,
+    checks: &'static [Check],
     waiting: Vec<&'static Check>,
     tasks: JoinSet<Vec<Finding>>,
     running: BTreeMap<tokio::task::Id, (&'static Check, Instant)>,
@@ -120,9 +122,16 @@ impl Run<'_> {
         for finding in &mut findings {
             finding.check = check.id;
             finding.duration = duration;
+            finding.needs = self.needed_by(finding);
         }
         self.sink.emit(Event::CheckFinished { check: check.id, findings: findings.clone(), duration });
         self.ended.insert(check.id, findings);
+    }
+
+    /// The check that a skip's reason refers to at its end: the reason names it for people, and this for programs.
+    fn needed_by(&self, finding: &Finding) -> Option<&'static str> {
+        let (_, check) = finding.summary.rsplit_once(", see ").filter(|_| finding.status == Status::Skip)?;
+        self.checks.iter().map(|c| c.id).find(|id| *id == check)
     }
 }
 
@@ -148,7 +157,6 @@ mod tests {
     use crate::{
         check::{Group, Outcome},
         codes::Code,
-        finding::Status,
         report::EXIT_INTERRUPTED,
         testing::context,
     };
@@ -206,10 +214,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_missing_fact_makes_a_skip_that_says_where_it_would_come_from() {
-        static CHECKS: &[Check] = &[row("a", &[], needing_a_fact)];
+        static CHECKS: &[Check] = &[row("dialog.candidates", &[], passing), row("a", &[], needing_a_fact)];
         let report = run_all(CHECKS).await;
-        assert_eq!(report.findings[0].status, Status::Skip);
-        assert!(report.findings[0].summary.contains("dialog.candidates"), "{}", report.findings[0].summary);
+        let skip = &report.findings[1];
+        assert_eq!((skip.status, skip.needs), (Status::Skip, Some("dialog.candidates")));
+        assert!(skip.summary.contains("dialog.candidates"), "{}", skip.summary);
     }
 
     #[tokio::test(start_paused = true)]

@@ -77,6 +77,8 @@ pub struct Finding {
     pub target: Option<String>,
     /// One line.
     pub summary: String,
+    /// The check whose findings this one waited for in vain, filled in by the engine.
+    pub needs: Option<&'static str>,
     /// What was observed.
     pub evidence: Vec<Evidence>,
     /// Why it is so, where that is known.
@@ -97,6 +99,7 @@ impl Finding {
             status,
             target: None,
             summary: printable(summary.as_ref()),
+            needs: None,
             evidence: Vec::new(),
             cause: None,
             remedy: None,

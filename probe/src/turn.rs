@@ -461,7 +461,7 @@ impl Connection {
                 }
             }
             Frame::Message(bytes) => match Indication::read(bytes) {
-                Some(Indication { kind: IndicationKind::Data, peer, payload }) => keep(payload, peer),
+                Some(Indication { kind: IndicationKind::Data, peer, payload, .. }) => keep(payload, peer),
                 Some(_) => {}
                 None => {
                     let is_awaited = |m: &Message| is_answer(m) && m.transaction() == *awaited;

@@ -4,13 +4,13 @@ use serde::Serialize;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::{
-    diagnose::Verdict,
+    diagnose::{Diagnosis, Verdict},
     finding::{Finding, Status},
     report::{End, Report},
 };
 
 /// Version of the document's form.
-pub const SCHEMA_VERSION: &str = "1.0";
+pub const SCHEMA_VERSION: &str = "1.1";
 
 /// The report as one JSON document, ending with a line break.
 pub fn render(report: &Report) -> String {
@@ -49,6 +49,7 @@ fn document(report: &Report) -> Document<'_> {
             error: count(Status::Error),
         },
         verdict: &report.verdict,
+        diagnoses: &report.diagnoses,
         findings: &report.findings,
     }
 }
@@ -61,6 +62,7 @@ struct Document<'a> {
     target: Target<'a>,
     summary: Summary,
     verdict: &'a Verdict,
+    diagnoses: &'a [Diagnosis],
     findings: &'a [Finding],
 }
 

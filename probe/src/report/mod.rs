@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 
 pub use crate::diagnose::End;
 use crate::{
-    diagnose::{self, Outcome, Verdict},
+    diagnose::{self, Diagnosed, Diagnosis, Outcome, Verdict},
     finding::{Finding, Status},
 };
 
@@ -24,7 +24,9 @@ pub struct Report {
     pub end: End,
     /// In the order of the table of checks.
     pub findings: Vec<Finding>,
-    /// The one cause, or that there is none.
+    /// The causes behind what fails, in the order of the path.
+    pub diagnoses: Vec<Diagnosis>,
+    /// The first of them, or that there is none.
     pub verdict: Verdict,
 }
 
@@ -60,8 +62,8 @@ impl Report {
         end: End,
         findings: Vec<Finding>,
     ) -> Self {
-        let verdict = diagnose::diagnose(&target, &findings, end);
-        Self { target, started, finished, end, findings, verdict }
+        let Diagnosed { diagnoses, verdict } = diagnose::diagnose(&target, &findings, end);
+        Self { target, started, finished, end, findings, diagnoses, verdict }
     }
 
     /// How many findings have `status`.
