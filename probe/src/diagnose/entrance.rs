@@ -2,7 +2,7 @@
 
 use super::{
     rule::Rule,
-    seen::{Seen, host, is_certificate},
+    seen::{Seen, is_certificate},
 };
 use crate::{
     codes::Code,
@@ -49,7 +49,7 @@ pub(super) const RULES: &[Rule] = &[Rule::new("entrance.closed", CERTIFICATE, |s
 .note(renewed_elsewhere)
 .supports(shows_newer)
 .folds(|_, cause, other| {
-    cause.code == Code::TlsAnswers && BEHIND.contains(&other.code) && host(other) == host(cause)
+    cause.code == Code::TlsAnswers && BEHIND.contains(&other.code) && other.host() == cause.host()
 })];
 
 fn is_entrance(seen: &Seen<'_>, finding: &Finding) -> bool {
@@ -72,6 +72,6 @@ pub(super) fn shows_newer(_: &Seen<'_>, cause: &Finding, other: &Finding) -> boo
     cause.code == Code::CertificateDates
         && is_certificate(other.code)
         && other.status == Status::Pass
-        && host(other).is_some()
-        && host(other) == host(cause)
+        && other.host().is_some()
+        && other.host() == cause.host()
 }

@@ -7,6 +7,8 @@
 mod direct;
 mod entrance;
 mod names;
+#[cfg(test)]
+mod properties;
 mod rest;
 mod rule;
 mod seen;
@@ -25,6 +27,7 @@ use crate::{
 };
 use rule::Rule;
 use seen::Seen;
+pub(crate) use verdict::leading;
 pub use verdict::{Outcome, Verdict};
 
 /// Along the path. A cause that an earlier rule explains is no cause.
@@ -108,6 +111,8 @@ pub struct Diagnosis {
     pub explains: Vec<usize>,
     /// What to do.
     pub remedy: Option<Remedy>,
+    /// Whether the person knows of it and wants it not to count.
+    pub suppressed: bool,
 }
 
 /// What the findings amount to.

@@ -1,10 +1,6 @@
 //! Names that lead nowhere, or elsewhere.
 
-use super::{
-    Confidence,
-    rule::Rule,
-    seen::{Seen, host},
-};
+use super::{Confidence, rule::Rule, seen::Seen};
 use crate::{
     codes::Code,
     finding::{Evidence, Finding, Status},
@@ -16,7 +12,7 @@ pub(super) const RULES: &[Rule] = &[
         // Without cors. people still meet and hear each other.
         .when(|_, cause| cause.target.as_deref().is_none_or(|name| !name.starts_with("cors.")))
         .means(|_, _, why| format!("{why}, so browsers cannot find it."))
-        .folds(|_, cause, other| other.code != cause.code && host(other).is_some() && host(other) == host(cause)),
+        .folds(|_, cause, other| other.code != cause.code && other.host().is_some() && other.host() == cause.host()),
     // D09. That a name leads elsewhere is a matter of taste as long as what is there works.
     Rule::new("names.apart", &[Code::NamesAgree], |_, _| {
         "a name of the deployment leads to another server than the others, and what is there does not work"
@@ -53,5 +49,5 @@ fn apart<'f>(seen: &Seen<'_>, names_agree: &'f Finding) -> impl Iterator<Item = 
 /// Whether the finding is about a name that leads elsewhere.
 fn is_apart(seen: &Seen<'_>, names_agree: &Finding, finding: &Finding) -> bool {
     finding.code != names_agree.code
-        && host(finding).is_some_and(|host| apart(seen, names_agree).any(|e| e.label == host))
+        && finding.host().is_some_and(|host| apart(seen, names_agree).any(|e| e.label == host))
 }

@@ -201,7 +201,7 @@ impl Accounts<'_> {
         let mut alike = vec![cause];
         for (other, finding) in findings.iter().enumerate().filter(|(other, _)| *other != at) {
             let is_free = self.accounted[other].is_none();
-            if is_free && finding.code == cause.code && rule.belongs(seen, finding) {
+            if is_free && is_alike(cause, finding) && rule.belongs(seen, finding) {
                 self.accounted[other] = Some(self.diagnoses.len());
                 alike.push(finding);
                 supports.push(other);
@@ -230,6 +230,7 @@ impl Accounts<'_> {
             contradicts,
             explains,
             remedy: remedy(&alike),
+            suppressed: cause.suppressed.is_some(),
         });
     }
 
@@ -279,6 +280,11 @@ impl Accounts<'_> {
             _ => None,
         }
     }
+}
+
+/// Whether one fault was seen twice. What is known of one place says nothing of another.
+fn is_alike(cause: &Finding, finding: &Finding) -> bool {
+    cause.code == finding.code && cause.suppressed.is_some() == finding.suppressed.is_some()
 }
 
 /// What to do about findings of one kind: the first one's remedy, and of the others the commands that it lacks.

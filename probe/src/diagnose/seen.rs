@@ -129,13 +129,3 @@ pub(super) fn is_certificate(code: Code) -> bool {
 pub(super) fn is_turn(url: &str) -> bool {
     url.starts_with("turns:")
 }
-
-/// The host in `https://host/path`, `turns:host:port` or plain `host`, if the finding is about one.
-pub(super) fn host(finding: &Finding) -> Option<&str> {
-    let target = finding.target.as_deref()?;
-    let rest = match target.split_once("://") {
-        Some((_, rest)) => rest,
-        None => target.strip_prefix("turns:").unwrap_or(target),
-    };
-    rest.split(['/', ':']).next().filter(|host| !host.is_empty())
-}

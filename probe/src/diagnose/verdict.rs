@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     codes::Code,
-    finding::{Finding, Remedy, Status},
+    finding::{Finding, Remedy, Status, Suppressed},
 };
 
 /// What the findings amount to.
@@ -54,10 +54,18 @@ const MOST_OTHERS: usize = 4;
 
 /// The verdict over what was seen, with these causes in it.
 pub(super) fn conclude(seen: &Seen<'_>, diagnoses: &[Diagnosis]) -> Verdict {
-    match diagnoses.first() {
+    match leading(diagnoses) {
         Some(first) => broken(seen, first),
-        None => good(seen).or_else(|| cut_short(seen)).unwrap_or_else(|| undecided(seen)),
+        None => good(seen)
+            .or_else(|| cut_short(seen))
+            .or_else(|| in_part(seen))
+            .unwrap_or_else(|| undecided(seen)),
     }
+}
+
+/// The diagnosis that the verdict is about: the first that counts, or else the first of those that the person knows of.
+pub(crate) fn leading(diagnoses: &[Diagnosis]) -> Option<&Diagnosis> {
+    diagnoses.iter().find(|d| !d.suppressed).or_else(|| diagnoses.first())
 }
 
 /// A verdict that says what its first diagnosis says, and names what else fails.
@@ -65,9 +73,19 @@ fn broken(seen: &Seen<'_>, first: &Diagnosis) -> Verdict {
     Verdict {
         outcome: Outcome::Broken,
         headline: first.headline.clone(),
-        detail: format!("{}{}", first.detail, others(seen, first.cause.code)),
+        detail: format!("{}{}{}", first.detail, known(seen, first), others(seen, first.cause.code)),
         explains: led_by(first.cause.code, seen.symptoms()),
         remedy: first.remedy.clone(),
+    }
+}
+
+/// That the person knows of it, and lives with it.
+fn known(seen: &Seen<'_>, diagnosis: &Diagnosis) -> String {
+    let cause = diagnosis.supports.first().and_then(|at| seen.findings.get(*at));
+    match cause.and_then(|f| f.suppressed.as_ref()) {
+        None => String::new(),
+        Some(Suppressed { reason: Some(reason), .. }) => format!(" It is suppressed: {reason}."),
+        Some(Suppressed { reason: None, .. }) => " It is suppressed.".to_owned(),
     }
 }
 
@@ -145,6 +163,24 @@ fn cut_short(seen: &Seen<'_>) -> Option<Verdict> {
         detail: "No path of the media had been followed to its end by then.".to_owned(),
         explains: seen.symptoms(),
         remedy: Some(Remedy { text: advice.to_owned(), commands: Vec::new() }),
+    })
+}
+
+/// The person wanted only part of it to be examined, and that is in order.
+fn in_part(seen: &Seen<'_>) -> Option<Verdict> {
+    let mut left_out: Vec<_> =
+        seen.findings.iter().filter(|f| f.left_out.is_some()).map(|f| f.check).collect();
+    left_out.dedup();
+    if left_out.is_empty() || seen.findings.iter().any(|f| f.status == Status::Error) {
+        return None;
+    }
+    Some(Verdict {
+        outcome: Outcome::Inconclusive,
+        headline: "What was examined is in order; whether people hear each other was not part of it."
+            .to_owned(),
+        detail: format!("Left out: {}.", left_out.join(", ")),
+        explains: seen.symptoms(),
+        remedy: Some(everything(seen)),
     })
 }
 

@@ -7,8 +7,8 @@ use unicode_width::UnicodeWidthStr;
 use crate::{
     check::Group,
     checks::CHECKS,
-    diagnose::{Confidence, Diagnosis, Outcome},
-    finding::{Finding, Remedy, Status},
+    diagnose::{Confidence, Diagnosis, Outcome, leading},
+    finding::{Finding, Remedy, Status, Suppressed},
     report::{End, Report},
 };
 
@@ -111,8 +111,8 @@ pub fn render(report: &Report, style: Style) -> String {
         let line = if style.ascii { "-" } else { "─" }.repeat(title.width());
         let _ = writeln!(out, "{}\n{line}", style.paint(Colour::Bold, title));
         let mut before = None;
-        for (at, finding) in findings {
-            write_finding(&mut out, finding, before, style);
+        for (codes, at, finding) in merged(findings) {
+            write_finding(&mut out, &codes, finding, before, style);
             let diagnosis = report.diagnoses.iter().find(|d| d.supports.first() == Some(&at));
             write_explained(&mut out, report, diagnosis, style);
             before = Some(finding);
@@ -121,7 +121,8 @@ pub fn render(report: &Report, style: Style) -> String {
     }
     write_counts(&mut out, report, style);
     write_verdict(&mut out, report, style);
-    for diagnosis in report.diagnoses.iter().skip(1) {
+    let first = leading(&report.diagnoses);
+    for diagnosis in report.diagnoses.iter().filter(|d| Some(*d) != first) {
         write_diagnosis(&mut out, report, diagnosis, style);
     }
     out
@@ -138,14 +139,39 @@ fn group_of(finding: &Finding) -> Option<Group> {
     CHECKS.iter().find(|c| c.id == finding.check).map(|c| c.group)
 }
 
+/// What was skipped for one reason, one after the other, is told once.
+fn merged<'f>(findings: Vec<(usize, &'f Finding)>) -> Vec<(String, usize, &'f Finding)> {
+    let mut merged: Vec<(String, usize, &Finding)> = Vec::new();
+    for (at, finding) in findings {
+        match merged.last_mut() {
+            Some((codes, _, last))
+                if finding.status == Status::Skip
+                    && (last.status, &last.summary, &last.target)
+                        == (finding.status, &finding.summary, &finding.target) =>
+            {
+                if last.code != finding.code {
+                    let _ = write!(codes, ", {}", finding.code);
+                }
+            }
+            _ => merged.push((finding.code.to_string(), at, finding)),
+        }
+    }
+    merged
+}
+
 /// One finding, with its reason and fix unless the one before it had the same ones to show.
-fn write_finding(out: &mut String, finding: &Finding, before: Option<&Finding>, style: Style) {
+fn write_finding(out: &mut String, codes: &str, finding: &Finding, before: Option<&Finding>, style: Style) {
     let target = finding.target.as_deref().filter(|t| !finding.summary.contains(t));
     let about = target.map(|t| format!("{t}: ")).unwrap_or_default();
-    let text = format!("{about}{}", finding.summary);
-    let summary = style.wrapped(&text, SUMMARY, INDENT);
-    let _ = writeln!(out, "  {} {}  {summary}", style.mark(finding.status), finding.code);
-    if matches!(finding.status, Status::Pass | Status::Skip) {
+    let mark = match &finding.suppressed {
+        None => String::new(),
+        Some(Suppressed { reason: Some(reason), .. }) => format!(" (suppressed: {reason})"),
+        Some(Suppressed { reason: None, .. }) => " (suppressed)".to_owned(),
+    };
+    let text = format!("{about}{}{mark}", finding.summary);
+    let summary = style.wrapped(&text, SUMMARY + codes.width(), INDENT);
+    let _ = writeln!(out, "  {} {codes}  {summary}", style.mark(finding.status));
+    if matches!(finding.status, Status::Pass | Status::Skip) || finding.suppressed.is_some() {
         return;
     }
     let width = finding.evidence.iter().map(|e| e.label.width()).fold(LABEL, usize::max);
@@ -194,8 +220,8 @@ fn commands(finding: &Finding) -> Option<&[String]> {
 
 /// Width of the label column, unless evidence needs more.
 const LABEL: usize = 7;
-/// Where a finding's summary begins, behind its mark and its code.
-const SUMMARY: usize = 19;
+/// Where a finding's summary begins, behind its mark, not counting its code.
+const SUMMARY: usize = 13;
 /// Where the second line of a finding begins, and with it what was seen.
 const INDENT: usize = 12;
 
@@ -218,6 +244,10 @@ fn write_counts(out: &mut String, report: &Report, style: Style) {
     let count = |status| format!("{} {status}", report.count(status));
     let counts =
         [Status::Pass, Status::Warn, Status::Fail, Status::Skip, Status::Error].map(count).join(", ");
+    let counts = match report.suppressed() {
+        0 => counts,
+        suppressed => format!("{counts}, {suppressed} suppressed"),
+    };
     let counts = format!("{}: {counts} in {seconds:.1} s", report.target);
     let _ = writeln!(out, "{}", style.wrapped(&counts, 0, 4));
     match report.end {
@@ -241,13 +271,13 @@ fn write_verdict(out: &mut String, report: &Report, style: Style) {
         style.paint(Colour::Bold, &style.wrapped(&verdict.headline, word.width() + 2, word.width() + 2));
     let _ = writeln!(out, "\n{}  {headline}", style.paint(colour, word));
     // Other failures have a place of their own, so that the first cause's own words are enough.
-    let detail = report.diagnoses.first().map_or(&verdict.detail, |first| &first.detail);
+    let detail = leading(&report.diagnoses).map_or(&verdict.detail, |first| &first.detail);
     let _ = writeln!(out, "    {}", style.wrapped(detail, 4, 4));
     if !verdict.explains.is_empty() {
         let codes: Vec<_> = verdict.explains.iter().map(ToString::to_string).collect();
         let _ = writeln!(out, "    see {}: hubs-probe explain {}", codes.join(", "), codes[0]);
     }
-    if let Some(first) = report.diagnoses.first() {
+    if let Some(first) = leading(&report.diagnoses) {
         write_doubts(out, report, first, style);
     }
     if let Some(remedy) = &verdict.remedy {

@@ -47,6 +47,7 @@ fn document(report: &Report) -> Document<'_> {
             fail: count(Status::Fail),
             skip: count(Status::Skip),
             error: count(Status::Error),
+            suppressed: report.suppressed(),
         },
         verdict: &report.verdict,
         diagnoses: &report.diagnoses,
@@ -92,6 +93,7 @@ struct Summary {
     fail: usize,
     skip: usize,
     error: usize,
+    suppressed: usize,
 }
 
 fn rfc3339(when: OffsetDateTime) -> String {
