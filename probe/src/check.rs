@@ -2,7 +2,7 @@
 //!
 //! A check reads facts, does one thing and returns findings. It never prints, sleeps or decides an exit code.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 
@@ -56,12 +56,23 @@ pub struct Check {
     pub question: &'static str,
     /// The code of its main assertion: what a skip or an error of ours is reported under.
     pub code: Code,
+    /// What else it reports.
+    pub also: &'static [Code],
+    /// Whom it talks to.
+    pub contacts: &'static str,
     /// Checks that run before it, because it reads facts that they leave.
     pub after: &'static [&'static str],
     /// How long it may take before the engine ends it.
     pub timeout: Duration,
     /// What it does.
     pub run: fn(Arc<Context>) -> BoxFuture<'static, Outcome>,
+}
+
+impl Check {
+    /// Every code that it reports.
+    pub fn codes(&self) -> impl Iterator<Item = Code> {
+        [self.code].into_iter().chain(self.also.iter().copied())
+    }
 }
 
 impl fmt::Debug for Check {
@@ -96,6 +107,12 @@ impl Context {
             turn_login: self.turn_login.clone(),
             facts: Facts::default(),
         }
+    }
+
+    /// The same task, with nothing learned yet of what these checks find out.
+    #[must_use]
+    pub(crate) fn without(&self, checks: &BTreeSet<&str>) -> Self {
+        Self { facts: self.facts.without(checks), ..self.anew() }
     }
 }
 

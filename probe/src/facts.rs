@@ -3,7 +3,7 @@
 //! Each fact is written once, by one check. A check that needs a fact that is not there skips with the fact's own reason.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     net::{IpAddr, SocketAddr},
     sync::OnceLock,
@@ -47,6 +47,14 @@ impl<T> Fact<T> {
     }
 }
 
+impl<T: Clone> Fact<T> {
+    /// The same fact, unless one of `checks` is to find it out again.
+    fn without(&self, checks: &BTreeSet<&str>) -> Self {
+        let value = if checks.contains(self.missing.from) { OnceLock::new() } else { self.value.clone() };
+        Self { value, missing: self.missing }
+    }
+}
+
 impl<T: fmt::Debug> fmt::Debug for Fact<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.value.get().fmt(f)
@@ -85,6 +93,18 @@ impl Default for Facts {
 }
 
 impl Facts {
+    /// What was learned, except for what `checks` are to find out again.
+    pub(crate) fn without(&self, checks: &BTreeSet<&str>) -> Self {
+        Self {
+            addresses: self.addresses.without(checks),
+            turn_certificate: self.turn_certificate.without(checks),
+            room: self.room.without(checks),
+            dialog: self.dialog.without(checks),
+            announced: self.announced.without(checks),
+            turn: self.turn.without(checks),
+        }
+    }
+
     /// That `name` has an address.
     pub fn has_address(&self, name: Name) -> Result<(), Missing> {
         let known = self.addresses.get()?;

@@ -6,6 +6,7 @@
 pub mod candidate;
 pub mod check;
 mod checks;
+pub mod choice;
 pub mod cli;
 pub mod codes;
 mod demo;

@@ -6,6 +6,8 @@ pub(crate) mod dns;
 pub(crate) mod http;
 pub(crate) mod ice;
 pub(crate) mod media;
+#[cfg(test)]
+mod registry;
 pub(crate) mod room;
 pub(crate) mod tls;
 pub(crate) mod turn;
@@ -28,6 +30,8 @@ pub(crate) static CHECKS: &[Check] = &[
         group: Group::Dns,
         question: "do the four names have addresses, and the same ones?",
         code: Code::NameResolves,
+        also: &[Code::NamesAgree],
+        contacts: "the DNS resolver",
         after: &[],
         timeout: SECOND.saturating_mul(12),
         run: |cx| Box::pin(dns::addresses(cx)),
@@ -37,6 +41,8 @@ pub(crate) static CHECKS: &[Check] = &[
         group: Group::Signalling,
         question: "does the room let us in, and where does it send media?",
         code: Code::RoomJoined,
+        also: &[],
+        contacts: "Reticulum, as a browser that joins the room",
         after: &["dns.addresses"],
         timeout: SECOND.saturating_mul(25),
         run: |cx| Box::pin(room::join(cx)),
@@ -46,6 +52,17 @@ pub(crate) static CHECKS: &[Check] = &[
         group: Group::Certificates,
         question: "would a browser accept the certificate of each name on each port?",
         code: Code::CertificateValid,
+        also: &[
+            Code::CertificateSelfSigned,
+            Code::CertificateDefault,
+            Code::CertificateOfCoturn,
+            Code::CertificateWrongName,
+            Code::CertificateDates,
+            Code::CertificateChain,
+            Code::CertificateUnknownIssuer,
+            Code::TlsAnswers,
+        ],
+        contacts: "each name of the deployment, on 443, 4443 and 5349",
         after: &["dns.addresses", "room.join"],
         timeout: SECOND.saturating_mul(15),
         run: |cx| Box::pin(tls::certificates(cx)),
@@ -55,6 +72,8 @@ pub(crate) static CHECKS: &[Check] = &[
         group: Group::Http,
         question: "does Hubs answer, and does it call itself well?",
         code: Code::HubsHealthy,
+        also: &[Code::HubsMeta, Code::HubsName],
+        contacts: "the deployment, over HTTPS",
         after: &["dns.addresses"],
         timeout: SECOND.saturating_mul(15),
         run: |cx| Box::pin(http::hubs(cx)),
@@ -64,6 +83,8 @@ pub(crate) static CHECKS: &[Check] = &[
         group: Group::Http,
         question: "does the ingress lead to dialog?",
         code: Code::DialogBehindIngress,
+        also: &[],
+        contacts: "dialog, over HTTPS",
         after: &["dns.addresses"],
         timeout: SECOND.saturating_mul(15),
         run: |cx| Box::pin(http::dialog(cx)),
@@ -73,6 +94,8 @@ pub(crate) static CHECKS: &[Check] = &[
         group: Group::Signalling,
         question: "does dialog open a transport, and at which addresses?",
         code: Code::SignallingOpens,
+        also: &[Code::TransportCreated, Code::CandidatesUsable, Code::CandidateText],
+        contacts: "dialog, as a browser without a token",
         after: &["dns.addresses", "room.join"],
         timeout: SECOND.saturating_mul(25),
         run: |cx| Box::pin(dialog::candidates(cx)),
@@ -82,6 +105,8 @@ pub(crate) static CHECKS: &[Check] = &[
         group: Group::Direct,
         question: "does media reach dialog directly?",
         code: Code::DirectPath,
+        also: &[],
+        contacts: "dialog, and over UDP the addresses that it announces",
         after: &["dialog.candidates"],
         timeout: SECOND.saturating_mul(30),
         run: |cx| Box::pin(ice::direct(cx)),
@@ -91,6 +116,8 @@ pub(crate) static CHECKS: &[Check] = &[
         group: Group::Turn,
         question: "does TURN answer, and does it accept credentials?",
         code: Code::TurnAllocates,
+        also: &[Code::TurnChallenges],
+        contacts: "the TURN server that the room names",
         after: &["room.join", "tls.certificates"],
         timeout: SECOND.saturating_mul(40),
         run: |cx| Box::pin(turn::allocate(cx)),
@@ -100,6 +127,8 @@ pub(crate) static CHECKS: &[Check] = &[
         group: Group::Turn,
         question: "does media reach dialog through TURN?",
         code: Code::RelayedDtls,
+        also: &[Code::TurnPermits, Code::RelayedPath],
+        contacts: "the TURN server that the room names, and dialog through it",
         after: &["turn.allocate", "dialog.candidates"],
         timeout: SECOND.saturating_mul(50),
         run: |cx| Box::pin(media::relayed(cx)),
@@ -117,25 +146,5 @@ fn no_connection(error: &TlsError) -> Stop {
         | TlsError::Certificate(_)
         | TlsError::Handshake(_)
         | TlsError::Name(_) => Stop::Skip(format!("{error}, see tls.certificates")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_check_has_a_name_of_its_own_and_runs_after_earlier_rows_only() {
-        for (row, check) in CHECKS.iter().enumerate() {
-            let earlier = &CHECKS[..row];
-            assert!(earlier.iter().all(|c| c.id != check.id), "{} stands twice", check.id);
-            for id in check.after {
-                assert!(
-                    earlier.iter().any(|c| c.id == *id),
-                    "{} comes after {id}, which no earlier row is",
-                    check.id
-                );
-            }
-        }
     }
 }

@@ -159,6 +159,9 @@ async fn as_shipped_the_certificate_is_the_cause_and_with_the_relay_media_connec
     assert_eq!(repaired.verdict.outcome, Outcome::Good, "{repaired:#?}");
     let passed = |code| repaired.findings.iter().any(|f| f.code == code && f.status == Status::Pass);
     assert!(passed(Code::RelayedPath) && passed(Code::RelayedDtls) && !passed(Code::DirectPath));
+    for code in [Code::HubsMeta, Code::HubsName, Code::DialogBehindIngress, Code::TurnPermits] {
+        assert!(passed(code), "{code} did not pass: {repaired:#?}");
+    }
     assert_eq!(play.exit_code(), EXIT_GOOD);
 }
 
