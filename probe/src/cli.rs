@@ -16,7 +16,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use futures_util::FutureExt;
 
 use crate::{
-    check::Context,
+    check::{Context, Options},
     checks::CHECKS,
     codes::Code,
     demo::{self, Deployment, DeploymentError, Turn, narrative},
@@ -194,6 +194,7 @@ impl DeploymentArgs {
             net,
             room: self.room.clone(),
             turn_login,
+            options: Options::default(),
             facts: Facts::default(),
         }))
     }
