@@ -11,7 +11,7 @@ use crate::{
     facts::{Facts, Missing},
     finding::Finding,
     net::Net,
-    target::{Room, Target, TurnLogin},
+    target::{RelayAdmin, Room, Target, TurnLogin},
 };
 
 /// A part of the path, in the order in which a person would walk it.
@@ -29,6 +29,10 @@ pub enum Group {
     Direct,
     /// Media through TURN.
     Turn,
+    /// Sound, from one end to the other.
+    Audio,
+    /// hubs-relay, as those see it who run it.
+    Relay,
 }
 
 impl Group {
@@ -41,6 +45,8 @@ impl Group {
             Self::Signalling => "Signalling",
             Self::Direct => "Media, direct",
             Self::Turn => "Media, through TURN",
+            Self::Audio => "Audio",
+            Self::Relay => "Relay, from inside",
         }
     }
 }
@@ -92,6 +98,8 @@ pub struct Context {
     pub room: Option<Room>,
     /// TURN credentials from the command line.
     pub turn_login: Option<TurnLogin>,
+    /// What is asked for besides.
+    pub options: Options,
     /// What checks learned so far.
     pub facts: Facts,
 }
@@ -105,6 +113,7 @@ impl Context {
             net: self.net.clone(),
             room: self.room.clone(),
             turn_login: self.turn_login.clone(),
+            options: self.options.clone(),
             facts: Facts::default(),
         }
     }
@@ -113,6 +122,25 @@ impl Context {
     #[must_use]
     pub(crate) fn without(&self, checks: &BTreeSet<&str>) -> Self {
         Self { facts: self.facts.without(checks), ..self.anew() }
+    }
+}
+
+/// What a run is asked for besides the deployment: what takes longer, costs more, or needs an address of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// How many transports of dialog are opened to sample its ports; each has two or three.
+    pub samples: usize,
+    /// For how long audio is sent in a room; nothing for not at all.
+    pub audio: Option<Duration>,
+    /// Whether what takes minutes is examined as well.
+    pub long: bool,
+    /// Where hubs-relay answers its operators.
+    pub relay_admin: Option<RelayAdmin>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { samples: 8, audio: Some(Duration::from_secs(5)), long: false, relay_admin: None }
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    candidate::Kind,
+    candidate::{Candidate, Kind},
     target::{DIALOG, Name, Target},
     turn::Login,
 };
@@ -77,6 +77,16 @@ pub struct Facts {
     pub announced: Fact<Vec<SocketAddr>>,
     /// A TURN server that accepted the credentials.
     pub turn: Fact<TurnFacts>,
+    /// Everything that dialog offers for a transport, each candidate for what it is.
+    pub candidates: Fact<Vec<Candidate>>,
+    /// The candidates of several transports, of which each was closed again.
+    pub sampled: Fact<Vec<Vec<Candidate>>>,
+    /// Where dialog answered ICE, straight from here; never none.
+    pub answering: Fact<Vec<SocketAddr>>,
+    /// The address at which dialog answers ICE through the TURN server.
+    pub relayed: Fact<IpAddr>,
+    /// The relayed addresses that the TURN server gave out so far.
+    pub relayed_addresses: Fact<Vec<SocketAddr>>,
 }
 
 impl Default for Facts {
@@ -88,6 +98,11 @@ impl Default for Facts {
             dialog: Fact::new("dialog's WebSocket", "dialog.candidates"),
             announced: Fact::new("an address that dialog announces", "dialog.candidates"),
             turn: Fact::new("an allocation on the TURN server", "turn.allocate"),
+            candidates: Fact::new("dialog's candidates", "dialog.candidates"),
+            sampled: Fact::new("a sample of dialog's ports", "ice.ports"),
+            answering: Fact::new("an address at which dialog answers", "ice.direct"),
+            relayed: Fact::new("an answer of dialog's through TURN", "turn.media"),
+            relayed_addresses: Fact::new("a relayed address", "turn.steps"),
         }
     }
 }
@@ -155,6 +170,8 @@ pub struct RoomFacts {
     pub port: u16,
     /// TURN, if the room offers it.
     pub turn: Option<RoomTurn>,
+    /// With which one joins on dialog, if the room gave it.
+    pub perms_token: Option<PermsToken>,
 }
 
 impl fmt::Debug for RoomFacts {
@@ -163,6 +180,28 @@ impl fmt::Debug for RoomFacts {
             .field("host", &self.host)
             .field("port", &self.port)
             .finish_non_exhaustive()
+    }
+}
+
+/// What dialog lets people in with: a JSON Web Token of Reticulum's, which is a secret while it lives.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PermsToken(String);
+
+impl PermsToken {
+    /// Takes it as it came.
+    pub const fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// To be sent to dialog.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for PermsToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PermsToken(••••)")
     }
 }
 
@@ -199,4 +238,6 @@ pub struct TurnFacts {
     pub port: u16,
     /// The credentials.
     pub login: Login,
+    /// The relayed address that it gave out.
+    pub relayed: SocketAddr,
 }

@@ -1,14 +1,22 @@
 //! The checks, a module for each group, and the table of them. Each function reads facts, does one thing and returns
 //! findings.
 
+pub(crate) mod addresses;
+pub(crate) mod audio;
 pub(crate) mod dialog;
 pub(crate) mod dns;
 pub(crate) mod http;
 pub(crate) mod ice;
+pub(crate) mod idle;
+mod legs;
 pub(crate) mod media;
+pub(crate) mod neighbour;
+pub(crate) mod ports;
+mod refusals;
 #[cfg(test)]
 mod registry;
 pub(crate) mod room;
+pub(crate) mod steps;
 pub(crate) mod tls;
 pub(crate) mod turn;
 mod websocket;
@@ -112,6 +120,39 @@ pub(crate) static CHECKS: &[Check] = &[
         run: |cx| Box::pin(ice::direct(cx)),
     },
     Check {
+        id: "ice.ports",
+        group: Group::Direct,
+        question: "how many of dialog's ports are open?",
+        code: Code::PortsOpen,
+        also: &[],
+        contacts: "dialog, and over UDP the addresses that it announces",
+        after: &["dialog.candidates"],
+        timeout: SECOND.saturating_mul(30),
+        run: |cx| Box::pin(ports::sample(cx)),
+    },
+    Check {
+        id: "dialog.addresses",
+        group: Group::Signalling,
+        question: "whose are the addresses and ports that dialog announces?",
+        code: Code::AnnouncedApart,
+        also: &[Code::OneDialog, Code::MediaPorts],
+        contacts: "nobody",
+        after: &["dialog.candidates", "ice.direct", "ice.ports"],
+        timeout: SECOND.saturating_mul(5),
+        run: |cx| Box::pin(addresses::addresses(cx)),
+    },
+    Check {
+        id: "dialog.admin",
+        group: Group::Signalling,
+        question: "are dialog's reports closed to the world?",
+        code: Code::AdminClosed,
+        also: &[],
+        contacts: "the addresses that dialog announces, and stream., on TCP 7000",
+        after: &["dialog.candidates"],
+        timeout: SECOND.saturating_mul(10),
+        run: |cx| Box::pin(addresses::admin(cx)),
+    },
+    Check {
         id: "turn.allocate",
         group: Group::Turn,
         question: "does TURN answer, and does it accept credentials?",
@@ -127,11 +168,66 @@ pub(crate) static CHECKS: &[Check] = &[
         group: Group::Turn,
         question: "does media reach dialog through TURN?",
         code: Code::RelayedDtls,
-        also: &[Code::TurnPermits, Code::RelayedPath],
+        also: &[Code::TurnPermits, Code::RelayedPath, Code::TurnIndications, Code::TurnChannels],
         contacts: "the TURN server that the room names, and dialog through it",
         after: &["turn.allocate", "dialog.candidates"],
         timeout: SECOND.saturating_mul(50),
         run: |cx| Box::pin(media::relayed(cx)),
+    },
+    Check {
+        id: "turn.steps",
+        group: Group::Turn,
+        question: "does TURN keep its promises, and where else does it lead?",
+        code: Code::TurnRefreshes,
+        also: &[Code::TurnConnects, Code::TurnReleases, Code::TurnRelayRange, Code::TurnForeignPeers],
+        contacts: "the TURN server that the room names",
+        after: &["turn.allocate"],
+        timeout: SECOND.saturating_mul(40),
+        run: |cx| Box::pin(steps::steps(cx)),
+    },
+    Check {
+        id: "dialog.ranges",
+        group: Group::Signalling,
+        question: "do dialog and TURN keep out of each other's ports?",
+        code: Code::RangesApart,
+        also: &[],
+        contacts: "nobody",
+        after: &["dialog.candidates", "turn.steps"],
+        timeout: SECOND.saturating_mul(5),
+        run: |cx| Box::pin(addresses::ranges(cx)),
+    },
+    Check {
+        id: "relay.admin",
+        group: Group::Relay,
+        question: "does hubs-relay itself say that it is well?",
+        code: Code::RelayReady,
+        also: &[Code::RelayPeers, Code::RelayDatabase, Code::RelayCertificate, Code::RelayVersion],
+        contacts: "the address of --relay-admin",
+        after: &[],
+        timeout: SECOND.saturating_mul(20),
+        run: |cx| Box::pin(neighbour::relay(cx)),
+    },
+    Check {
+        id: "path.idle",
+        group: Group::Turn,
+        question: "does a path outlive four silent minutes?",
+        code: Code::TurnIdle,
+        also: &[Code::DirectIdle],
+        contacts: "the TURN server and dialog, with --long only",
+        after: &["ice.direct", "turn.media"],
+        timeout: SECOND.saturating_mul(330),
+        run: |cx| Box::pin(idle::silence(cx)),
+    },
+    Check {
+        id: "audio.room",
+        group: Group::Audio,
+        question: "does what one person says come back to another one?",
+        code: Code::AudioTurnTls,
+        also: &[Code::AudioDirect, Code::AudioTurnUdp],
+        contacts: "dialog, in a room of the probe's own, with the room's token",
+        after: &["room.join", "ice.direct", "ice.ports", "turn.media", "turn.steps"],
+        timeout: SECOND.saturating_mul(60),
+        run: |cx| Box::pin(audio::room(cx)),
     },
 ];
 

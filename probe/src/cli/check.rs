@@ -58,7 +58,7 @@ impl CheckArgs {
             Choice { only: self.only.clone(), skip: self.skip.clone(), suppress: self.suppress.clone() };
         choice.validate(CHECKS)?;
         let patience = self.wait.map(|wait| Patience { wait, fail_on: self.fail_on });
-        Ok(Plan { limit: self.deployment.timeout, choice, patience })
+        Ok(Plan { limit: self.deployment.time_limit(), choice, patience })
     }
 }
 

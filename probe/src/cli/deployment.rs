@@ -5,11 +5,11 @@ use std::{fs, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use clap::Args;
 
 use crate::{
-    check::Context,
+    check::{Context, Options},
     choice::UnknownPattern,
     facts::Facts,
     net::{ConnectTo, Family, Net, NetError, NetOptions},
-    target::{Room, Target, TurnLogin},
+    target::{RelayAdmin, Room, Target, TurnLogin},
 };
 
 /// What is examined, and how to get there.
@@ -56,10 +56,25 @@ pub(crate) struct DeploymentArgs {
     /// Use IPv6 only.
     #[arg(short = '6')]
     ipv6: bool,
-    /// End after this time with what was found by then: 90s, 2m.
+    /// Open so many of dialog's transports to sample its ports; each has two or three.
+    #[arg(long, value_name = "NUMBER", default_value = "8", value_parser = clap::value_parser!(u8).range(1..=32))]
+    samples: u8,
+    /// With a room: do not send sound through dialog and back, which takes five seconds.
+    #[arg(long)]
+    no_audio: bool,
+    /// Also find out whether paths outlive the load balancer's four silent minutes. Takes six.
+    #[arg(long)]
+    long: bool,
+    /// Ask hubs-relay itself at its admin address, which is open to you with `kubectl port-forward`.
+    #[arg(long, value_name = "URL")]
+    relay_admin: Option<RelayAdmin>,
+    /// End after this time with what was found by then: 90s, 2m. With --long never before eight minutes are over.
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
-    pub(crate) timeout: Duration,
+    timeout: Duration,
 }
+
+/// What --long takes, with everything else.
+const LONG: Duration = Duration::from_mins(8);
 
 /// Why the command line can't be followed.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +96,11 @@ pub(crate) enum UsageError {
 }
 
 impl DeploymentArgs {
+    /// When to end with what was found by then.
+    pub(crate) fn time_limit(&self) -> Duration {
+        if self.long { self.timeout.max(LONG) } else { self.timeout }
+    }
+
     /// A fresh context: nothing is known yet.
     pub(crate) fn context(&self) -> Result<Arc<Context>, UsageError> {
         let ca_pem = match &self.ca_file {
@@ -114,6 +134,12 @@ impl DeploymentArgs {
             net,
             room: self.room.clone(),
             turn_login,
+            options: Options {
+                samples: self.samples.into(),
+                audio: Options::default().audio.filter(|_| !self.no_audio),
+                long: self.long,
+                relay_admin: self.relay_admin.clone(),
+            },
             facts: Facts::default(),
         }))
     }

@@ -128,7 +128,8 @@ async fn watch(args: DeploymentArgs) -> Result<u8, UsageError> {
     }
     let Style { colour, ascii, .. } = style();
     let theme = hubs_tui::Theme { colour, ascii };
-    let watched = watch::watch(args.context()?, args.timeout, theme).await.map_err(UsageError::Terminal)?;
+    let watched =
+        watch::watch(args.context()?, args.time_limit(), theme).await.map_err(UsageError::Terminal)?;
     print(&report::human::render(&watched.report, style()));
     Ok(watched.exit_code())
 }

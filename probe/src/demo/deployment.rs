@@ -26,7 +26,7 @@ use super::{
     turn::{self, TurnError},
 };
 use crate::{
-    check::Context,
+    check::{Context, Options},
     facts::Facts,
     net::{Net, NetError, NetOptions},
     random,
@@ -171,6 +171,7 @@ impl Deployment {
             net,
             room: Some(self.room.clone()),
             turn_login: None,
+            options: Options::default(),
             facts: Facts::default(),
         }))
     }
