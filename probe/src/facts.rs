@@ -117,6 +117,11 @@ impl Facts {
             dialog: self.dialog.without(checks),
             announced: self.announced.without(checks),
             turn: self.turn.without(checks),
+            candidates: self.candidates.without(checks),
+            sampled: self.sampled.without(checks),
+            answering: self.answering.without(checks),
+            relayed: self.relayed.without(checks),
+            relayed_addresses: self.relayed_addresses.without(checks),
         }
     }
 

@@ -156,3 +156,135 @@ fn judge_obstacle(code: Code, obstacle: &Obstacle) -> Finding {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        check::Options,
+        checks::{dialog, media, room as room_check, tls, turn},
+        demo::{Deployment, Turn},
+        finding::Status,
+        target::Name,
+        testing::context,
+    };
+
+    fn figures() -> Figures {
+        Figures {
+            sent: 250,
+            heard: 250,
+            damaged: 0,
+            reordered: 0,
+            misnumbered: 0,
+            foreign: 0,
+            round_trip: Duration::from_millis(41),
+            slow_round_trip: Duration::from_millis(55),
+            jitter: Duration::from_millis(3),
+            bits_per_second: 24_000,
+        }
+    }
+
+    fn judged(figures: Figures) -> Finding {
+        judge(Code::AudioDirect, &Ok(figures), TurnCertificate::Accepted)
+    }
+
+    #[test]
+    fn sound_that_comes_back_whole_passes_with_its_figures() {
+        let finding = judged(figures());
+        assert_eq!((finding.status, finding.evidence.len()), (Status::Pass, 4));
+        assert_eq!(
+            finding.summary,
+            "sound comes back through dialog: 250 of 250 packets, 41.0 ms there and back"
+        );
+        let behind_refused = judge(Code::AudioTurnTls, &Ok(figures()), TurnCertificate::Refused);
+        assert_eq!(behind_refused.status, Status::Warn);
+    }
+
+    #[test]
+    fn poor_sound_is_warned_of_and_blamed_on_nobody() {
+        for poor in [
+            Figures { heard: 230, ..figures() },
+            Figures { slow_round_trip: LONGEST_ROUND_TRIP * 2, ..figures() },
+            Figures { jitter: MOST_JITTER * 2, ..figures() },
+        ] {
+            let finding = judged(poor);
+            assert_eq!(finding.status, Status::Warn, "{finding:#?}");
+            assert!(finding.cause.unwrap().contains("which end"));
+        }
+        // One packet of a hundred is what any network loses.
+        assert_eq!(judged(Figures { heard: 248, ..figures() }).status, Status::Pass);
+    }
+
+    #[test]
+    fn damaged_sound_is_a_fault() {
+        assert_eq!(judged(Figures { damaged: 1, ..figures() }).status, Status::Fail);
+        let odd = judged(Figures { reordered: 2, foreign: 1, ..figures() });
+        assert_eq!((odd.status, odd.evidence.len()), (Status::Pass, 6));
+    }
+
+    fn obstacle(obstacle: Obstacle) -> Finding {
+        judge(Code::AudioTurnUdp, &Err(obstacle), TurnCertificate::Accepted)
+    }
+
+    #[test]
+    fn silence_is_explained_by_what_arrived_at_dialog() {
+        let silent = |arrived| obstacle(Obstacle::Silent { sent: 9000, arrived });
+        assert!(silent(Some(15_000)).cause.unwrap().contains("does not pass it on"));
+        for arrived in [Some(200), None] {
+            let finding = silent(arrived);
+            assert_eq!(finding.status, Status::Fail);
+            assert!(finding.cause.unwrap().contains("do not come through"));
+        }
+    }
+
+    #[test]
+    fn what_is_not_this_ways_fault_is_not_booked_on_it() {
+        let refused =
+            || ProtooError::Refused { method: "join", code: 500, reason: "invalid signature".to_owned() };
+        let finding = obstacle(Obstacle::NotLetIn(refused()));
+        assert_eq!(finding.status, Status::Skip);
+        assert!(finding.summary.contains("invalid signature"), "{finding:#?}");
+        assert_eq!(obstacle(Obstacle::Lost("no".to_owned())).status, Status::Error);
+        assert_eq!(obstacle(Obstacle::Media(MediaError::Unable("no".to_owned()))).status, Status::Error);
+        for fault in [
+            Obstacle::Dialog(refused()),
+            Obstacle::Dialog(ProtooError::NotOffered { method: "newConsumer" }),
+            Obstacle::Media(MediaError::TimedOut),
+        ] {
+            let finding = obstacle(fault);
+            assert_eq!((finding.status, finding.remedy.is_some()), (Status::Fail, true), "{finding:#?}");
+        }
+    }
+
+    async fn skipped(cx: Arc<Context>) -> String {
+        match room(cx).await {
+            Err(Stop::Skip(reason)) => reason,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn without_being_asked_for_nobody_speaks() {
+        let cx = Arc::into_inner(context(None, &[])).unwrap();
+        let options = Options { audio: None, ..Options::default() };
+        assert_eq!(skipped(Arc::new(Context { options, ..cx })).await, "nobody asked for it");
+        assert!(skipped(context(None, &[])).await.contains("dialog.candidates"));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn sound_goes_through_turn_to_dialog_and_back_and_says_how_it_went() {
+        let deployment = Deployment::start(Turn::Relay).await.unwrap();
+        let cx = deployment.context().unwrap();
+        cx.facts.addresses.learn(Name::ALL.map(|name| (name, vec![[127, 0, 0, 1].into()])).into());
+        room_check::join(Arc::clone(&cx)).await.unwrap();
+        tls::certificates(Arc::clone(&cx)).await.unwrap();
+        dialog::candidates(Arc::clone(&cx)).await.unwrap();
+        turn::allocate(Arc::clone(&cx)).await.unwrap();
+        assert!(skipped(Arc::clone(&cx)).await.contains("neither directly nor through TURN"));
+        media::relayed(Arc::clone(&cx)).await.unwrap();
+        let findings = room(Arc::clone(&cx)).await.unwrap();
+        let outcomes: Vec<_> = findings.iter().map(|f| f.code).collect();
+        assert_eq!(outcomes, [Code::AudioTurnTls], "{findings:#?}");
+        assert!(findings[0].summary.contains("of 50 packets"), "{findings:#?}");
+    }
+}

@@ -250,3 +250,62 @@ async fn datagrams_that_nobody_asked_for_do_not_pile_up() {
     client.challenge().await.unwrap();
     assert_eq!(client.connection.inbox.datagrams.len(), MOST_WAITING);
 }
+
+/// A client that reaches `server` in datagrams.
+async fn in_datagrams(server: SocketAddr) -> Client {
+    Client::over_udp(&at(server).net, &stream_host(), TURN).await.unwrap()
+}
+
+#[tokio::test]
+async fn in_datagrams_it_is_the_same() {
+    let text =
+        format!("listen = ['udp://127.0.0.1:0']\n[relay]\naddress = '127.0.0.1'\nworkers = 1\n{RULES}");
+    let relay = hubs_relay::Relay::start(&hubs_relay::Config::from_text(&text, None, []).unwrap()).unwrap();
+    let peer = echo().await;
+    let mut client = in_datagrams(relay.listeners()[0].address).await;
+    assert!(client.judgement().is_none());
+    let challenge = client.challenge().await.unwrap();
+    let mut allocation = client.allocate(challenge, &user("ann", "correct horse")).await.unwrap();
+    allocation.permit(peer).await.unwrap();
+    // Three bytes, which a stream would have to pad.
+    for bind in [true, false] {
+        allocation.send(b"abc", peer).await.unwrap();
+        assert_eq!(allocation.receive().await.unwrap(), (b"abc".to_vec(), peer));
+        if bind {
+            allocation.bind_channel(peer).await.unwrap();
+        }
+    }
+    assert!(allocation.round_trip(Request::ChannelBind).is_some());
+    allocation.release().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_datagram_that_is_lost_is_sent_again_and_what_is_no_turn_is_passed_over() {
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let server = socket.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut bytes = [0; 2048];
+        let mut first = None;
+        loop {
+            let (len, from) = socket.recv_from(&mut bytes).await.unwrap();
+            let Some(lost) = &first else {
+                first = Some(bytes[..len].to_vec());
+                continue;
+            };
+            assert_eq!(&bytes[..len], lost, "a repetition is the same request");
+            socket.send_to(b"HTTP/1.1 400 Bad Request", from).await.unwrap();
+            let request = Message::parse(&bytes[..len]).unwrap();
+            socket.send_to(&error(&request, ErrorCode::UNAUTHENTICATED), from).await.unwrap();
+        }
+    });
+    let challenge = in_datagrams(server).await.challenge().await.unwrap();
+    assert_eq!(challenge.realm, "turkey");
+}
+
+#[tokio::test]
+async fn what_was_given_back_is_not_there_any_more() {
+    let relay = relay();
+    let allocation = allocate(relay.address, &user("ann", "correct horse")).await.unwrap();
+    let again = allocation.release_for_good().await.unwrap().unwrap_err();
+    assert_refused(&again, Request::Refresh, ErrorCode::ALLOCATION_MISMATCH);
+}
