@@ -67,6 +67,12 @@ impl Rule {
         }
     }
 
+    /// The same under another name.
+    pub(super) const fn named(mut self, name: &'static str) -> Self {
+        self.name = name;
+        self
+    }
+
     /// The cause shows as this status instead of a failure.
     pub(super) const fn status(mut self, status: Status) -> Self {
         self.status = status;

@@ -196,3 +196,24 @@ async fn what_is_left_out_does_not_run_and_is_named() {
     let left_out = &report.findings[1];
     assert_eq!((left_out.check, left_out.left_out.as_deref()), ("c", Some("left out by --skip c")));
 }
+
+fn telling_addresses(_: Arc<Context>) -> futures_util::future::BoxFuture<'static, Outcome> {
+    let found = Finding::fail(Code::NameResolves, "192.0.2.7 is dead").seen("at", "192.0.2.7:9");
+    Box::pin(ready(Ok(vec![found])))
+}
+
+#[tokio::test]
+async fn a_redacted_run_tells_no_address_to_anybody() {
+    static CHECKS: &[Check] = &[row("a", &[], telling_addresses)];
+    let seen = Arc::new(Mutex::new(String::new()));
+    let sink = Sink::new({
+        let seen = Arc::clone(&seen);
+        move |event| *seen.lock().unwrap() += &format!("{event:?}")
+    });
+    let plan = |redact| Plan { redact, ..LIMIT.into() };
+    run(context(None, &[]), CHECKS, plan(true), &sink, pending()).await;
+    let told = std::mem::take(&mut *seen.lock().unwrap());
+    assert!(told.contains("[address 1] is dead") && !told.contains("192.0.2.7"), "{told}");
+    run(context(None, &[]), CHECKS, plan(false), &sink, pending()).await;
+    assert!(seen.lock().unwrap().contains("192.0.2.7"));
+}
