@@ -9,8 +9,11 @@ use std::{
     sync::OnceLock,
 };
 
+use url::Url;
+
 use crate::{
     candidate::Kind,
+    html::Page,
     target::{DIALOG, Name, Target},
     turn::Login,
 };
@@ -60,6 +63,12 @@ pub struct Facts {
     pub addresses: Fact<BTreeMap<Name, Vec<IpAddr>>>,
     /// Whether a browser accepts the certificate of TURN.
     pub turn_certificate: Fact<TurnCertificate>,
+    /// Who issued the certificates, place by place; those that nobody issued are not among them.
+    pub issuers: Fact<Vec<Issuer>>,
+    /// What the pages tell browsers.
+    pub pages: Fact<Vec<PageFacts>>,
+    /// A picture of the deployment's own that was fetched and is one.
+    pub picture: Fact<Url>,
     /// Where media is to go, and with which credentials, as a joined room says.
     pub room: Fact<RoomFacts>,
     /// Where dialog's WebSocket opens.
@@ -76,6 +85,9 @@ impl Default for Facts {
         Self {
             addresses: Fact::new("the addresses of the names", "dns.addresses"),
             turn_certificate: Fact::new("what certificate TURN shows", "tls.certificates"),
+            issuers: Fact::new("who issued the certificates", "tls.certificates"),
+            pages: Fact::new("the pages of Hubs", "http.pages"),
+            picture: Fact::new("a picture of the deployment's own", "http.assets"),
             room: Fact::new("a joined room", "room.join"),
             dialog: Fact::new("dialog's WebSocket", "dialog.candidates"),
             announced: Fact::new("an address that dialog announces", "dialog.candidates"),
@@ -116,6 +128,43 @@ pub enum TurnCertificate {
     Refused,
 }
 
+/// Who issued a certificate that was shown somewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Issuer {
+    /// The name that was asked for.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// The organisation, such as `Let's Encrypt`.
+    pub organisation: Option<String>,
+    /// Which of its certificates signed.
+    pub common_name: Option<String>,
+    /// Whether a browser accepts what it issued here.
+    pub accepted: bool,
+}
+
+/// A page that answered as one of Hubs.
+#[derive(Clone, Debug)]
+pub struct PageFacts {
+    /// Whose page it is.
+    pub entity: Entity,
+    /// Where it is.
+    pub url: Url,
+    /// What it says.
+    pub page: Page,
+}
+
+/// Whose page it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entity {
+    /// The one that the domain begins with.
+    Home,
+    /// A room's.
+    Room,
+    /// Spoke, the editor of scenes.
+    Spoke,
+}
+
 /// Where dialog's WebSocket is. What a browser makes of its certificate is a finding of `tls.certificates`; whoever looks
 /// further opens it all the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,6 +184,30 @@ pub struct RoomFacts {
     pub port: u16,
     /// TURN, if the room offers it.
     pub turn: Option<RoomTurn>,
+    /// What dialog is to be shown by those who enter.
+    pub permission: Option<Permission>,
+}
+
+/// Reticulum's signed word on what somebody may do in a room (a JSON Web Token).
+#[derive(Clone)]
+pub struct Permission(String);
+
+impl Permission {
+    /// As Reticulum gave it.
+    pub fn new(token: String) -> Self {
+        Self(token)
+    }
+
+    /// The token, for dialog's eyes.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Permission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Permission(••••)")
+    }
 }
 
 impl fmt::Debug for RoomFacts {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::{
-    facts::{RoomFacts, RoomTurn},
+    facts::{Permission, RoomFacts, RoomTurn},
     net::{Endpoint, Net, Trust, WebSocket, WebSocketError},
     target::{DIALOG, Room},
 };
@@ -18,6 +18,9 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(8);
 
 /// The reference under which the channel is joined; all that follows on it carries it.
 const JOIN: &str = "1";
+
+/// Longer than any permission, in bytes.
+const LONGEST_TOKEN: usize = 16 << 10;
 
 /// More ports than any room names.
 const MOST_PORTS: usize = 4;
@@ -82,8 +85,7 @@ pub async fn join(
     room: &Room,
     trust: Trust,
 ) -> Result<RoomFacts, PhoenixError> {
-    let endpoint = Endpoint { host, port, path: "/socket/websocket?vsn=2.0.0", subprotocol: None };
-    let mut socket = net.websocket(endpoint, trust).await?;
+    let mut socket = net.websocket(endpoint(host, port), trust).await?;
     let topic = format!("hub:{}", room.sid());
     let joined = timeout(ANSWER_LIMIT, ask(&mut socket, &topic)).await;
     if let Ok(Ok(_)) = joined {
@@ -92,6 +94,26 @@ pub async fn join(
     }
     socket.close().await;
     read_room(joined.map_err(|_| PhoenixError::Silent)??)
+}
+
+/// Opens the socket as a page of the deployment does, and asks whether anybody is there.
+pub async fn heartbeat(net: &Net, host: &str, port: u16, trust: Trust) -> Result<(), PhoenixError> {
+    let mut socket = net.websocket_from_page(endpoint(host, port), host, trust).await?;
+    let answered = timeout(ANSWER_LIMIT, async {
+        socket.send(json!([null, JOIN, "phoenix", "heartbeat", {}]).to_string()).await?;
+        loop {
+            if let Some(reply) = Reply::read(&socket.receive().await?)? {
+                return reply.outcome.map(drop).map_err(PhoenixError::Refused);
+            }
+        }
+    })
+    .await;
+    socket.close().await;
+    answered.map_err(|_| PhoenixError::Silent)?
+}
+
+fn endpoint(host: &str, port: u16) -> Endpoint<'_> {
+    Endpoint { host, port, path: "/socket/websocket?vsn=2.0.0", subprotocol: None }
 }
 
 async fn ask(socket: &mut WebSocket, topic: &str) -> Result<Value, PhoenixError> {
@@ -188,6 +210,7 @@ impl TryFrom<Value> for RawPort {
 
 fn read_room(mut response: Value) -> Result<RoomFacts, PhoenixError> {
     let hub = response.pointer_mut("/hubs/0").map(Value::take).unwrap_or_default();
+    let token = response.get("perms_token").and_then(Value::as_str).filter(|t| t.len() <= LONGEST_TOKEN);
     let raw: RawHub = serde_json::from_value(hub).map_err(|e| PhoenixError::Malformed {
         what: format!("the answer to joining describes no room ({e})"),
     })?;
@@ -195,6 +218,7 @@ fn read_room(mut response: Value) -> Result<RoomFacts, PhoenixError> {
         host: raw.host,
         port: raw.port.map_or(DIALOG, |p| p.0),
         turn: raw.turn.and_then(read_turn),
+        permission: token.map(|token| Permission::new(token.to_owned())),
     })
 }
 
@@ -315,6 +339,17 @@ mod tests {
             heard,
             [json!(["1", "1", "hub:abc", "phx_join", who]), json!(["1", "2", "hub:abc", "phx_leave", {}])]
         );
+    }
+
+    #[test]
+    fn a_room_gives_a_permission_that_does_not_print() {
+        let mut response = hub(&Value::Null);
+        assert!(read_room(response.clone()).unwrap().permission.is_none());
+        response["perms_token"] = json!("e30.e30.c2ln");
+        let permission = read_room(response.clone()).unwrap().permission.unwrap();
+        assert_eq!((permission.expose(), format!("{permission:?}").contains("e30")), ("e30.e30.c2ln", false));
+        response["perms_token"] = json!("x".repeat(LONGEST_TOKEN + 1));
+        assert!(read_room(response).unwrap().permission.is_none());
     }
 
     #[tokio::test]

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use crate::{
     candidate::{Candidate, Protocol},
+    facts::Permission,
     ice::Credentials,
     net::{Endpoint, Net, Trust, WebSocket, WebSocketError},
     random,
@@ -213,6 +214,20 @@ impl Dialog {
         read_transport(answer).ok_or_else(|| ProtooError::Malformed {
             what: format!("the answer to {method} describes no transport"),
         })
+    }
+
+    /// Shows dialog a permission, as people do who enter, and hears what it makes of it.
+    ///
+    /// Dialog looks at who signed it and not at the room that it is for, so nobody but us is in the room that we then enter.
+    pub async fn show_permission(&mut self, permission: &Permission) -> Result<(), ProtooError> {
+        let capabilities = json!({ "codecs": [], "headerExtensions": [] });
+        let data = json!({
+            "displayName": "hubs-probe",
+            "device": {},
+            "rtpCapabilities": capabilities,
+            "token": permission.expose(),
+        });
+        self.request("join", data).await.map(drop)
     }
 
     /// Tells dialog who will begin DTLS on the transport: we do, with this certificate.

@@ -1,12 +1,19 @@
 //! The checks, a module for each group, and the table of them. Each function reads facts, does one thing and returns
 //! findings.
 
+pub(crate) mod assets;
+mod clock;
 pub(crate) mod dialog;
 pub(crate) mod dns;
 pub(crate) mod http;
 pub(crate) mod ice;
 pub(crate) mod media;
+pub(crate) mod pages;
+pub(crate) mod permission;
+pub(crate) mod proxies;
+pub(crate) mod redirects;
 pub(crate) mod room;
+pub(crate) mod socket;
 pub(crate) mod tls;
 pub(crate) mod turn;
 mod websocket;
@@ -51,6 +58,15 @@ pub(crate) static CHECKS: &[Check] = &[
         run: |cx| Box::pin(tls::certificates(cx)),
     },
     Check {
+        id: "tls.versions",
+        group: Group::Certificates,
+        question: "does each port speak the TLS of today, and nothing older?",
+        code: Code::TlsVersions,
+        after: &["dns.addresses", "room.join"],
+        timeout: SECOND.saturating_mul(15),
+        run: |cx| Box::pin(tls::versions::versions(cx)),
+    },
+    Check {
         id: "http.hubs",
         group: Group::Http,
         question: "does Hubs answer, and does it call itself well?",
@@ -67,6 +83,60 @@ pub(crate) static CHECKS: &[Check] = &[
         after: &["dns.addresses"],
         timeout: SECOND.saturating_mul(15),
         run: |cx| Box::pin(http::dialog(cx)),
+    },
+    Check {
+        id: "http.redirects",
+        group: Group::Http,
+        question: "does http:// lead to https://, and the domain to its own page?",
+        code: Code::PageReached,
+        after: &["dns.addresses"],
+        timeout: SECOND.saturating_mul(30),
+        run: |cx| Box::pin(redirects::followed(cx)),
+    },
+    Check {
+        id: "http.pages",
+        group: Group::Http,
+        question: "do the pages name the right hosts, and let browsers reach them?",
+        code: Code::PageHosts,
+        after: &["dns.addresses"],
+        timeout: SECOND.saturating_mul(15),
+        run: |cx| Box::pin(pages::pages(cx)),
+    },
+    Check {
+        id: "http.assets",
+        group: Group::Http,
+        question: "are the files there that the pages load?",
+        code: Code::AssetsThere,
+        after: &["http.pages"],
+        timeout: SECOND.saturating_mul(40),
+        run: |cx| Box::pin(assets::assets(cx)),
+    },
+    Check {
+        id: "http.proxies",
+        group: Group::Http,
+        question: "do the CORS proxy and the maker of thumbnails do their work?",
+        code: Code::CorsProxy,
+        after: &["dns.addresses", "http.assets"],
+        timeout: SECOND.saturating_mul(15),
+        run: |cx| Box::pin(proxies::proxies(cx)),
+    },
+    Check {
+        id: "http.socket",
+        group: Group::Http,
+        question: "does Reticulum's socket open and answer?",
+        code: Code::PhoenixSocket,
+        after: &["dns.addresses"],
+        timeout: SECOND.saturating_mul(25),
+        run: |cx| Box::pin(socket::heartbeat(cx)),
+    },
+    Check {
+        id: "room.permission",
+        group: Group::Signalling,
+        question: "does dialog believe what Reticulum signs?",
+        code: Code::PermissionAccepted,
+        after: &["room.join"],
+        timeout: SECOND.saturating_mul(25),
+        run: |cx| Box::pin(permission::accepted(cx)),
     },
     Check {
         id: "dialog.candidates",

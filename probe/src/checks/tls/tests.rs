@@ -1,0 +1,593 @@
+//! Certificates of all kinds, shown by servers.
+
+use std::net::SocketAddr;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CustomExtension, DnType, IsCa, Issuer as Signer, KeyPair, PKCS_RSA_SHA256,
+    PublicKeyData, SignatureAlgorithm as RcgenAlgorithm, SigningKey as RcgenKey,
+};
+use rustls::{
+    ServerConfig, SignatureAlgorithm, SignatureScheme,
+    crypto::ring,
+    server::{ClientHello, ResolvesServerCert, ResolvesServerCertUsingSni},
+    sign::{CertifiedKey, Signer as HandshakeSigner, SigningKey},
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_rustls::TlsAcceptor;
+
+use super::*;
+use crate::{
+    net::ConnectError,
+    testing::{Authority, DOMAIN, Identity, context, params, tcp_server, tls_server},
+};
+
+const STREAM: &str = "stream.hubs.example.test";
+
+fn place(host: String, port: u16) -> Place {
+    let purpose = match port {
+        TURN => Purpose::Turn,
+        DIALOG => Purpose::Dialog,
+        _ => Purpose::Pages,
+    };
+    Place { purpose, via: host.clone(), host, port }
+}
+
+/// What is said about `identity` when it is shown on `port` of `name`.
+async fn said(authority: &Authority, identity: Identity, name: Name, port: u16) -> Finding {
+    let server = tls_server(identity, |_| std::future::ready(())).await;
+    let cx = context(Some(authority.root_pem()), &[(name, port, server)]);
+    let host = cx.target.host(name);
+    let shown = cx.net.tls(&host, port, Trust::Anything).await.map(|(_, presented)| presented);
+    judge::judge(&Seen::new(place(host, port), shown), DOMAIN, OffsetDateTime::now_utc())
+}
+
+#[track_caller]
+fn assert_said(finding: &Finding, code: Code, status: Status) {
+    assert_eq!((finding.code, finding.status), (code, status), "{finding:#?}");
+    assert_eq!(finding.remedy.is_some(), status != Status::Pass, "{finding:#?}");
+}
+
+#[tokio::test]
+async fn a_good_certificate_is_accepted() {
+    let authority = Authority::new();
+    let identity = authority.issue(&[DOMAIN], -1..60);
+    assert_said(
+        &said(&authority, identity, Name::Root, HTTPS).await,
+        Code::CertificateValid,
+        Status::Pass,
+    );
+}
+
+#[tokio::test]
+async fn one_that_runs_out_soon_is_a_warning() {
+    let authority = Authority::new();
+    let identity = authority.issue(&[DOMAIN], -80..5);
+    assert_said(
+        &said(&authority, identity, Name::Root, HTTPS).await,
+        Code::CertificateDates,
+        Status::Warn,
+    );
+}
+
+#[tokio::test]
+async fn one_that_ran_out_or_is_not_valid_yet_is_refused_for_its_dates() {
+    let authority = Authority::new();
+    for valid in [-90..-1, 1..90] {
+        let identity = authority.issue(&[DOMAIN], valid);
+        assert_said(
+            &said(&authority, identity, Name::Root, HTTPS).await,
+            Code::CertificateDates,
+            Status::Fail,
+        );
+    }
+}
+
+#[tokio::test]
+async fn when_the_clocks_disagree_no_certificate_is_blamed_for_its_dates() {
+    let authority = Authority::new();
+    let found = async |date: &'static str| {
+        let identity = authority.issue(&[DOMAIN], -90..-30);
+        let server = tls_server(identity, move |mut stream| async move {
+            let _ = stream.read(&mut [0; 1024]).await;
+            let answer = format!("HTTP/1.1 200 OK\r\nDate: {date}\r\nContent-Length: 0\r\n\r\n");
+            let _ = stream.write_all(answer.as_bytes()).await;
+        })
+        .await;
+        let cx = context(Some(authority.root_pem()), &[(Name::Root, HTTPS, server)]);
+        let findings = certificates(cx).await.unwrap();
+        let of_root =
+            findings.into_iter().find(|f| f.target.as_deref() == Some("https://hubs.example.test"));
+        of_root.unwrap()
+    };
+    assert_said(&found("Sun, 06 Nov 1994 08:49:37 GMT").await, Code::CertificateDates, Status::Error);
+    // A server that says nothing sensible has no word in it.
+    assert_said(&found("yesterday").await, Code::CertificateDates, Status::Fail);
+}
+
+#[test]
+fn a_port_that_is_silent_may_be_so_for_this_machines_network_only() {
+    let silent = ConnectError::Silent("192.0.2.7:4443".parse().unwrap());
+    let place = place("stream.hubs.example.test".to_owned(), DIALOG);
+    let finding = judge::judge(&Seen::new(place, Err(TlsError::Connect(silent))), DOMAIN, OffsetDateTime::now_utc());
+    assert_said(&finding, Code::TlsAnswers, Status::Fail);
+    assert!(finding.cause.unwrap().contains("this machine's network"));
+}
+
+#[tokio::test]
+async fn one_for_another_name_is_refused_for_its_name() {
+    let authority = Authority::new();
+    let identity = authority.issue(&[DOMAIN], -1..60);
+    assert_said(
+        &said(&authority, identity, Name::Stream, HTTPS).await,
+        Code::CertificateWrongName,
+        Status::Fail,
+    );
+}
+
+#[tokio::test]
+async fn a_missing_intermediate_is_recognised() {
+    let authority = Authority::new();
+    let mut identity = authority.issue(&[DOMAIN], -1..60);
+    identity.chain.truncate(1);
+    assert_said(
+        &said(&authority, identity, Name::Root, HTTPS).await,
+        Code::CertificateChain,
+        Status::Fail,
+    );
+}
+
+#[tokio::test]
+async fn a_chain_out_of_order_is_a_warning() {
+    let authority = Authority::new();
+    let mut identity = authority.issue(&[DOMAIN], -1..60);
+    identity.chain.insert(1, authority.root_der());
+    assert_said(
+        &said(&authority, identity, Name::Root, HTTPS).await,
+        Code::CertificateChain,
+        Status::Warn,
+    );
+}
+
+#[tokio::test]
+async fn an_unknown_issuer_is_recognised() {
+    let identity = Authority::new().issue(&[DOMAIN], -1..60);
+    let finding = said(&Authority::new(), identity, Name::Root, HTTPS).await;
+    assert_said(&finding, Code::CertificateUnknownIssuer, Status::Fail);
+}
+
+#[tokio::test]
+async fn a_certificate_signed_by_itself_is_recognised() {
+    let identity = Identity::self_signed("whatever", &[DOMAIN]);
+    let finding = said(&Authority::new(), identity, Name::Root, HTTPS).await;
+    assert_said(&finding, Code::CertificateSelfSigned, Status::Fail);
+}
+
+#[tokio::test]
+async fn hubs_default_certificate_is_recognised_on_any_name() {
+    for name in Name::ALL {
+        let finding = said(&Authority::new(), Identity::self_signed(DOMAIN, &[]), name, HTTPS).await;
+        assert_said(&finding, Code::CertificateDefault, Status::Fail);
+    }
+}
+
+#[tokio::test]
+async fn coturns_own_certificate_is_recognised_on_turns_port_only() {
+    let finding = said(&Authority::new(), Identity::self_signed("dialog", &[]), Name::Stream, TURN).await;
+    assert_said(&finding, Code::CertificateOfCoturn, Status::Fail);
+    let finding =
+        said(&Authority::new(), Identity::self_signed("dialog", &[]), Name::Stream, DIALOG).await;
+    assert_said(&finding, Code::CertificateSelfSigned, Status::Fail);
+}
+
+#[tokio::test]
+async fn a_port_that_speaks_no_tls_is_said_to_speak_none() {
+    let server = tcp_server(|stream| async move {
+        let _ = stream.writable().await;
+        let _ = stream.try_write(b"220 mail.example.test ESMTP\r\n");
+        // Reading what the client says keeps the connection from being reset before it has read this.
+        let mut hello = [0; 2048];
+        let _ = stream.readable().await;
+        let _ = stream.try_read(&mut hello);
+    })
+    .await;
+    let cx = context(None, &[(Name::Stream, TURN, server)]);
+    let shown = cx.net.tls(&cx.target.host(Name::Stream), TURN, Trust::Anything).await.map(|(_, p)| p);
+    assert!(matches!(shown, Err(TlsError::Handshake(_))), "{shown:?}");
+    let place = place("stream.hubs.example.test".to_owned(), TURN);
+    assert_said(&judge::judge(&Seen::new(place, shown), DOMAIN, OffsetDateTime::now_utc()), Code::TlsAnswers, Status::Fail);
+}
+
+#[tokio::test]
+async fn a_closed_port_is_said_to_refuse() {
+    // Bound and closed again: nobody listens there now.
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let cx = context(None, &[(Name::Stream, TURN, closed)]);
+    let shown = cx.net.tls(&cx.target.host(Name::Stream), TURN, Trust::Anything).await;
+    assert!(matches!(shown, Err(TlsError::Connect(ConnectError::Refused(_)))), "{shown:?}");
+}
+
+#[tokio::test]
+async fn the_browsers_verdict_on_turns_certificate_becomes_a_fact() {
+    let authority = Authority::new();
+    for (identity, expected) in [
+        (authority.issue(&["stream.hubs.example.test"], -1..60), TurnCertificate::Accepted),
+        (Identity::self_signed("dialog", &[]), TurnCertificate::Refused),
+    ] {
+        let server = tls_server(identity, |_| std::future::ready(())).await;
+        let cx = context(Some(authority.root_pem()), &everywhere(server, server));
+        certificates(Arc::clone(&cx)).await.unwrap();
+        assert_eq!(cx.facts.turn_certificate.get(), Ok(&expected));
+    }
+}
+
+/// All names and dialog are at the first server, TURN is at the second one.
+fn everywhere(ingress: SocketAddr, turn: SocketAddr) -> Vec<(Name, u16, SocketAddr)> {
+    let pages = Name::ALL.map(|name| (name, HTTPS, ingress)).into_iter();
+    pages.chain([(Name::Stream, DIALOG, ingress), (Name::Stream, TURN, turn)]).collect()
+}
+
+/// A TLS server that shows what this says.
+async fn server_of(certificates: Arc<dyn ResolvesServerCert>) -> SocketAddr {
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_cert_resolver(certificates);
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    tcp_server(move |stream| {
+        let acceptor = acceptor.clone();
+        async move {
+            // Until the client has enough of it.
+            if let Ok(mut stream) = acceptor.accept(stream).await {
+                let _ = stream.read(&mut [0; 1]).await;
+            }
+        }
+    })
+    .await
+}
+
+/// Always the same certificate.
+#[derive(Debug)]
+struct Always(Arc<CertifiedKey>);
+
+impl ResolvesServerCert for Always {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0))
+    }
+}
+
+fn always(key: CertifiedKey) -> Arc<dyn ResolvesServerCert> {
+    Arc::new(Always(Arc::new(key)))
+}
+
+/// A certificate for each name, which are given with the days for which each is valid.
+fn by_name(authority: &Authority, days: [std::ops::Range<i64>; 4]) -> Arc<dyn ResolvesServerCert> {
+    let target: Target = DOMAIN.parse().unwrap();
+    let mut certificates = ResolvesServerCertUsingSni::new();
+    for (name, days) in Name::ALL.into_iter().zip(days) {
+        let host = target.host(name);
+        certificates.add(&host, authority.issue(&[&host], days).certified_key()).unwrap();
+    }
+    Arc::new(certificates)
+}
+
+/// All that is found where the ingress shows the one and TURN the other.
+async fn found(
+    authority: &Authority,
+    ingress: Arc<dyn ResolvesServerCert>,
+    turn: Arc<dyn ResolvesServerCert>,
+) -> (Arc<Context>, Vec<Finding>) {
+    let (ingress, turn) = (server_of(ingress).await, server_of(turn).await);
+    let cx = context(Some(authority.root_pem()), &everywhere(ingress, turn));
+    let findings = certificates(Arc::clone(&cx)).await.unwrap();
+    (cx, findings)
+}
+
+/// The one finding with this code.
+#[track_caller]
+fn the(findings: &[Finding], code: Code) -> &Finding {
+    let mut with_code = findings.iter().filter(|f| f.code == code);
+    let found = with_code.next().unwrap_or_else(|| panic!("no {code}: {findings:#?}"));
+    assert!(with_code.next().is_none(), "several {code}: {findings:#?}");
+    found
+}
+
+#[tokio::test]
+async fn a_deployment_whose_certificates_are_of_one_day_is_all_well() {
+    let authority = Authority::new();
+    let all = || by_name(&authority, [-1..60, -1..60, -1..60, -1..60]);
+    let (cx, findings) = found(&authority, all(), all()).await;
+    assert!(findings.iter().all(|f| f.status == Status::Pass), "{findings:#?}");
+    assert_said(the(&findings, Code::CertificateNewest), Code::CertificateNewest, Status::Pass);
+    assert_said(the(&findings, Code::CertificatesTogether), Code::CertificatesTogether, Status::Pass);
+    assert_said(the(&findings, Code::CertificateStrength), Code::CertificateStrength, Status::Pass);
+    // Four names on 443, dialog, TURN, and three names where dialog is.
+    let issuers = cx.facts.issuers.get().unwrap();
+    assert_eq!(issuers.len(), 9, "{issuers:#?}");
+    assert!(issuers.iter().all(|i| i.accepted && i.common_name.as_deref() == Some("Test Intermediate")));
+}
+
+#[tokio::test]
+async fn a_certificate_that_was_renewed_and_not_read_again_names_what_to_restart() {
+    let authority = Authority::new();
+    let new = || by_name(&authority, [-5..85, -5..85, -5..85, -5..85]);
+    for (old, dates) in [(-70..20, Status::Warn), (-95..-5, Status::Fail)] {
+        let turn = always(authority.issue(&[STREAM], old).certified_key());
+        let (_, findings) = found(&authority, new(), turn).await;
+        let finding = the(&findings, Code::CertificateNewest);
+        assert_said(finding, Code::CertificateNewest, Status::Warn);
+        assert_eq!(finding.target.as_deref(), Some("turns:stream.hubs.example.test:5349"));
+        let of_dates = the(&findings, Code::CertificateDates);
+        assert_said(of_dates, Code::CertificateDates, dates);
+        for finding in [finding, of_dates] {
+            let commands = &finding.remedy.as_ref().unwrap().commands;
+            assert_eq!(commands, &["kubectl rollout restart deployment coturn -n hcce"], "{finding:#?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_was_left_out_when_the_others_were_renewed_is_named() {
+    let authority = Authority::new();
+    for (old, status) in [(-80..10, Status::Warn), (-100..-10, Status::Fail)] {
+        let all = || by_name(&authority, [-3..87, -3..87, -3..87, old.clone()]);
+        let (_, findings) = found(&authority, all(), all()).await;
+        let finding = the(&findings, Code::CertificatesTogether);
+        assert_said(finding, Code::CertificatesTogether, status);
+        assert!(finding.summary.starts_with("cors.hubs.example.test was left out"), "{finding:#?}");
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_that_lives_for_days_only_is_not_called_old_from_its_first_day_on() {
+    let authority = Authority::new();
+    for (valid, status) in [(-3..4, Status::Pass), (-6..1, Status::Warn), (-70..20, Status::Warn), (-60..30, Status::Pass)] {
+        let finding = said(&authority, authority.issue(&[DOMAIN], valid.clone()), Name::Root, HTTPS).await;
+        assert_eq!(finding.status, status, "{valid:?}: {finding:#?}");
+    }
+}
+
+#[tokio::test]
+async fn the_default_certificate_on_another_name_means_that_its_secret_is_missing() {
+    let finding = said(&Authority::new(), Identity::self_signed(DOMAIN, &[]), Name::Cors, HTTPS).await;
+    assert_said(&finding, Code::CertificateDefault, Status::Fail);
+    let remedy = finding.remedy.unwrap();
+    assert_eq!(remedy.commands[0], "kubectl get secret cert-cors.hubs.example.test -n hcce");
+    let finding = said(&Authority::new(), Identity::self_signed(DOMAIN, &[]), Name::Root, HTTPS).await;
+    assert!(finding.remedy.unwrap().text.contains("hcce/cert-hubs.example.test"));
+}
+
+#[tokio::test]
+async fn an_issuer_that_ran_out_is_not_taken_for_the_certificate() {
+    let root = KeyPair::generate().unwrap();
+    let ca = |name: &str, valid| {
+        let mut params = params(&[], valid);
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params
+    };
+    let root_certificate = ca("Root", -900..900).self_signed(&root).unwrap();
+    let root = Signer::new(ca("Root", -900..900), root);
+    let key = KeyPair::generate().unwrap();
+    let intermediate = ca("Old", -900..-10).signed_by(&key, &root).unwrap();
+    let mut identity = Authority::new().issue(&[DOMAIN], -1..60);
+    // The same key with another chain.
+    let own = identity.certified_key();
+    let public = PublicKey(own.key.public_key().unwrap().to_vec());
+    let leaf = params(&[DOMAIN], -1..60).signed_by(&public, &Signer::new(ca("Old", -900..-10), key)).unwrap();
+    identity.chain = vec![leaf.der().clone(), intermediate.der().clone()];
+
+    let server = server_of(always(identity.certified_key())).await;
+    let cx = context(Some(root_certificate.pem().into_bytes()), &[(Name::Root, HTTPS, server)]);
+    let shown = cx.net.tls(DOMAIN, HTTPS, Trust::Anything).await.map(|(_, presented)| presented);
+    let seen = Seen::new(place(DOMAIN.to_owned(), HTTPS), shown);
+    let finding = judge::judge(&seen, DOMAIN, OffsetDateTime::now_utc());
+    assert_said(&finding, Code::CertificateChain, Status::Fail);
+    assert!(finding.summary.contains("one of its issuers ran out on"), "{finding:#?}");
+}
+
+/// A public key in the form of its certificate.
+struct PublicKey(Vec<u8>);
+
+impl PublicKeyData for PublicKey {
+    fn subject_public_key_info(&self) -> Vec<u8> {
+        self.0.clone()
+    }
+
+    fn der_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    fn algorithm(&self) -> &'static RcgenAlgorithm {
+        &rcgen::PKCS_ECDSA_P256_SHA256
+    }
+}
+
+/// An RSA key of so many bits that signs nothing that anybody could verify.
+#[derive(Debug)]
+struct FakeRsa(Vec<u8>);
+
+impl FakeRsa {
+    fn new(bits: usize) -> Self {
+        let mut modulus = vec![0];
+        modulus.resize(1 + bits / 8, 0xc5);
+        let integer = |bytes: &[u8]| [&[2][..], &length(bytes.len()), bytes].concat();
+        let content = [integer(&modulus), integer(&[1, 0, 1])].concat();
+        Self([&[0x30][..], &length(content.len()), &content].concat())
+    }
+}
+
+/// A length in DER, for contents of 128 to 65535 octets or of fewer.
+fn length(octets: usize) -> Vec<u8> {
+    match octets {
+        0..128 => vec![octets as u8],
+        128..256 => vec![0x81, octets as u8],
+        _ => vec![0x82, (octets >> 8) as u8, octets as u8],
+    }
+}
+
+impl PublicKeyData for FakeRsa {
+    fn der_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    fn algorithm(&self) -> &'static RcgenAlgorithm {
+        &PKCS_RSA_SHA256
+    }
+}
+
+impl RcgenKey for FakeRsa {
+    fn sign(&self, _: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
+        Ok(vec![0x5a; 256])
+    }
+}
+
+impl SigningKey for FakeRsa {
+    fn choose_scheme(&self, _: &[SignatureScheme]) -> Option<Box<dyn HandshakeSigner>> {
+        Some(Box::new(Self(self.0.clone())))
+    }
+
+    fn algorithm(&self) -> SignatureAlgorithm {
+        SignatureAlgorithm::RSA
+    }
+}
+
+impl HandshakeSigner for FakeRsa {
+    fn sign(&self, _: &[u8]) -> Result<Vec<u8>, rustls::Error> {
+        Ok(vec![0x5a; 128])
+    }
+
+    fn scheme(&self) -> SignatureScheme {
+        SignatureScheme::RSA_PSS_SHA256
+    }
+}
+
+#[tokio::test]
+async fn a_short_key_is_a_warning_and_a_long_one_is_none() {
+    let authority = Authority::new();
+    for (bits, status) in [(1024, Status::Warn), (2048, Status::Pass)] {
+        let key = FakeRsa::new(bits);
+        let chain = authority.issue_for_key(&[DOMAIN, "*.hubs.example.test"], &key);
+        let shown = || always(CertifiedKey::new(chain.clone(), Arc::new(FakeRsa::new(bits))));
+        let (_, findings) = found(&authority, shown(), shown()).await;
+        let of_strength: Vec<_> = findings.iter().filter(|f| f.code == Code::CertificateStrength).collect();
+        assert!(of_strength.iter().all(|f| f.status == status), "{bits}: {findings:#?}");
+        assert_eq!(of_strength.len(), if bits == 1024 { 6 } else { 1 });
+    }
+}
+
+#[tokio::test]
+async fn a_signature_with_a_broken_hash_is_refused_for_that() {
+    let mut ca = CertificateParams::default();
+    ca.distinguished_name.push(DnType::CommonName, "Old Intermediate");
+    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let mut root = ca.clone();
+    root.distinguished_name.push(DnType::CommonName, "Old Root");
+    let key = KeyPair::generate().unwrap();
+    let intermediate = ca.signed_by(&key, &Signer::new(root, FakeRsa::new(2048))).unwrap().der().to_vec();
+    // From sha256WithRSAEncryption to sha1WithRSAEncryption, which nobody makes any more.
+    let hex = |last| [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, last];
+    let mut old = intermediate.clone();
+    for at in 0..old.len() - 9 {
+        if old[at..at + 9] == hex(11) {
+            old[at + 8] = 5;
+        }
+    }
+    assert_ne!(old, intermediate);
+    let own = KeyPair::generate().unwrap();
+    let leaf = params(&[DOMAIN], -1..60).signed_by(&own, &Signer::new(ca, key)).unwrap();
+    let chain = vec![leaf.der().clone(), old.into()];
+    let private = rustls_pki_types::PrivateKeyDer::try_from(own.serialize_der()).unwrap();
+    let shown = CertifiedKey::from_der(chain, private, &ring::default_provider()).unwrap();
+
+    let server = server_of(always(shown)).await;
+    let cx = context(None, &[(Name::Root, HTTPS, server)]);
+    let shown = cx.net.tls(DOMAIN, HTTPS, Trust::Anything).await.map(|(_, presented)| presented);
+    let seen = Seen::new(place(DOMAIN.to_owned(), HTTPS), shown);
+    let finding = judge::judge(&seen, DOMAIN, OffsetDateTime::now_utc());
+    assert_said(&finding, Code::CertificateStrength, Status::Fail);
+    assert!(finding.summary.contains("SHA-1"), "{finding:#?}");
+}
+
+#[tokio::test]
+async fn a_certificate_that_demands_a_staple_wants_one() {
+    let authority = Authority::new();
+    let must_staple = CustomExtension::from_oid_content(&[1, 3, 6, 1, 5, 5, 7, 1, 24], vec![0x30, 3, 2, 1, 5]);
+    let identity = authority.issue_with(&[DOMAIN, "*.hubs.example.test"], -1..60, Some(must_staple));
+    for (staple, status) in [(None, Status::Fail), (Some(vec![0x30, 0]), Status::Pass)] {
+        let mut key = identity.certified_key();
+        key.ocsp = staple;
+        let (_, findings) = found(&authority, always(key.clone()), always(key)).await;
+        let of_staple: Vec<_> = findings.iter().filter(|f| f.code == Code::CertificateStapled).collect();
+        assert_eq!(of_staple.len(), 6, "{findings:#?}");
+        of_staple.into_iter().for_each(|f| assert_said(f, Code::CertificateStapled, status));
+    }
+}
+
+#[tokio::test]
+async fn what_is_shown_without_a_name_is_told_and_never_a_fault() {
+    let authority = Authority::new();
+    let all = || by_name(&authority, [-1..60, -1..60, -1..60, -1..60]);
+    let (_, findings) = found(&authority, all(), all()).await;
+    let finding = the(&findings, Code::CertificateWithoutName);
+    assert_said(finding, Code::CertificateWithoutName, Status::Pass);
+    assert!(finding.summary.ends_with("get no certificate"), "{finding:#?}");
+
+    let default = Identity::self_signed(DOMAIN, &[]).certified_key();
+    let (_, findings) = found(&authority, always(default), all()).await;
+    let finding = the(&findings, Code::CertificateWithoutName);
+    assert_said(finding, Code::CertificateWithoutName, Status::Pass);
+    assert!(finding.summary.ends_with("get Hubs' default certificate"), "{finding:#?}");
+}
+
+/// What is said of the versions of a port at which `serve` answers those who offer TLS 1.1 and nothing newer.
+async fn versions_said(old: &'static [u8], today: bool) -> Outcome {
+    let authority = Authority::new();
+    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_cert_resolver(always(authority.issue(&[DOMAIN], -1..60).certified_key()));
+    config.send_tls13_tickets = 0;
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let server = tcp_server(move |mut stream| {
+        let acceptor = acceptor.clone();
+        async move {
+            // The version stands behind the headers of the record and of the message.
+            let mut beginning = [0; 11];
+            while stream.peek(&mut beginning).await.is_ok_and(|read| (1..11).contains(&read)) {
+                tokio::task::yield_now().await;
+            }
+            if beginning[9..] == [3, 2] || !today {
+                let _ = stream.read(&mut [0; 2048]).await;
+                let _ = stream.write_all(if beginning[9..] == [3, 2] { old } else { &[21, 3, 3, 0, 2, 2, 70] }).await;
+            } else if let Ok(mut stream) = acceptor.accept(stream).await {
+                let _ = stream.read(&mut [0; 1]).await;
+            }
+        }
+    })
+    .await;
+    let cx = context(Some(authority.root_pem()), &everywhere(server, server));
+    versions::versions(cx).await
+}
+
+#[tokio::test]
+async fn versions_of_today_pass_and_old_ones_are_a_warning_beside_them() {
+    const OLD: &[u8] = &[22, 3, 1, 0, 80, 2, 0, 0, 76, 3, 1, 0, 0];
+    const ALERT: &[u8] = &[21, 3, 1, 0, 2, 2, 70];
+    for (old, today, status, text) in [
+        (ALERT, true, Status::Pass, "TLS 1.3 and 1.2"),
+        (OLD, true, Status::Warn, "TLS 1.0 is still spoken"),
+        (OLD, false, Status::Fail, "nothing newer than TLS 1.0"),
+    ] {
+        let findings = versions_said(old, today).await.unwrap();
+        // The pages, dialog and TURN.
+        assert_eq!(findings.len(), 3, "{findings:#?}");
+        for finding in &findings {
+            assert_said(finding, Code::TlsVersions, status);
+            assert!(finding.summary.contains(text), "{finding:#?}");
+        }
+    }
+    let Err(crate::check::Stop::Skip(reason)) = versions_said(ALERT, false).await else { panic!("no skip") };
+    assert!(reason.contains("tls.certificates"), "{reason}");
+}
