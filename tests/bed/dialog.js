@@ -214,4 +214,4 @@ async function startConsumer(room, peer, owner, producer) {
   }
 }
 
-server.listen(Number(setting("PROTOO_LISTEN_PORT", "0")), "127.0.0.1", () => reportListening(server));
+server.listen(Number(setting("PROTOO_LISTEN_PORT", "0")), setting("LISTEN_IP", "127.0.0.1"), () => reportListening(server));

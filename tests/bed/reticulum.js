@@ -125,4 +125,4 @@ function permsToken(hubId) {
   return jwt.sign(claims, permsKey, { algorithm: "RS512", expiresIn: "5m" });
 }
 
-server.listen(Number(setting("PORT", "0")), "127.0.0.1", () => reportListening(server));
+server.listen(Number(setting("PORT", "0")), setting("LISTEN_IP", "127.0.0.1"), () => reportListening(server));

@@ -4,12 +4,14 @@
 
 mod browsers_hear_each_other;
 mod browsers_refuse_shipped_turn;
+mod lab;
 mod probe_names_the_cause;
 mod probe_survives_hostile_servers;
 mod relay_asks_dialog_what_it_announces;
 mod relay_behind_haproxy;
 mod relay_differs_from_coturn_where_the_rfc_says_so;
 mod relay_reads_rotating_secrets;
+mod relay_soaks;
 mod relay_survives_hostile_clients;
 mod turnutils_relay_without_loss;
 mod watch_shows_paths_live;

@@ -78,12 +78,21 @@ pub struct Ports {
     pub turn: u16,
 }
 
-/// Where the ingress finds the parts.
-#[derive(Debug, Clone, Copy)]
-struct Backends {
-    reticulum: u16,
-    dialog: u16,
-    turn: u16,
+/// Where the ingress listens and where it finds the parts.
+#[derive(Debug, Clone)]
+pub(crate) struct Ingress {
+    /// Where it sends those on who come without TLS.
+    pub(crate) http: Option<SocketAddr>,
+    /// Where it shows the pages and dialog, with TLS.
+    pub(crate) https: Vec<SocketAddr>,
+    /// Where it takes what is for TURN.
+    pub(crate) turn: SocketAddr,
+    /// Reticulum.
+    pub(crate) reticulum_backend: SocketAddr,
+    /// dialog's own WebSocket.
+    pub(crate) dialog_backend: SocketAddr,
+    /// What is in coturn's place.
+    pub(crate) turn_backend: SocketAddr,
 }
 
 impl Bed {
@@ -106,11 +115,15 @@ impl Bed {
         let (dialog, dialog_port) = start_dialog(folder.path(), setup.announced, &perms_key);
         let (reticulum, reticulum_port) = start_reticulum(ports.turn, &perms_key);
         write_ingress_certificates(folder.path(), &authority, setup.default_certificate);
-        let ingress = start_ingress(
-            folder.path(),
-            ports,
-            Backends { reticulum: reticulum_port, dialog: dialog_port, turn: turn_backend },
-        );
+        let ingress = Ingress {
+            http: None,
+            https: vec![loopback(ports.https), loopback(ports.dialog)],
+            turn: loopback(ports.turn),
+            reticulum_backend: loopback(reticulum_port),
+            dialog_backend: loopback(dialog_port),
+            turn_backend: loopback(turn_backend),
+        };
+        let ingress = ingress.start(folder.path());
         Self {
             folder,
             authority,
@@ -199,7 +212,7 @@ fn start_reticulum(turn_port: u16, perms_key: &Path) -> (Process, u16) {
 }
 
 /// Our node programs choose a free port and print it as JSON when they listen.
-fn start_node(command: &mut Command, name: &str) -> (Process, u16) {
+pub(crate) fn start_node(command: &mut Command, name: &str) -> (Process, u16) {
     let process = Process::start(name, command);
     let port = process.wait_for_line("port", |line| {
         let line: Value = serde_json::from_str(line).ok()?;
@@ -209,7 +222,7 @@ fn start_node(command: &mut Command, name: &str) -> (Process, u16) {
 }
 
 /// What Reticulum signs permission tokens with and dialog verifies them with. RS512 needs RSA.
-fn generate_rsa_key(file: &Path) {
+pub(crate) fn generate_rsa_key(file: &Path) {
     let made = Command::new("openssl").args(["genrsa", "-out"]).arg(file).arg("2048").output().unwrap();
     assert!(made.status.success(), "openssl genrsa: {}", String::from_utf8_lossy(&made.stderr));
 }
@@ -231,27 +244,37 @@ fn write_ingress_certificates(folder: &Path, authority: &Authority, default: Def
     }
 }
 
-fn start_ingress(folder: &Path, ports: Ports, backends: Backends) -> Process {
-    let configuration = folder.join("haproxy.cfg");
-    fs::write(&configuration, ingress_configuration(folder, ports, backends)).unwrap();
-    let program = need::program("haproxy").unwrap();
-    let mut ingress =
-        Process::start("haproxy", Command::new(program).arg("-db").arg("-f").arg(&configuration));
-    for port in [ports.https, ports.dialog, ports.turn] {
-        ingress.wait_until_accepting(loopback(port));
+impl Ingress {
+    /// Starts haproxy with the certificates in `folder`'s folder `ingress`.
+    pub(crate) fn start(&self, folder: &Path) -> Process {
+        let configuration = folder.join("haproxy.cfg");
+        fs::write(&configuration, self.configuration(&folder.join("ingress"))).unwrap();
+        let program = need::program("haproxy").unwrap();
+        let mut haproxy =
+            Process::start("haproxy", Command::new(program).arg("-db").arg("-f").arg(&configuration));
+        for address in self.https.iter().chain([&self.turn]) {
+            haproxy.wait_until_accepting(*address);
+        }
+        haproxy
     }
-    ingress
-}
 
-/// As Hubs' ingress controller writes it, as far as it matters: one HTTPS frontend behind both 443 and 4443, dialog's
-/// own certificate not verified, and TURN passed through as it is.
-fn ingress_configuration(folder: &Path, ports: Ports, backends: Backends) -> String {
-    let certificates = folder.join("ingress");
-    let certificates = certificates.display();
-    let Ports { https, dialog: dialog_public, turn: turn_public } = ports;
-    let Backends { reticulum, dialog, turn } = backends;
-    format!(
-        r#"global
+    /// As Hubs' ingress controller writes it, as far as it matters: one HTTPS frontend behind both 443 and 4443, dialog's
+    /// own certificate not verified, and TURN passed through as it is.
+    fn configuration(&self, certificates: &Path) -> String {
+        let certificates = certificates.display();
+        let Self { http, https, turn, reticulum_backend, dialog_backend, turn_backend } = self;
+        let http = http.map(|address| {
+            format!("frontend http\n  bind {address}\n  http-request redirect scheme https code 302\n")
+        });
+        let http = http.unwrap_or_default();
+        let bind = |address| {
+            format!(
+                "  bind {address} ssl crt {certificates}/default.pem crt {certificates} alpn h2,http/1.1\n"
+            )
+        };
+        let https: String = https.iter().map(bind).collect();
+        format!(
+            r#"global
   log stdout format raw local0
 defaults
   log global
@@ -261,27 +284,26 @@ defaults
   timeout server 30m
   timeout client-fin 1h
   timeout server-fin 1h
-frontend https
-  bind 127.0.0.1:{https} ssl crt {certificates}/default.pem crt {certificates} alpn h2,http/1.1
-  bind 127.0.0.1:{dialog_public} ssl crt {certificates}/default.pem crt {certificates} alpn h2,http/1.1
-  use_backend dialog if {{ req.hdr(host),field(1,:),lower -m str {STREAM} }}
+{http}frontend https
+{https}  use_backend dialog if {{ req.hdr(host),field(1,:),lower -m str {STREAM} }}
   use_backend ret if {{ req.hdr(host),field(1,:),lower -m str {DOMAIN} assets.{DOMAIN} cors.{DOMAIN} }}
   default_backend none
 backend none
   http-request return status 404
 backend ret
   http-response set-header access-control-allow-origin "https://{DOMAIN}"
-  server ret 127.0.0.1:{reticulum}
+  server ret {reticulum_backend}
 backend dialog
   balance url_param roomId
-  server dialog 127.0.0.1:{dialog} ssl verify none
+  server dialog {dialog_backend} ssl verify none
 frontend tcp-5349
   mode tcp
-  bind 127.0.0.1:{turn_public}
+  bind {turn}
   default_backend coturn
 backend coturn
   mode tcp
-  server coturn 127.0.0.1:{turn}
+  server coturn {turn_backend}
 "#
-    )
+        )
+    }
 }

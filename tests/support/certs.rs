@@ -1,11 +1,13 @@
 //! A private authority, and the certificates that Hubs deployments show.
 
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose,
 };
 
 /// An authority that only this test trusts.
@@ -35,12 +37,8 @@ pub struct IdentityFiles {
 impl Authority {
     /// Makes a new one.
     pub fn new() -> Self {
-        let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, "Test authority");
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         let key = KeyPair::generate().unwrap();
-        Self { issuer: CertifiedIssuer::self_signed(params, key).unwrap() }
+        Self { issuer: CertifiedIssuer::self_signed(authority("Test authority", 1), key).unwrap() }
     }
 
     /// Its own certificate, as PEM.
@@ -55,20 +53,76 @@ impl Authority {
 
     /// A good certificate for several hosts.
     pub fn issue_for(&self, hosts: &[&str]) -> Identity {
-        let mut params =
-            CertificateParams::new(hosts.iter().map(ToString::to_string).collect::<Vec<_>>()).unwrap();
-        params.distinguished_name.push(DnType::CommonName, hosts[0]);
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        Identity { certificate: certificate.pem(), key: key.serialize_pem() }
+        issue(&server(hosts), &self.issuer)
     }
+
+    /// Another good certificate for a host, with the key that it has.
+    pub fn renew(&self, identity: &Identity, host: &str, serial_number: u64) -> Identity {
+        let mut params = server(&[host]);
+        params.serial_number = Some(serial_number.into());
+        sign(&params, &KeyPair::from_pem(&identity.key).unwrap(), &self.issuer)
+    }
+
+    /// A certificate that is good from one day until another, as seen from now.
+    pub(crate) fn issue_valid(&self, host: &str, days: Range<i64>) -> Identity {
+        let mut params = server(&[host]);
+        (params.not_before, params.not_after) = (from_now(days.start).into(), from_now(days.end).into());
+        issue(&params, &self.issuer)
+    }
+
+    /// One by an intermediate authority, without the certificate of that.
+    pub(crate) fn issue_incomplete(&self, host: &str) -> Identity {
+        let key = KeyPair::generate().unwrap();
+        let intermediate =
+            CertifiedIssuer::signed_by(authority("Test intermediate", 0), key, &self.issuer).unwrap();
+        issue(&server(&[host]), &intermediate)
+    }
+}
+
+/// What an authority's own certificate says; `depth` authorities may be below it.
+fn authority(name: &str, depth: u8) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(depth));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    params
+}
+
+fn server(hosts: &[&str]) -> CertificateParams {
+    let mut params =
+        CertificateParams::new(hosts.iter().map(ToString::to_string).collect::<Vec<_>>()).unwrap();
+    params.distinguished_name.push(DnType::CommonName, hosts[0]);
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    params
+}
+
+fn issue(params: &CertificateParams, issuer: &Issuer<'_, KeyPair>) -> Identity {
+    sign(params, &KeyPair::generate().unwrap(), issuer)
+}
+
+fn sign(params: &CertificateParams, key: &KeyPair, issuer: &Issuer<'_, KeyPair>) -> Identity {
+    let certificate = params.signed_by(key, issuer).unwrap();
+    Identity { certificate: certificate.pem(), key: key.serialize_pem() }
+}
+
+fn from_now(days: i64) -> SystemTime {
+    let distance = Duration::from_hours(24 * days.unsigned_abs());
+    let now = SystemTime::now();
+    if days < 0 { now - distance } else { now + distance }
 }
 
 impl Default for Authority {
     fn default() -> Self {
         Self::new()
     }
+}
+
+fn server(hosts: &[&str]) -> CertificateParams {
+    let names: Vec<_> = hosts.iter().map(ToString::to_string).collect();
+    let mut params = CertificateParams::new(names).unwrap();
+    params.distinguished_name.push(DnType::CommonName, hosts[0]);
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    params
 }
 
 /// A certificate that vouches for itself, with a common name only: `dialog` is what Hubs' coturn and dialog show,

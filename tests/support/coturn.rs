@@ -1,7 +1,7 @@
 //! Debian's coturn: configured as the image does that Hubs ships, or with little more than its own defaults.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::process::Command;
 
@@ -14,8 +14,19 @@ use crate::process::Process;
 /// look for secrets. Where the image puts the node's own and its public address, the bed has loopback and an address
 /// that leads nowhere.
 pub fn start_as_hubs_does(bed: &Bed, database: &str, identity: &IdentityFiles) -> Process {
-    let configuration = bed.folder().join("turnserver.conf");
-    let address = bed.turn_backend();
+    let external = crate::bed::ANNOUNCED.parse().unwrap();
+    start_as_shipped(bed.folder(), bed.turn_backend(), external, database, identity)
+}
+
+/// The same on any node: `address` is the node's own, `external` the one that the image's script takes for its public one.
+pub(crate) fn start_as_shipped(
+    folder: &Path,
+    address: SocketAddr,
+    external: IpAddr,
+    database: &str,
+    identity: &IdentityFiles,
+) -> Process {
+    let configuration = folder.join("turnserver.conf");
     let (ip, port) = (address.ip(), address.port());
     let (certificate, key) = (identity.certificate.display(), identity.key.display());
     let text = format!(
@@ -36,16 +47,15 @@ cert={certificate}
 pkey={key}
 listening-ip={ip}
 relay-ip={ip}
-external-ip={announced}
-",
-        announced = crate::bed::ANNOUNCED,
+external-ip={external}
+"
     );
     fs::write(&configuration, text).unwrap();
     let mut coturn = Process::start(
         "coturn",
         Command::new(need::program("turnserver").unwrap())
             .args(["--log-file=stdout", "--lt-cred-mech", "--pidfile"])
-            .arg(bed.folder().join("turnserver.pid"))
+            .arg(folder.join("turnserver.pid"))
             .arg(format!("--psql-userdb={database}"))
             .arg("-c")
             .arg(&configuration),

@@ -5,6 +5,8 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::lab::Namespace;
+
 /// Something that a test cannot do without.
 #[derive(Debug, Clone, Copy)]
 pub enum Need {
@@ -14,6 +16,8 @@ pub enum Need {
     Mediasoup,
     /// A `PostgreSQL` server.
     Postgres,
+    /// The right to make network namespaces. Nothing that could be installed gives it.
+    Namespaces,
 }
 
 /// The parts of a [`Bed`](crate::bed::Bed).
@@ -30,6 +34,10 @@ pub const TURNUTILS: &[Need] = &[
     Need::Program("turnutils_stunclient"),
     Need::Program("turnutils_peer"),
 ];
+/// The database.
+pub const POSTGRES: &[Need] = &[Need::Postgres];
+/// The networks of a [`Lab`](crate::lab::Lab), and what tells them how to treat packets.
+pub const LAB: &[Need] = &[Need::Namespaces, Need::Program("ip"), Need::Program("nft")];
 /// The database with pgbouncer before it.
 pub const PGBOUNCER: &[Need] = &[Need::Program("pgbouncer"), Need::Postgres];
 
@@ -42,7 +50,12 @@ pub const PGBOUNCER: &[Need] = &[Need::Program("pgbouncer"), Need::Postgres];
 /// }
 /// ```
 pub fn skip(needs: &[&[Need]]) -> bool {
-    let missing: Vec<String> = needs.iter().copied().flatten().filter_map(missing).collect();
+    let needs = || needs.iter().copied().flatten();
+    if needs().any(|need| matches!(need, Need::Namespaces)) && !Namespace::allowed() {
+        println!("skipped: it takes root to make network namespaces");
+        return true;
+    }
+    let missing: Vec<String> = needs().filter_map(missing).collect();
     if missing.is_empty() {
         return false;
     }
@@ -59,6 +72,7 @@ fn missing(need: &Need) -> Option<String> {
             mediasoup_worker().is_none().then(|| "the packages of tests/bed or mediasoup's worker".into())
         }
         Need::Postgres => postgres_folder().is_none().then(|| "PostgreSQL".into()),
+        Need::Namespaces => None,
     }
 }
 
@@ -69,9 +83,14 @@ pub fn program(name: &str) -> Option<PathBuf> {
     folders.find_map(|folder| Some(folder.join(name)).filter(|program| program.is_file()))
 }
 
+/// `tests`.
+pub fn tests_folder() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
 /// `tests/bed`.
 pub fn bed_folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("bed")
+    tests_folder().join("bed")
 }
 
 /// mediasoup's worker, if it has been built and the packages of `tests/bed` are there too.

@@ -76,6 +76,11 @@ impl Postgres {
     pub fn execute(&self, statement: &str) {
         run(&mut psql(self.address, "retdb", statement));
     }
+
+    /// The same, for a caller who has to go on where it fails.
+    pub fn try_execute(&self, statement: &str) -> Result<(), String> {
+        try_run(&mut psql(self.address, "retdb", statement))
+    }
 }
 
 fn server(folder: &Path, address: SocketAddr) -> Command {
@@ -117,6 +122,11 @@ pub(crate) fn as_user(user: &str, program: PathBuf) -> Command {
 }
 
 fn run(command: &mut Command) {
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    try_run(command).unwrap();
+}
+
+fn try_run(command: &mut Command) -> Result<(), String> {
+    let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
+    let failed = || format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    if output.status.success() { Ok(()) } else { Err(failed()) }
 }

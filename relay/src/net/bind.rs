@@ -152,7 +152,7 @@ impl Ports {
                 Ok(None) => {}
                 Ok(Some(opened)) => return Ok(opened),
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse && foreign < MOST_FOREIGN => {
-                    foreign += 1
+                    foreign += 1;
                 }
                 Err(error) => return Err(error),
             }

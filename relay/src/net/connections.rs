@@ -3,12 +3,13 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::time::error::Elapsed;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
@@ -61,22 +62,24 @@ impl From<io::Error> for Unidentified {
     }
 }
 
-/// Serves the clients of a TCP listener, or with `tls` of a TLS listener, for as long as the worker runs.
+/// Serves the clients of a TCP listener, or with `tls` of a TLS listener, for as long as it is there.
 pub(crate) async fn serve_connections(
     exchange: Shared,
     listener: std::net::TcpListener,
-    entrance: Entrance,
+    entrances: watch::Receiver<Arc<Entrance>>,
 ) -> io::Result<Infallible> {
     let listener = TcpListener::from_std(listener)?;
-    let entrance = Rc::new(entrance);
     loop {
-        match listener.accept().await {
-            Ok((stream, sender)) => match Presence::admit(&exchange, &entrance, sender) {
-                Some(presence) => {
-                    drop(tokio::task::spawn_local(serve(presence, stream, sender, Rc::clone(&entrance))))
+        let accepted = listener.accept().await;
+        let entrance = Arc::clone(&entrances.borrow());
+        match accepted {
+            Ok((stream, sender)) => {
+                if let Some(presence) = Presence::admit(&exchange, &entrance, sender) {
+                    tokio::task::spawn_local(serve(presence, stream, sender, entrance));
+                } else {
+                    debug!(client = %sender, "refused: too many connections without an allocation");
                 }
-                None => debug!(client = %sender, "refused: too many connections without an allocation"),
-            },
+            }
             Err(error) => {
                 warn!(%error, "a connection could not be accepted");
                 sleep(EXHAUSTED_PAUSE).await;
@@ -85,23 +88,18 @@ pub(crate) async fn serve_connections(
     }
 }
 
-async fn serve(mut presence: Presence, mut stream: TcpStream, sender: SocketAddr, entrance: Rc<Entrance>) {
+async fn serve(mut presence: Presence, mut stream: TcpStream, sender: SocketAddr, entrance: Arc<Entrance>) {
     // Media must not wait for more media.
     let local = match stream.set_nodelay(true).and_then(|()| stream.local_addr()) {
         Ok(local) => local,
         Err(error) => return debug!(client = %sender, %error, "connection lost"),
     };
     let limit = presence.exchange.borrow().limits().handshake_timeout;
-    let remote = match timeout(limit, entrance.identify(&mut stream, sender)).await {
-        Ok(identified) => match presence.count_identified(sender, identified) {
-            Some(remote) => remote,
-            None => return,
-        },
-        Err(_) => {
-            presence.exchange.borrow_mut().totals_mut().limited.handshake_timeout += 1;
-            return debug!(client = %sender, "connection over: nothing came for {}s", limit.as_secs());
-        }
+    let Ok(identified) = timeout(limit, entrance.identify(&mut stream, sender)).await else {
+        presence.exchange.borrow_mut().totals_mut().limited.handshake_timeout += 1;
+        return debug!(client = %sender, "connection over: nothing came for {}s", limit.as_secs());
     };
+    let Some(remote) = presence.count_identified(sender, identified) else { return };
     if !presence.is_of(remote) {
         return debug!(client = %remote, "refused: too many connections of its address without an allocation");
     }
@@ -157,6 +155,12 @@ impl Entrance {
             return Err(Unidentified::Missing);
         }
         Ok(Identified::Itself(sender))
+    }
+}
+
+impl std::fmt::Debug for Entrance {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Entrance").finish_non_exhaustive()
     }
 }
 
@@ -234,9 +238,9 @@ impl Presence {
         if self.is_stranger != is_stranger {
             let mut exchange = self.exchange.borrow_mut();
             if is_stranger {
-                exchange.estrange(self.address)
+                exchange.estrange(self.address);
             } else {
-                exchange.dismiss_stranger(self.address)
+                exchange.dismiss_stranger(self.address);
             }
         }
         self.is_stranger = is_stranger;

@@ -19,11 +19,13 @@ use crate::wire::{Frame, Icmp};
 /// A relay socket has one client's media: a burst of video, seldom more.
 const RELAY_BATCH: usize = 8;
 
-/// Serves the clients of a UDP listener for as long as the worker runs.
+/// Serves the clients of a UDP listener for as long as it is there.
 pub(crate) async fn serve_datagrams(exchange: Shared, socket: std::net::UdpSocket) -> io::Result<Infallible> {
     let socket = Rc::new(UdpSocket::from_std(socket)?);
     let bound = socket.local_addr()?;
-    let link = Link::Datagram(exchange.borrow_mut().add_listener(Rc::clone(&socket)));
+    let number = exchange.borrow_mut().add_listener(Rc::clone(&socket));
+    let _listening = Listening { exchange: exchange.clone(), number };
+    let link = Link::Datagram(number);
     let received = exchange.borrow().received();
     loop {
         ready(&socket, Interest::READABLE).await?;
@@ -40,6 +42,18 @@ pub(crate) async fn serve_datagrams(exchange: Shared, socket: std::net::UdpSocke
             exchange.flush();
             is_empty
         })?;
+    }
+}
+
+/// A listener as the exchange knows it. Whatever ends its task, the exchange forgets it.
+struct Listening {
+    exchange: Shared,
+    number: u32,
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.exchange.borrow_mut().remove_listener(self.number);
     }
 }
 

@@ -57,7 +57,7 @@ pub(crate) struct Exchange {
     relays: Vec<Option<OpenRelay>>,
     /// Sockets that wait for a client to come back for them.
     reserved: HashMap<ReservationToken, RelaySocket>,
-    listeners: Vec<Rc<UdpSocket>>,
+    listeners: Vec<Option<Rc<UdpSocket>>>,
     outboxes: Vec<Option<Outbox>>,
     free_outboxes: Vec<u32>,
     /// How many connections without an allocation each client address has.
@@ -204,8 +204,11 @@ impl Exchange {
     }
 
     /// The relay ends, and all sessions with it.
-    pub(crate) fn stop(&self) {
-        self.relays.iter().flatten().for_each(|relay| relay.log_end("the relay stopped"));
+    pub(crate) fn stop(&mut self) {
+        // Taken out, so that the end of its connection is not another one.
+        for relay in self.relays.iter_mut().filter_map(Option::take) {
+            relay.log_end("the relay stopped");
+        }
     }
 
     /// What has been counted so far.
@@ -237,8 +240,26 @@ impl Exchange {
 
     /// Takes a socket to answer datagrams on, and returns its number.
     pub(super) fn add_listener(&mut self, socket: Rc<UdpSocket>) -> u32 {
-        self.listeners.push(socket);
-        (self.listeners.len() - 1) as u32
+        let number = self.listeners.iter().position(Option::is_none).unwrap_or_else(|| {
+            self.listeners.push(None);
+            self.listeners.len() - 1
+        });
+        self.listeners[number] = Some(socket);
+        number as u32
+    }
+
+    /// A socket to answer datagrams on is gone, and with it whoever came by it. The next one may get its number.
+    pub(super) fn remove_listener(&mut self, number: u32) {
+        let link = Link::Datagram(number);
+        let clients =
+            self.relays.iter().flatten().map(|relay| relay.client).filter(|client| client.link == link);
+        for client in clients.collect::<Vec<_>>() {
+            self.server.handle_client_closed(client);
+        }
+        self.waiting.retain(|(_, waits, _)| waits.link != link);
+        self.obey();
+        self.flush_to_clients();
+        self.listeners[number as usize] = None;
     }
 
     /// Counts a connection without an allocation in, if there is room for one more.
@@ -335,6 +356,9 @@ impl Exchange {
             match command {
                 Command::Send { client, bytes } => self.send_message(client, &bytes),
                 Command::OpenRelay { relay, family, port, client } => {
+                    // What it sent twice is answered. A copy whose turn came later could find the allocation given back,
+                    // and open it again for nobody.
+                    self.waiting.retain(|(_, waits, _)| *waits != client);
                     let relayed = self.open_relay(relay, family, port, client);
                     let relayed = relayed.inspect_err(|error| self.count_unopened(client, error));
                     self.server.handle_relay_opened(relay, relayed.ok());
@@ -498,8 +522,8 @@ impl Exchange {
     fn flush_to_clients(&mut self) {
         let Some(destination) = self.to_clients.destination() else { return };
         match self.listeners.get(destination.socket) {
-            Some(listener) => self.to_clients.send(&**listener, &self.kernel),
-            None => self.to_clients = Sending::default(),
+            Some(Some(listener)) => self.to_clients.send(&**listener, &self.kernel),
+            _ => self.to_clients = Sending::default(),
         }
     }
 }
@@ -603,14 +627,26 @@ pub(super) fn now() -> Now {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use tokio::task::LocalSet;
+
     use super::*;
+    use crate::auth::{RestCredential, Secret};
     use crate::config::Config;
     use crate::turn::NonceKey;
-    use crate::wire::{Builder, Method, TransactionId};
+    use crate::wire::{Builder, IntegrityKey, Method, PROTOCOL_UDP, TransactionId};
 
     fn exchange() -> Shared {
+        let Config { relay, limits, .. } = Config::default();
+        let (settings, reread) = (settings(), Arc::new(Notify::new()));
+        let ports = relay.address.iter().map(|address| Ports::new(*address, relay.ports)).collect();
+        Exchange::new(Plan { settings, relaying: relay, ports, limits, reread }).unwrap()
+    }
+
+    fn settings() -> Settings {
         let config = Config::default();
-        let settings = Settings {
+        Settings {
             realm: config.realm,
             nonce_key: NonceKey::new(&[7; 32]),
             credentials: Credentials::default(),
@@ -619,10 +655,94 @@ mod tests {
             families: vec![Family::V4],
             limits: session_limits(&config.limits),
             transaction_seed: 1,
+        }
+    }
+
+    /// A client on TCP whose secret the exchange does not know yet.
+    struct Newcomer {
+        exchange: Shared,
+        client: Client,
+        credentials: Credentials,
+        allocate: Vec<u8>,
+        release: Vec<u8>,
+    }
+
+    impl Newcomer {
+        fn new() -> Self {
+            let shared = exchange();
+            let mut exchange = shared.borrow_mut();
+            exchange.server = Server::new(Settings { secrets_rotate: true, ..settings() });
+            let remote = "127.0.0.1:5000".parse().unwrap();
+            let connection = exchange.open_outbox(Transport::Tcp);
+            let client = Client { remote, local: remote, link: Link::Stream(connection) };
+            let request = |method, id| Builder::request(method, TransactionId([id; 12]));
+            exchange.take_frame(now(), client, Frame::Message(&request(Method::Allocate, 1).finish()));
+            let challenge = std::mem::take(&mut exchange.outbox(connection).unwrap().bytes);
+            let challenge = Message::parse(&Vec::from(challenge)).unwrap();
+            let secret = Secret::from("fresh");
+            let user = RestCredential::new(&secret, "coturn", u64::from(u32::MAX));
+            let key = IntegrityKey::long_term(&user.username, "turkey", user.password.expose());
+            let signed = |request: Builder| {
+                let request = request.username(&user.username).realm("turkey");
+                request.nonce(challenge.nonce().unwrap().unwrap()).integrity(&key).finish()
+            };
+            drop(exchange);
+            Self {
+                exchange: shared,
+                client,
+                credentials: Credentials { secrets: vec![secret], ..Credentials::default() },
+                allocate: signed(request(Method::Allocate, 2).requested_transport(PROTOCOL_UDP)),
+                release: signed(request(Method::Refresh, 3).lifetime(Duration::ZERO)),
+            }
+        }
+
+        fn send(&self, message: &[u8]) {
+            self.exchange.borrow_mut().take_frame(now(), self.client, Frame::Message(message));
+        }
+
+        /// The database was asked then, and its answer is here.
+        fn read_secrets(&self, asked: Instant) {
+            self.exchange.borrow_mut().set_credentials(self.credentials.clone(), asked);
+        }
+
+        fn is_allocated(&self) -> bool {
+            self.exchange.borrow().is_allocated(&self.client)
+        }
+
+        fn assert_that_nothing_comes_back(&self) {
+            assert!(self.is_allocated());
+            self.send(&self.release);
+            assert!(!self.is_allocated());
+            self.read_secrets(Instant::now());
+            assert!(!self.is_allocated(), "what it gave back has come back");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_copy_of_a_request_that_waits_for_the_next_reading_opens_nothing_again() {
+        let released = async {
+            let newcomer = Newcomer::new();
+            newcomer.send(&newcomer.allocate);
+            let asked = Instant::now();
+            newcomer.send(&newcomer.allocate);
+            newcomer.read_secrets(asked);
+            newcomer.assert_that_nothing_comes_back();
         };
-        let reread = Arc::new(Notify::new());
-        let (relaying, limits) = (config.relay, config.limits);
-        Exchange::new(Plan { settings, relaying, ports: Vec::new(), limits, reread }).unwrap()
+        LocalSet::new().run_until(released).await;
+    }
+
+    #[tokio::test]
+    async fn a_request_that_waits_after_its_copy_was_granted_opens_nothing_again() {
+        let released = async {
+            let newcomer = Newcomer::new();
+            let asked = Instant::now();
+            newcomer.send(&newcomer.allocate);
+            newcomer.read_secrets(asked);
+            assert!(!newcomer.is_allocated(), "it came after the question");
+            newcomer.send(&newcomer.allocate);
+            newcomer.assert_that_nothing_comes_back();
+        };
+        LocalSet::new().run_until(released).await;
     }
 
     #[test]

@@ -124,7 +124,8 @@ pub(super) fn resolve(
 /// Waits for a configuration with other peer rules.
 async fn until_changed(configs: &mut watch::Receiver<Arc<Config>>, peers: &Peers) {
     if configs.wait_for(|config| config.peers != *peers).await.is_err() {
-        std::future::pending().await
+        // The relay ends.
+        std::future::pending::<()>().await;
     }
 }
 

@@ -13,8 +13,10 @@ use prometheus_client::registry::{Registry, Unit};
 use super::status::{Condition, Need, Status};
 use crate::net::totals::{ByTransport, Totals};
 
+type Count = fn(&Totals) -> u64;
+
 /// Every key of `[limits]`, with how often it was met. `drain_deadline` is missing: the relay ends with it.
-const LIMITS: [(&str, fn(&Totals) -> u64); 11] = [
+const LIMITS: [(&str, Count); 11] = [
     ("sessions", |it| it.requests.limited.sessions),
     ("sessions_per_address", |it| it.requests.limited.sessions_per_address),
     ("permissions", |it| it.requests.limited.permissions),

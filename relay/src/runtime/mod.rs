@@ -3,6 +3,7 @@
 mod admin;
 mod background;
 mod database;
+mod listeners;
 mod metrics;
 mod pace;
 mod status;
@@ -18,16 +19,18 @@ use std::time::Duration;
 use ring::rand::SecureRandom;
 use thiserror::Error;
 use tokio::sync::{Notify, mpsc, watch};
+use tracing::info;
 
 use crate::auth::{Credentials, Secret};
 use crate::config::{Config, ConfigError, Limits, Listen, Transport};
-use crate::net::bind::{self, Listener, PortParity, Ports};
+use crate::net::bind::{PortParity, Ports};
 use crate::net::exchange::{Plan, session_limits};
-use crate::net::tls::{Identity, Shown, TlsError};
+use crate::net::tls::{Identity, TlsError};
 use crate::turn::{NonceKey, PeerPolicy, Settings};
 use crate::wire::Family;
 
 use background::Common;
+use listeners::Listeners;
 use status::{Condition, Need, Status};
 pub use summary::{Line, summary};
 
@@ -82,6 +85,9 @@ pub enum ReloadError {
     /// Its certificate or key.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// Its listeners.
+    #[error(transparent)]
+    Start(#[from] StartError),
 }
 
 /// What an operator can do about an error of a socket.
@@ -116,8 +122,7 @@ pub struct Relay {
     config: Config,
     /// Tells the threads of another.
     configs: watch::Sender<Arc<Config>>,
-    shown: Option<Arc<Shown>>,
-    listeners: Vec<Listen>,
+    listeners: Listeners,
     common: Common,
     phase: watch::Sender<Phase>,
     threads: Vec<JoinHandle<()>>,
@@ -127,9 +132,6 @@ pub struct Relay {
 impl Relay {
     /// Opens all sockets, then serves clients until [`Self::shutdown`] or until it is dropped.
     pub fn start(config: &Config) -> Result<Self, StartError> {
-        if config.listen.is_empty() {
-            return Err(StartError::Nothing("listen"));
-        }
         if config.relay.address.is_empty() {
             return Err(StartError::Nothing("relay.address"));
         }
@@ -143,20 +145,8 @@ impl Relay {
             0 => thread::available_parallelism().map_or(1, usize::from),
             workers => workers,
         };
-        let mut shares: Vec<Vec<(Listen, Listener)>> = (0..workers).map(|_| Vec::new()).collect();
-        let mut listeners = Vec::new();
-        for listen in &config.listen {
-            let failed = |source| StartError::Listen { listen: listen.clone(), source };
-            let sockets = bind::listen(listen.transport, listen.address, workers).map_err(failed)?;
-            let address = sockets.first().map_or(Ok(listen.address), Listener::local_addr).map_err(failed)?;
-            listeners.push(Listen { address, ..listen.clone() });
-            for (share, socket) in shares.iter_mut().zip(sockets) {
-                share.push((listen.clone(), socket));
-            }
-        }
-
-        let shown = identity.as_ref().map(Shown::new);
-        let acceptor = shown.clone().map(Shown::acceptor).transpose()?;
+        let (mut listeners, shares) = Listeners::new(workers);
+        listeners.set(&config.listen, identity.as_ref())?;
         let (phase, phases) = watch::channel(Phase::Serving);
         let (publish, configs) = watch::channel(Arc::new(config.clone()));
         let (failed, failures) = mpsc::unbounded_channel();
@@ -165,7 +155,6 @@ impl Relay {
         let mut relay = Self {
             config: config.clone(),
             configs: publish,
-            shown,
             listeners,
             common: common.clone(),
             phase,
@@ -178,13 +167,12 @@ impl Relay {
         relay.threads.extend(reading);
         let peers = PeerPolicy::clone(&policies.borrow());
         let plan = plan(config, peers, reread, workers).map_err(StartError::Worker)?;
-        for (number, listeners) in shares.into_iter().enumerate() {
+        for (number, shares) in shares.into_iter().enumerate() {
             let worker = worker::Worker {
                 number,
                 workers,
                 plan: plan.clone(),
-                listeners,
-                acceptor: acceptor.clone(),
+                shares,
                 policies: policies.clone(),
                 configs: common.configs.clone(),
                 readings: readings.clone(),
@@ -198,7 +186,7 @@ impl Relay {
 
     /// Where it listens: what the configuration says, with the port that was taken for each port 0.
     pub fn listeners(&self) -> &[Listen] {
-        &self.listeners
+        self.listeners.actual()
     }
 
     /// Answers `/livez`, `/readyz` and `/metrics` at this address as well, and returns it with the port that was taken.
@@ -230,12 +218,13 @@ impl Relay {
         result
     }
 
-    fn apply(&self, config: Config) -> Result<Vec<&'static str>, ReloadError> {
+    fn apply(&mut self, config: Config) -> Result<Vec<&'static str>, ReloadError> {
         let identity = identity(&config)?;
-        if let (Some(shown), Some(identity)) = (&self.shown, &identity) {
-            shown.set(identity);
-            self.note_certificate(Some(identity));
-        }
+        let before = self.listeners().to_vec();
+        self.listeners.set(&config.listen, identity.as_ref())?;
+        log_difference("listens on", self.listeners(), &before);
+        log_difference("listens no longer on", &before, self.listeners());
+        self.note_certificate(identity.as_ref());
         let unchanged = unchangeable(&self.config, &config);
         self.configs.send_replace(Arc::new(config));
         Ok(unchanged)
@@ -307,6 +296,15 @@ impl Drop for Relay {
     }
 }
 
+/// Names the listeners that others do not have.
+fn log_difference(what: &str, listeners: &[Listen], others: &[Listen]) {
+    let is_same =
+        |one: &Listen, other: &Listen| one.transport == other.transport && one.address == other.address;
+    for listen in listeners.iter().filter(|it| !others.iter().any(|other| is_same(it, other))) {
+        info!("{what} {listen}");
+    }
+}
+
 /// The certificate and key, if a listener needs them.
 pub(crate) fn identity(config: &Config) -> Result<Option<Identity>, TlsError> {
     let needs_tls = config.listen.iter().any(|it| it.transport == Transport::Tls);
@@ -353,7 +351,6 @@ fn unchangeable(old: &Config, new: &Config) -> Vec<&'static str> {
     let has_database = |config: &Config| config.auth.postgres.is_some();
     let keys = [
         ("realm", old.realm != new.realm),
-        ("listen", old.listen != new.listen),
         ("relay", old.relay != new.relay),
         ("auth.postgres", has_database(old) != has_database(new)),
         ("auth.nonce_secret", nonce_secret(old) != nonce_secret(new)),

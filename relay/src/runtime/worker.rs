@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::{LocalSet, spawn_local};
-use tokio_rustls::TlsAcceptor;
 
 use crate::auth::Credentials;
-use crate::config::{Config, Listen, Transport};
+use crate::config::Config;
 use crate::net::bind::Listener;
 use crate::net::exchange::{Exchange, Plan, Shared};
 use crate::net::{Entrance, serve_connections, serve_datagrams};
@@ -18,6 +17,7 @@ use crate::turn::PeerPolicy;
 
 use super::Phase;
 use super::database::Reading;
+use super::listeners::Share;
 use super::pace::Pace;
 use super::status::Status;
 
@@ -30,8 +30,8 @@ pub(super) struct Worker {
     /// How many there are of its kind.
     pub(super) workers: usize,
     pub(super) plan: Plan,
-    pub(super) listeners: Vec<(Listen, Listener)>,
-    pub(super) acceptor: Option<TlsAcceptor>,
+    /// Of each listener, now and later.
+    pub(super) shares: mpsc::UnboundedReceiver<Share>,
     pub(super) policies: watch::Receiver<Arc<PeerPolicy>>,
     pub(super) configs: watch::Receiver<Arc<Config>>,
     pub(super) readings: watch::Receiver<Reading>,
@@ -57,31 +57,19 @@ impl Worker {
     async fn serve(mut self) -> io::Result<()> {
         let exchange = Exchange::new(self.plan)?;
         let (failed, mut failures) = mpsc::unbounded_channel();
-        for (listen, listener) in self.listeners {
-            let failed = failed.clone();
-            let entrance = Entrance {
-                tls: self.acceptor.clone().filter(|_| listen.transport == Transport::Tls),
-                proxies: listen.proxy_protocol_from,
-                proxy_protocol: listen.proxy_protocol,
-            };
-            let serving = serve(exchange.clone(), listener, entrance);
-            spawn_local(async move {
-                let Err(error) = serving.await;
-                let _ = failed.send(error);
-            });
-        }
         spawn_local(follow_policies(exchange.clone(), self.policies));
         spawn_local(follow_configuration(exchange.clone(), self.configs, self.readings, self.workers));
         let mut tick = tokio::time::interval(TICK);
         loop {
             tokio::select! {
+                Some(share) = self.shares.recv() => open(&exchange, share, failed.clone()),
                 _ = tick.tick() => {
                     exchange.borrow_mut().tick();
                     self.status.report(self.number, exchange.borrow().totals());
                 }
                 _ = self.phase.changed() => {
                     if *self.phase.borrow_and_update() == Phase::Stopping {
-                        exchange.borrow().stop();
+                        exchange.borrow_mut().stop();
                         return Ok(());
                     }
                     exchange.borrow_mut().drain();
@@ -93,7 +81,28 @@ impl Worker {
     }
 }
 
-async fn serve(exchange: Shared, listener: Listener, entrance: Entrance) -> io::Result<Infallible> {
+/// Serves the clients of a listener until it is gone. Its failure is the worker's.
+fn open(
+    exchange: &Shared,
+    Share { listener, mut entrance }: Share,
+    failed: mpsc::UnboundedSender<io::Error>,
+) {
+    let serving = serve(exchange.clone(), listener, entrance.clone());
+    let serving = spawn_local(async move {
+        let Err(error) = serving.await;
+        let _ = failed.send(error);
+    });
+    spawn_local(async move {
+        while entrance.changed().await.is_ok() {}
+        serving.abort();
+    });
+}
+
+async fn serve(
+    exchange: Shared,
+    listener: Listener,
+    entrance: watch::Receiver<Arc<Entrance>>,
+) -> io::Result<Infallible> {
     match listener {
         Listener::Datagrams(socket) => serve_datagrams(exchange, socket).await,
         Listener::Connections(socket) => serve_connections(exchange, socket, entrance).await,

@@ -135,16 +135,16 @@ fn every_bound_has_a_counter_that_moves_when_it_is_met() {
             identity.config()
         )
     };
-    let mut met = Vec::new();
+    let mut relays = Vec::new();
     let mut meet = |key: &'static str, value: &str, how: &dyn Fn(&Relay)| {
         // Nobody waits for the time limits where it is not about them.
-        let time_limits = ["handshake_timeout", "stranger_timeout"].into_iter().filter(|it| *it != key);
-        let time_limits: String = time_limits.map(|it| format!("{it} = '10m'\n")).collect();
-        let config = Config::from_text(&text(&format!("{key} = {value}\n{time_limits}")), None, []).unwrap();
+        let patience = ["handshake_timeout", "stranger_timeout"].into_iter().filter(|it| *it != key);
+        let limits = patience.fold(format!("{key} = {value}\n"), |all, it| all + it + " = '10m'\n");
+        let config = Config::from_text(&text(&limits), None, []).unwrap();
         let mut relay = Relay::start(&config).unwrap();
         let admin = relay.serve_admin("127.0.0.1:0".parse().unwrap()).unwrap();
         how(&relay);
-        met.push((key, admin, relay));
+        relays.push((key, admin, relay));
     };
     let tcp = |relay: &Relay| Client::new(Connection::new(client::tcp(address(relay))));
     let udp = |relay: &Relay| Client::new(client::udp(relay.listeners()[2].address));
@@ -211,7 +211,7 @@ fn every_bound_has_a_counter_that_moves_when_it_is_met() {
         assert_eq!(client.bind(channel(0x4000), peer.local_addr().unwrap()), 0);
         peer.send_to(&[0; 2000], relayed).unwrap();
     });
-    for (key, admin, _relay) in met {
+    for (key, admin, _relay) in relays {
         wait_for(admin, &format!("hubs_relay_limited_total{{limit=\"{key}\"}}"), 1.0);
     }
 }

@@ -73,3 +73,16 @@ fn as_json_it_is_an_object() {
     assert_eq!((&line["level"], &line["client"]), (&"INFO".into(), &own.to_string().into()));
     assert_eq!((&line["transport"], &line["to_peer_bytes"]), (&"tcp".into(), &0.into()));
 }
+
+#[test]
+fn a_session_that_ends_with_the_relay_leaves_one_line_as_well() {
+    let users = format!("{}={}", USER.0, USER.1);
+    let variables = [("HUBS_RELAY_AUTH__USERS", users.as_str()), ("HUBS_RELAY_LISTEN", "tcp://127.0.0.1:0")];
+    let (mut relay, address) = Running::start(&[&RELAY[..], &variables].concat());
+    let mut client = Client::new(Connection::new(client::tcp(address)));
+    client.allocate();
+    relay.signal(Signal::SIGINT);
+    relay.line_with("INFO stopped");
+    let lines: Vec<_> = relay.said.lines().filter(|line| line.contains("session over")).collect();
+    assert!(lines.len() == 1 && lines[0].contains("the relay stopped"), "{lines:#?}");
+}

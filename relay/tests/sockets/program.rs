@@ -20,7 +20,7 @@ pub(crate) struct Running {
     child: Child,
     log: BufReader<ChildStderr>,
     /// The lines of its log that have been read.
-    said: String,
+    pub(crate) said: String,
 }
 
 impl Running {

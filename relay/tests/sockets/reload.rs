@@ -1,8 +1,8 @@
 //! A configuration, a certificate and a key that are read anew while people talk.
 
 use std::fs;
-use std::io::{ErrorKind, Read as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::Instant;
@@ -10,7 +10,7 @@ use std::time::Instant;
 use hubs_relay::{Config, Relay, ReloadError};
 use nix::sys::signal::Signal;
 
-use crate::admin::get;
+use crate::admin::{get, wait_for};
 use crate::client::{self, Client, Connection, LIMIT, Link, USER, channel, channel_data, code};
 use crate::identity::Identity;
 use crate::program::Running;
@@ -181,15 +181,170 @@ fn what_cannot_be_used_changes_nothing_and_shows() {
     Client::new(Connection::new(client::tls(client::tcp(tls), &other))).allocate();
 }
 
+/// A configuration with these listeners, and what all tests of listeners need.
+fn listening(listen: &[String], identity: &Identity) -> Config {
+    let text = format!(
+        "listen = [{}]\nrelay = {{ address = '127.0.0.1', workers = 3 }}\n{}{LOOPBACK}{}",
+        listen.iter().map(|it| format!("'{it}'")).collect::<Vec<_>>().join(", "),
+        users(USER.0),
+        identity.config()
+    );
+    Config::from_text(&text, None, []).unwrap()
+}
+
+/// Where a relay listens, as its configuration would say.
+fn listeners(relay: &Relay) -> Vec<String> {
+    relay.listeners().iter().map(ToString::to_string).collect()
+}
+
+/// How many sockets share the port of a UDP listener.
+fn sockets(listener: SocketAddr) -> usize {
+    let bound = format!(" 0100007F:{:04X} 00000000:0000 ", listener.port());
+    fs::read_to_string("/proc/net/udp").unwrap().lines().filter(|line| line.contains(&bound)).count()
+}
+
+/// Whether each of many clients, which come to all workers, is told its own address.
+fn all_are_served(relay: SocketAddr) -> bool {
+    (0..50).all(|_| {
+        let socket = client::udp(relay);
+        let own = socket.local_addr().unwrap();
+        Client::new(socket).binding() == own
+    })
+}
+
+#[test]
+fn a_new_listener_is_open_for_all_workers_and_the_others_go_on() {
+    let identity = Identity::new("turn.test");
+    let any = |transport: &str| format!("{transport}://127.0.0.1:0");
+    let mut relay = Relay::start(&listening(&[any("tcp")], &identity)).unwrap();
+    let old = listeners(&relay);
+    let peer = peer();
+    let mut client = Client::new(Connection::new(client::tcp(relay.listeners()[0].address)));
+    let relayed = client.allocate();
+    assert_eq!(client.bind(channel(0x4000), peer.local_addr().unwrap()), 0);
+
+    let unchanged = relay.reload(Ok(listening(&[any("tcp"), any("udp"), any("tls")], &identity))).unwrap();
+    assert!(unchanged.is_empty(), "{unchanged:?}");
+    assert_eq!(listeners(&relay)[0], old[0], "it has the port that it took");
+    let [tcp, udp, tls] = relay.listeners() else { panic!("three listeners") };
+    assert!(all_are_served(udp.address));
+    assert_eq!(sockets(udp.address), 3);
+    Client::new(Connection::new(client::tcp(tcp.address))).allocate();
+    // There was no TLS before.
+    Client::new(Connection::new(client::tls(client::tcp(tls.address), &identity))).allocate();
+    talk(&mut client, &peer, relayed);
+}
+
+#[test]
+fn a_listener_that_is_gone_takes_nobody_any_more_and_its_connections_go_on() {
+    let identity = Identity::new("turn.test");
+    let mut relay =
+        Relay::start(&listening(&["tcp://127.0.0.1:0".into(), "udp://127.0.0.1:0".into()], &identity))
+            .unwrap();
+    let [tcp, udp] = relay.listeners() else { panic!("two listeners") };
+    let (tcp, udp, peer) = (tcp.address, udp.address, peer());
+    let mut client = Client::new(Connection::new(client::tcp(tcp)));
+    let relayed = client.allocate();
+    assert_eq!(client.bind(channel(0x4000), peer.local_addr().unwrap()), 0);
+
+    relay.reload(Ok(listening(&[format!("udp://{udp}")], &identity))).unwrap();
+    assert_eq!(listeners(&relay), [format!("udp://{udp}")]);
+    eventually(|| TcpStream::connect(tcp).is_err());
+    talk(&mut client, &peer, relayed);
+    assert_eq!(client.refresh(LIMIT), 0);
+    assert!(all_are_served(udp));
+
+    // And comes back.
+    relay.reload(Ok(listening(&[format!("tcp://{tcp}")], &identity))).unwrap();
+    Client::new(Connection::new(client::tcp(tcp))).allocate();
+    talk(&mut client, &peer, relayed);
+}
+
+#[test]
+fn the_sessions_of_a_udp_listener_that_is_gone_are_over() {
+    let identity = Identity::new("turn.test");
+    let mut relay =
+        Relay::start(&listening(&["udp://127.0.0.1:0".into(), "udp://127.0.0.1:0".into()], &identity))
+            .unwrap();
+    let admin = relay.serve_admin("127.0.0.1:0".parse().unwrap()).unwrap();
+    let [one, other] = [0, 1].map(|it| relay.listeners()[it].address);
+    let peer = peer();
+    let mut lost = Client::new(client::udp(one));
+    let forgotten = lost.allocate();
+    let mut kept = Client::new(client::udp(other));
+    let relayed = kept.allocate();
+    assert_eq!(kept.bind(channel(0x4000), peer.local_addr().unwrap()), 0);
+    wait_for(admin, "hubs_relay_sessions{transport=\"udp\"}", 2.0);
+
+    relay.reload(Ok(listening(&[format!("udp://{other}")], &identity))).unwrap();
+    wait_for(admin, "hubs_relay_sessions{transport=\"udp\"}", 1.0);
+    eventually(|| UdpSocket::bind(one).is_ok());
+    eventually(|| UdpSocket::bind(forgotten).is_ok());
+    talk(&mut kept, &peer, relayed);
+
+    // What opens now may get its number, and none of its sessions.
+    relay.reload(Ok(listening(&[format!("udp://{other}"), format!("udp://{one}")], &identity))).unwrap();
+    assert_eq!(lost.refresh(LIMIT), 437);
+    assert!(all_are_served(one));
+    talk(&mut kept, &peer, relayed);
+}
+
+#[test]
+fn a_listener_may_speak_tls_or_believe_other_proxies_from_now_on() {
+    let identity = Identity::new("turn.test");
+    let mut relay = Relay::start(&listening(&["tcp://127.0.0.1:0".into()], &identity)).unwrap();
+    let address = relay.listeners()[0].address;
+    let mut plain = Client::new(Connection::new(client::tcp(address)));
+    plain.allocate();
+    relay.reload(Ok(listening(&[format!("tls://{address}")], &identity))).unwrap();
+    Client::new(Connection::new(client::tls(client::tcp(address), &identity))).allocate();
+    assert_eq!(plain.refresh(LIMIT), 0, "who has come goes on as he began");
+
+    let mut trusting = listening(&[format!("tcp://{address}")], &identity);
+    trusting.listen[0].proxy_protocol_from = vec!["127.0.0.1/32".parse().unwrap()];
+    relay.reload(Ok(trusting)).unwrap();
+    let mut stream = client::tcp(address);
+    stream.write_all(b"PROXY TCP4 203.0.113.50 192.0.2.1 41000 5349\r\n").unwrap();
+    assert_eq!(Client::new(Connection::new(stream)).binding(), "203.0.113.50:41000".parse().unwrap());
+}
+
+#[test]
+fn a_listener_that_cannot_be_opened_leaves_everything_as_it_was() {
+    let (old, new) = (Identity::new("turn.test"), Identity::new("turn.test"));
+    let mut relay = Relay::start(&listening(&["tls://127.0.0.1:0".into()], &old)).unwrap();
+    let admin = relay.serve_admin("127.0.0.1:0".parse().unwrap()).unwrap();
+    let before = listeners(&relay);
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = other.local_addr().unwrap();
+    let free = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let config = listening(&[before[0].clone(), format!("udp://{free}"), format!("tcp://{taken}")], &new);
+    let error = relay.reload(Ok(config)).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        format!(
+            "cannot listen on tcp://{taken}: Address already in use (os error 98); \
+             another program has that port: stop it, or choose another port"
+        )
+    );
+    assert_eq!(listeners(&relay), before);
+    UdpSocket::bind(free).unwrap();
+    let tls = relay.listeners()[0].address;
+    Client::new(Connection::new(client::tls(client::tcp(tls), &old))).allocate();
+    assert!(get(admin, "/readyz").2.contains("configuration: cannot listen on"));
+    let none = Config { listen: Vec::new(), ..listening(&[], &new) };
+    assert!(relay.reload(Ok(none)).unwrap_err().to_string().starts_with("listen is empty"));
+    assert_eq!(listeners(&relay), before);
+}
+
 #[test]
 fn what_only_a_restart_changes_is_named() {
     let identity = Identity::new("turn.test");
     let mut relay = Relay::start(&config(&identity.config())).unwrap();
-    let text = "realm = 'other'\nlisten = ['tls://127.0.0.1:1']\nlog.format = 'json'\nadmin.address = '127.0.0.1:1'\n\
+    let text = "realm = 'other'\nlisten = ['udp://127.0.0.1:0', 'tls://127.0.0.1:0']\nlog.format = 'json'\nadmin.address = '127.0.0.1:1'\n\
                 relay.ports = '1-2'\nauth.postgres = 'host=x user=y'\n";
     let config = Config::from_text(&format!("{text}{}", identity.config()), None, []).unwrap();
     let unchanged = relay.reload(Ok(config)).unwrap();
-    assert_eq!(unchanged, ["realm", "listen", "relay", "auth.postgres", "admin.address", "log.format"]);
+    assert_eq!(unchanged, ["realm", "relay", "auth.postgres", "admin.address", "log.format"]);
 }
 
 #[test]

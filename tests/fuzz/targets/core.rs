@@ -14,7 +14,8 @@ use hubs_relay::turn::{
     RelayPort, Server, Settings,
 };
 use hubs_relay::wire::{
-    AttrType, Builder, Family, Frame, IntegrityKey, Message, Method, ReservationToken, TransactionId,
+    AttrType, Builder, Family, Frame, Icmp, Integrity, IntegrityKey, Message, Method, ReservationToken,
+    TransactionId,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -32,6 +33,7 @@ enum Step {
     Signed {
         client: u8,
         method: u8,
+        is_strong: bool,
         attributes: Vec<(u8, Attribute)>,
     },
     /// A packet from a peer.
@@ -39,6 +41,17 @@ enum Step {
         relay: u8,
         ip: IpAddr,
         port: u16,
+    },
+    /// What the network says of a packet to a peer.
+    Icmp {
+        relay: u8,
+        ip: IpAddr,
+        port: u16,
+    },
+    /// From now on relay sockets of a family can be opened, or cannot.
+    Ports {
+        ipv6: bool,
+        are_free: bool,
     },
     /// Media.
     Channel {
@@ -67,7 +80,8 @@ enum Attribute {
 }
 
 /// What a request can carry that the core looks at.
-const TYPES: [u16; 9] = [0x000c, 0x000d, 0x0012, 0x0013, 0x0017, 0x0018, 0x0019, 0x0022, 0x001a];
+const TYPES: [u16; 13] =
+    [0x000c, 0x000d, 0x0012, 0x0013, 0x0017, 0x0018, 0x0019, 0x0022, 0x001a, 0x001d, 0x001e, 0x8000, 0x8002];
 const METHODS: [Method; 5] =
     [Method::Allocate, Method::Refresh, Method::CreatePermission, Method::ChannelBind, Method::Binding];
 
@@ -112,6 +126,8 @@ struct World {
     /// Ports that are kept for a second allocation.
     reserved: HashSet<ReservationToken>,
     allows: bool,
+    /// Whether relay sockets of IPv4 and of IPv6 can be opened.
+    are_free: [bool; 2],
     /// The last nonce that a client was told.
     nonces: BTreeMap<u8, String>,
     transactions: u64,
@@ -129,7 +145,19 @@ impl World {
     fn take(&mut self, step: Step) {
         match step {
             Step::Bytes { client, bytes } => self.send(client, &bytes),
-            Step::Signed { client, method, attributes } => self.ask(client, method, &attributes),
+            Step::Signed { client, method, is_strong, attributes } => {
+                let integrity = if is_strong { Integrity::Sha256 } else { Integrity::Sha1 };
+                self.ask(client, method, integrity, &attributes);
+            }
+            Step::Icmp { relay, ip, port } => {
+                let Some(relay) = self.relays.iter().nth(usize::from(relay) % SESSIONS).copied() else {
+                    return;
+                };
+                let icmp = Icmp { kind: 3, code: 1, data: 0 };
+                self.server.handle_icmp(self.now, relay, SocketAddr::new(ip, port), icmp);
+                self.obey();
+            }
+            Step::Ports { ipv6, are_free } => self.are_free[usize::from(ipv6)] = are_free,
             Step::Peer { relay, ip, port } => {
                 let Some(relay) = self.relays.iter().nth(usize::from(relay) % SESSIONS).copied() else {
                     return;
@@ -172,7 +200,7 @@ impl World {
         self.obey();
     }
 
-    fn ask(&mut self, number: u8, method: u8, attributes: &[(u8, Attribute)]) {
+    fn ask(&mut self, number: u8, method: u8, integrity: Integrity, attributes: &[(u8, Attribute)]) {
         self.transactions += 1;
         let mut id = [0; 12];
         id[..8].copy_from_slice(&self.transactions.to_be_bytes());
@@ -190,7 +218,7 @@ impl World {
         }
         let nonce = self.nonces.get(&(number % 4)).cloned().unwrap_or_default();
         let key = IntegrityKey::long_term("ann", REALM, "password");
-        let signed = request.username("ann").realm(REALM).nonce(&nonce).integrity(&key);
+        let signed = request.username("ann").realm(REALM).nonce(&nonce).sign(integrity, &key);
         self.send(number, &signed.finish());
     }
 
@@ -205,14 +233,19 @@ impl World {
                     }
                 }
                 Command::OpenRelay { relay, family, port, .. } => {
-                    match port {
-                        RelayPort::Any | RelayPort::Even => {}
-                        RelayPort::EvenAndNext(token) => {
-                            assert!(self.reserved.insert(token), "a token is given twice");
-                        }
+                    let is_kept = match port {
                         RelayPort::Reserved(token) => {
                             assert!(self.reserved.remove(&token), "what is claimed is kept");
+                            true
                         }
+                        RelayPort::Any | RelayPort::Even | RelayPort::EvenAndNext(_) => false,
+                    };
+                    if !is_kept && !self.are_free[usize::from(family == Family::V6)] {
+                        self.server.handle_relay_opened(relay, None);
+                        continue;
+                    }
+                    if let RelayPort::EvenAndNext(token) = port {
+                        assert!(self.reserved.insert(token), "a token is given twice");
                     }
                     assert!(self.relays.insert(relay), "a relay is opened twice");
                     let ip: IpAddr = match family {
@@ -237,7 +270,8 @@ fuzz_target!(|steps: Vec<Step>| {
     let now = Now { instant: Instant::now(), unix: 1_700_000_000 };
     let server = Server::new(settings());
     let (relays, reserved, nonces) = (BTreeSet::new(), HashSet::new(), BTreeMap::new());
-    let mut world = World { server, now, relays, reserved, allows: true, nonces, transactions: 0 };
+    let mut world =
+        World { server, now, relays, reserved, allows: true, are_free: [true; 2], nonces, transactions: 0 };
     for step in steps {
         world.take(step);
     }

@@ -1,0 +1,107 @@
+//! Of each deployment under `tests/lab`, broken or not, `hubs-probe check` says from a laptop at home what the file says
+//! that it has to.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use hubs_tests::lab::{Lab, Scenario};
+use hubs_tests::need::{self, skip};
+
+/// A test for each file.
+macro_rules! scenarios {
+    ($($name:ident,)*) => {
+        const SCENARIOS: &[&str] = &[$(stringify!($name)),*];
+
+        $(#[test]
+        fn $name() {
+            play(stringify!($name));
+        })*
+    };
+}
+
+scenarios! {
+    a_certificate_of_the_future,
+    a_certificate_that_turn_did_not_reload,
+    a_certificate_that_vouches_for_another_name,
+    a_chain_that_is_not_complete,
+    a_company_network_without_udp,
+    a_healthy_deployment_is_all_green,
+    a_network_with_both_families,
+    a_network_with_ipv6_only,
+    a_record_with_the_domain_twice,
+    a_relay_that_does_not_know_what_dialog_announces,
+    a_relay_that_sends_to_another_node,
+    a_relay_with_the_certificate_of_the_image,
+    a_room_that_does_not_exist,
+    a_room_that_is_closed,
+    a_rule_that_another_comes_before,
+    a_security_group_admits_no_media,
+    a_security_group_admits_tcp_in_the_place_of_udp,
+    a_security_group_admits_the_ports_of_the_manual,
+    a_security_group_denies_signalling,
+    a_server_that_accepts_and_says_nothing,
+    a_subnet_that_lacks_the_rule_of_its_nodes,
+    a_third_of_all_datagrams_is_lost,
+    a_turn_server_that_says_nothing,
+    all_certificates_ran_out,
+    an_authority_that_nobody_knows,
+    an_own_subnet_with_the_rule_in_both_groups,
+    both_a_missing_name_and_turn_down,
+    both_a_text_for_an_address_and_the_certificate_of_the_image,
+    both_certificates_that_ran_out_and_reticulum_down,
+    both_dialog_down_and_another_secret,
+    both_the_default_certificate_and_coturn_as_shipped,
+    both_turn_not_forwarded_and_no_media_admitted,
+    certificates_that_run_out_soon,
+    coturn_as_shipped_on_nodes_with_public_addresses,
+    coturn_mended_on_dialogs_node,
+    coturn_on_another_node_than_dialog,
+    coturn_that_does_not_find_its_database,
+    coturn_that_does_not_find_its_table,
+    credentials_that_are_old_when_they_are_new,
+    dialog_announces_a_node_that_is_gone,
+    dialog_announces_a_private_address,
+    dialog_announces_a_text,
+    dialog_announces_nothing,
+    dialog_does_not_run,
+    dialog_hangs,
+    dialog_has_no_port_left,
+    haproxy_does_not_run,
+    haproxy_prefers_the_default_certificate_for_the_domain,
+    haproxy_shows_the_default_certificate_everywhere,
+    hubs_as_shipped_on_aks,
+    hubs_relay_heals_hubs_on_aks,
+    no_name_has_an_address,
+    no_room_was_named,
+    nothing_in_coturns_place,
+    one_certificate_was_not_renewed,
+    pods_on_a_bridge_of_the_node,
+    reticulum_does_not_run,
+    reticulum_hangs,
+    reticulum_signs_with_another_secret,
+    rooms_without_turn,
+    six_hundred_milliseconds_away,
+    the_load_balancer_does_not_forward_signalling,
+    the_load_balancer_does_not_forward_turn,
+    the_name_of_the_cors_proxy_is_missing,
+}
+
+#[test]
+fn each_file_of_the_lab_is_played() {
+    let files = fs::read_dir(need::tests_folder().join("lab")).unwrap();
+    let names = files.filter_map(|file| {
+        let name = file.unwrap().file_name().into_string().unwrap();
+        name.strip_suffix(".toml").map(str::to_owned)
+    });
+    let played = SCENARIOS.iter().map(ToString::to_string);
+    assert_eq!(played.collect::<BTreeSet<_>>(), names.collect());
+}
+
+fn play(name: &str) {
+    if skip(&[need::LAB, need::BED, need::COTURN, need::PGBOUNCER]) {
+        return;
+    }
+    let scenario = Scenario::read(name);
+    let checked = Lab::start(&scenario, crate::RELAY).check(crate::PROBE);
+    scenario.expect.compare(&checked);
+}

@@ -1,0 +1,92 @@
+//! The lab: a whole Hubs deployment on Azure as somebody's laptop sees it, on networks of its own, with one thing broken.
+//!
+//! A [`Scenario`] says what; [`Lab::start`] builds it; [`Lab::check`] runs `hubs-probe check` on the laptop, as a person
+//! would; [`Expected::compare`] holds the report against what it has to say.
+
+mod deployment;
+mod names;
+mod namespace;
+mod network;
+mod nsg;
+mod scenario;
+mod wire;
+
+use std::collections::BTreeSet;
+
+use tempfile::TempDir;
+
+pub use self::namespace::Namespace;
+pub use self::scenario::{Expected, Home, Scenario};
+
+use self::deployment::Deployment;
+use self::network::Network;
+use crate::bed::DOMAIN;
+use crate::probe::{self, Checked};
+
+/// A running deployment, and the networks around it.
+#[derive(Debug)]
+pub struct Lab {
+    room: String,
+    // In this order they end.
+    _deployment: Deployment,
+    network: Network,
+    folder: TempDir,
+}
+
+impl Lab {
+    /// Builds what `scenario` describes; `relay` is the program of hubs-relay.
+    pub fn start(scenario: &Scenario, relay: &str) -> Self {
+        let folder = TempDir::with_prefix("hubs-lab-").unwrap();
+        let network = Network::start(folder.path(), scenario);
+        let deployment = Deployment::start(folder.path(), &network, scenario, relay);
+        Self { room: scenario.room.clone(), _deployment: deployment, network, folder }
+    }
+
+    /// Runs `hubs-probe check` on the laptop. `program` is hubs-probe's.
+    pub fn check(&self, program: &str) -> Checked {
+        let resolver = self.network.resolver.to_string();
+        let ca_file = self.folder.path().join("ca.pem").display().to_string();
+        let room = format!("https://{DOMAIN}/{}", self.room);
+        let mut arguments = vec![DOMAIN, "--resolver", &resolver, "--ca-file", &ca_file];
+        if !self.room.is_empty() {
+            arguments.extend(["--room", &room]);
+        }
+        self.network.laptop.run(|| probe::check_with(program, &arguments))
+    }
+}
+
+impl Expected {
+    /// Holds a report against it.
+    ///
+    /// # Panics
+    /// If the report says anything else.
+    pub fn compare(&self, checked: &Checked) {
+        let (report, verdict) = (&checked.report, &checked.report["verdict"]);
+        let text = |field: &str| verdict[field].as_str().unwrap_or_default().to_owned();
+        let mut differences = Vec::new();
+        let mut differ = |what: &str, expected: String, found: String| {
+            if expected != found {
+                differences.push(format!("{what}: expected {expected}, found {found}"));
+            }
+        };
+        differ("exit status", self.status.to_string(), checked.status.to_string());
+        differ("outcome", self.outcome.clone(), text("outcome"));
+        let first = verdict["explains"][0].as_str().map(str::to_owned);
+        differ("first", format!("{:?}", self.first), format!("{first:?}"));
+        for (status, expected) in [("fail", &self.fail), ("warn", &self.warn), ("error", &self.error)] {
+            differ(status, format!("{expected:?}"), format!("{:?}", checked.codes(status)));
+        }
+        let passed: BTreeSet<String> = checked.codes("pass").into_iter().map(str::to_owned).collect();
+        let not_passed: Vec<_> = self.pass.difference(&passed).collect();
+        differ("do not pass", "[]".to_owned(), format!("{not_passed:?}"));
+        let headline = text("headline");
+        if !headline.contains(&self.headline) {
+            differ("headline", self.headline.clone(), headline);
+        }
+        let remedy = verdict["remedy"].to_string();
+        if let Some(expected) = self.remedy.as_ref().filter(|expected| !remedy.contains(*expected)) {
+            differ("remedy", expected.clone(), remedy);
+        }
+        assert!(differences.is_empty(), "{}\n{report:#}", differences.join("\n"));
+    }
+}

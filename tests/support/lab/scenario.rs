@@ -1,0 +1,305 @@
+//! A scenario is a file: what is broken, and what `hubs-probe check` has to make of it. All that it does not name is good.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::names::Zone;
+use super::nsg::{self, Group, Rule};
+use crate::bed::ROOM;
+use crate::need;
+
+/// What a file under `tests/lab` says.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    /// In words: what happened there, and what people see of it.
+    pub about: String,
+    /// How the person who looks is connected.
+    #[serde(default)]
+    pub home: Home,
+    /// Names that have other addresses than the load balancer's, or none.
+    #[serde(default)]
+    pub(super) names: Zone,
+    /// What the resolver that the home asks remembers from earlier.
+    #[serde(default)]
+    pub(super) remembered: Zone,
+    /// The cloud's network.
+    #[serde(default)]
+    pub(super) azure: Azure,
+    /// haproxy and the certificates that it shows.
+    #[serde(default)]
+    pub(super) ingress: Ingress,
+    /// Reticulum.
+    #[serde(default)]
+    pub(super) reticulum: Part,
+    /// dialog.
+    #[serde(default)]
+    pub(super) dialog: Part,
+    /// What is in coturn's place.
+    #[serde(default)]
+    pub(super) turn: Turn,
+    /// The room that the person names; empty if none.
+    #[serde(default = "open_room")]
+    pub(super) room: String,
+    /// What it has to say.
+    pub expect: Expected,
+}
+
+fn open_room() -> String {
+    ROOM.to_owned()
+}
+
+/// The network of the person who looks.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Home {
+    pub(super) families: Families,
+    /// nftables rules on what wants to go out, such as `meta l4proto udp drop`.
+    pub(super) rules: Vec<String>,
+    /// Of the datagrams, in each direction.
+    pub(super) loss_percent: Option<u8>,
+    /// Added to each round trip.
+    round_trip_ms: Option<u64>,
+}
+
+/// Which addresses the laptop has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Families {
+    #[default]
+    Ipv4,
+    Ipv6,
+    Both,
+}
+
+impl Home {
+    /// What is added to each round trip.
+    pub(super) fn delay(&self) -> Option<Duration> {
+        self.round_trip_ms.map(Duration::from_millis)
+    }
+}
+
+/// The virtual network, the load balancer and the security groups.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Azure {
+    /// Whether nodes have public addresses of their own. By default they share one to go out with.
+    pub(super) node_public_ip: bool,
+    pub(super) pods: Pods,
+    /// The TCP ports that the load balancer forwards.
+    pub(super) forwarded: Vec<u16>,
+    /// A file under `tests/lab/nsg`, as `az network nsg list -o json` prints it.
+    nsg: String,
+    /// Rules that somebody added to the groups of these names.
+    rules: BTreeMap<String, Vec<Rule>>,
+}
+
+/// How a node reaches its pods, which decides from which address it answers them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Pods {
+    /// As Azure CNI does it: from its own.
+    #[default]
+    Routed,
+    /// As kubenet and flannel do it: from that of the bridge on which the pods are.
+    Bridged,
+}
+
+impl Default for Azure {
+    fn default() -> Self {
+        Self {
+            node_public_ip: false,
+            pods: Pods::default(),
+            forwarded: vec![80, 443, 4443, 5349],
+            nsg: "aks".to_owned(),
+            rules: BTreeMap::new(),
+        }
+    }
+}
+
+impl Azure {
+    /// The groups with all rules.
+    pub(super) fn groups(&self) -> Vec<Group> {
+        let mut groups = nsg::read(&read(&format!("nsg/{}.json", self.nsg)));
+        for (name, rules) in &self.rules {
+            let group = groups.iter_mut().find(|group| group.name == *name);
+            group.unwrap_or_else(|| panic!("no group {name}")).add(rules.iter().cloned());
+        }
+        groups
+    }
+}
+
+/// haproxy, and the service before it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Ingress {
+    pub(super) state: State,
+    /// Which port of the pod is behind which of the service.
+    pub(super) ports: Vec<(u16, u16)>,
+    /// What it shows for names that it has no certificate of, or several.
+    pub(super) default: Certificate,
+    /// For each name, if it is not good.
+    pub(super) certificates: BTreeMap<String, Certificate>,
+}
+
+impl Default for Ingress {
+    fn default() -> Self {
+        Self {
+            state: State::default(),
+            ports: vec![(80, 8080), (443, 4443), (4443, 4443), (5349, 5349)],
+            default: Certificate::default(),
+            certificates: BTreeMap::new(),
+        }
+    }
+}
+
+/// What a server shows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Certificate {
+    /// One that browsers accept.
+    #[default]
+    Good,
+    /// Signed by itself, for the domain, as Hubs' generator makes it for the ingress.
+    Generated,
+    /// Signed by itself, for `dialog`, as Hubs' coturn image has it.
+    Shipped,
+    /// It was good once.
+    Expired,
+    /// It will be good soon.
+    NotYetValid,
+    /// Good, and it runs out in some days.
+    RunsOutSoon,
+    /// Good for another name.
+    OtherName,
+    /// By an authority that nobody knows.
+    OtherAuthority,
+    /// By an intermediate authority, whose certificate is not sent.
+    Incomplete,
+    /// There is none at all.
+    Missing,
+}
+
+/// A program of the deployment.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Part {
+    pub(super) state: State,
+    /// Variables that it has otherwise than Hubs sets them.
+    pub(super) environment: BTreeMap<String, String>,
+}
+
+impl Part {
+    /// Whether it does all that it should.
+    pub(super) fn is_good(&self) -> bool {
+        self.state == State::Runs && self.environment.is_empty()
+    }
+}
+
+/// Whether a part does its work.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum State {
+    #[default]
+    Runs,
+    /// Nothing listens where it should.
+    Stopped,
+    /// Something accepts connections there and never says a word.
+    Mute,
+}
+
+/// What is behind port 5349.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Turn {
+    pub(super) server: Server,
+    /// Where coturn runs: hubs-relay has an address of its own wherever it does.
+    pub(super) node: CoturnNode,
+    /// What it shows.
+    pub(super) certificate: Certificate,
+    pub(super) database: Database,
+    /// Variables that hubs-relay has besides.
+    pub(super) environment: BTreeMap<String, String>,
+}
+
+/// Which server.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Server {
+    #[default]
+    HubsRelay,
+    /// With the keys of Hubs' image, on the node's network.
+    Coturn,
+    Stopped,
+    Mute,
+}
+
+/// On which node's network coturn is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum CoturnNode {
+    /// dialog's. What people send to the announced address, which coturn takes for its own, then reaches dialog.
+    #[default]
+    Dialogs,
+    /// Another one of the cluster.
+    Other,
+}
+
+/// Of what use the database is to the TURN server.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Database {
+    /// There is none, and hubs-relay is told the secret: what the scenario is about lies elsewhere, and this takes less time.
+    #[default]
+    Spared,
+    /// As Hubs has it: the table is in a schema of its own.
+    AsShipped,
+    /// Its name does not resolve, as on the node's network.
+    NameUnknown,
+    /// The schema is on the search path, where coturn finds it.
+    SchemaOnPath,
+}
+
+/// What has to come of a check.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Expected {
+    /// The exit status.
+    pub status: i32,
+    /// `good`, `broken` or `inconclusive`.
+    pub outcome: String,
+    /// The code on which the first diagnosis rests.
+    pub first: Option<String>,
+    /// What its sentence for people says, among others.
+    pub headline: String,
+    /// What it says of where to look next or what to mend, among others.
+    pub remedy: Option<String>,
+    /// The codes that fail, and no others.
+    #[serde(default)]
+    pub fail: BTreeSet<String>,
+    /// The codes that warn, and no others.
+    #[serde(default)]
+    pub warn: BTreeSet<String>,
+    /// The codes about which nothing could be found out, and no others.
+    #[serde(default)]
+    pub error: BTreeSet<String>,
+    /// Codes that pass, among others.
+    #[serde(default)]
+    pub pass: BTreeSet<String>,
+}
+
+impl Scenario {
+    /// Reads `tests/lab/NAME.toml`.
+    pub fn read(name: &str) -> Self {
+        toml::from_str(&read(&format!("{name}.toml"))).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+}
+
+/// A file under `tests/lab`.
+fn read(path: &str) -> String {
+    let file = need::tests_folder().join("lab").join(path);
+    std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", Path::new(path).display()))
+}
