@@ -77,7 +77,11 @@ fn matches(source: &str, url: &Url, origin: &Url) -> bool {
 
 /// An unencrypted scheme covers its encrypted form as well.
 fn covers_scheme(pattern: &str, scheme: &str) -> bool {
-    pattern == scheme || matches!((pattern, scheme), ("http", "https") | ("ws", "wss" | "https" | "http") | ("wss", "https"))
+    pattern == scheme
+        || matches!(
+            (pattern, scheme),
+            ("http", "https") | ("ws", "wss" | "https" | "http") | ("wss", "https")
+        )
 }
 
 fn covers_host(pattern: &str, url: &Url) -> bool {
@@ -145,7 +149,11 @@ mod tests {
             ("'none'", false),
             ("", false),
         ] {
-            assert_eq!(!forbids(&format!("connect-src {source}"), "connect-src", DIALOG), covered, "{source}");
+            assert_eq!(
+                !forbids(&format!("connect-src {source}"), "connect-src", DIALOG),
+                covered,
+                "{source}"
+            );
         }
     }
 

@@ -65,6 +65,8 @@ pub struct Facts {
     pub turn_certificate: Fact<TurnCertificate>,
     /// Who issued the certificates, place by place; those that nobody issued are not among them.
     pub issuers: Fact<Vec<Issuer>>,
+    /// That Reticulum answers, well or not; whoever asks it for more need not find out again that it does not.
+    pub reticulum: Fact<()>,
     /// What the pages tell browsers.
     pub pages: Fact<Vec<PageFacts>>,
     /// A picture of the deployment's own that was fetched and is one.
@@ -86,6 +88,7 @@ impl Default for Facts {
             addresses: Fact::new("the addresses of the names", "dns.addresses"),
             turn_certificate: Fact::new("what certificate TURN shows", "tls.certificates"),
             issuers: Fact::new("who issued the certificates", "tls.certificates"),
+            reticulum: Fact::new("an answer from Reticulum", "http.hubs"),
             pages: Fact::new("the pages of Hubs", "http.pages"),
             picture: Fact::new("a picture of the deployment's own", "http.assets"),
             room: Fact::new("a joined room", "room.join"),

@@ -103,7 +103,9 @@ impl Page {
         }
         let Ok(mut url) = base.join(text) else { return };
         url.set_fragment(None);
-        if matches!(url.scheme(), "http" | "https") && self.files.len() < MOST_FILES && seen.insert(url.clone())
+        if matches!(url.scheme(), "http" | "https")
+            && self.files.len() < MOST_FILES
+            && seen.insert(url.clone())
         {
             self.files.push(File { url, kind });
         }
@@ -117,9 +119,10 @@ fn loaded(tag: &StartTag<()>) -> Vec<(String, Kind)> {
         b"script" => with(b"src", Kind::Script),
         b"img" | b"image" | b"input" => with(b"src", Kind::Picture),
         b"a-asset-item" | b"audio" | b"source" | b"track" | b"iframe" | b"embed" => with(b"src", Kind::Other),
-        b"video" => {
-            [(b"src" as &[u8], Kind::Other), (b"poster", Kind::Picture)].iter().flat_map(|(a, k)| with(a, *k)).collect()
-        }
+        b"video" => [(b"src" as &[u8], Kind::Other), (b"poster", Kind::Picture)]
+            .iter()
+            .flat_map(|(a, k)| with(a, *k))
+            .collect(),
         b"link" => {
             let relation = value(tag, b"rel").unwrap_or_default().to_ascii_lowercase();
             let has = |word| relation.split_ascii_whitespace().any(|w| w == word);
@@ -208,13 +211,16 @@ mod tests {
 
     #[test]
     fn what_a_browser_loads_in_other_ways_is_no_file() {
-        let page = read(r#"<img src="data:image/png;base64,AA=="><script src=""></script><a href="/x"></a><img src="http://[">"#);
+        let page = read(
+            r#"<img src="data:image/png;base64,AA=="><script src=""></script><a href="/x"></a><img src="http://[">"#,
+        );
         assert_eq!(page.files, []);
     }
 
     #[test]
     fn a_page_without_end_is_not_kept_whole() {
-        let html: String = (0..5000).map(|n| format!("<meta name=m{n} content=1><script src=/{n}.js></script>")).collect();
+        let html: String =
+            (0..5000).map(|n| format!("<meta name=m{n} content=1><script src=/{n}.js></script>")).collect();
         let page = read(&html);
         assert_eq!((page.files.len(), page.settings.len()), (MOST_FILES, MOST_SETTINGS));
         assert!(page.is_cut_short());

@@ -15,7 +15,8 @@ use hickory_proto::{
     rr::{RData, Record, RecordType, rdata::A},
 };
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, CustomExtension, DnType, IsCa, KeyPair, PublicKeyData,
+    BasicConstraints, CertificateParams, CertifiedIssuer, CustomExtension, DnType, IsCa, KeyPair,
+    PublicKeyData,
 };
 use rustls::{ServerConfig, crypto::ring, sign::CertifiedKey};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};

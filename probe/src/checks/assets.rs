@@ -45,8 +45,11 @@ pub(crate) async fn assets(cx: Arc<Context>) -> Outcome {
         cx.facts.picture.learn(picture);
     }
     let of = |wanted: &dyn Fn(Entity) -> bool| {
-        let named: BTreeSet<_> =
-            pages.iter().filter(|p| wanted(p.entity)).flat_map(|p| p.page.files.iter().map(|f| &f.url)).collect();
+        let named: BTreeSet<_> = pages
+            .iter()
+            .filter(|p| wanted(p.entity))
+            .flat_map(|p| p.page.files.iter().map(|f| &f.url))
+            .collect();
         looked.iter().filter(|l| named.contains(&l.file.url)).collect::<Vec<_>>()
     };
     let mut findings = vec![judge_hubs(&of(&|e| e != Entity::Spoke), pages, &cx.target)];
@@ -142,7 +145,8 @@ async fn find_picture(cx: &Context, looked: &[Looked]) -> Option<Url> {
     let is_picture = |l: &&Looked| {
         l.answer.as_ref().is_ok_and(|answer| {
             let kind = answer.header("content-type").unwrap_or_default();
-            answer.status == 200 && ["image/png", "image/jpeg", "image/webp"].iter().any(|k| kind.starts_with(k))
+            answer.status == 200
+                && ["image/png", "image/jpeg", "image/webp"].iter().any(|k| kind.starts_with(k))
         })
     };
     // nearspark decodes what looks percent-encoded.
@@ -160,24 +164,27 @@ fn judge_hubs(looked: &[&Looked], pages: &[PageFacts], target: &Target) -> Findi
     let missing: Vec<_> = examined.iter().filter(|l| l.fault().is_some()).collect();
     let needed = missing.iter().any(|l| matches!(l.file.kind, Kind::Script | Kind::Style));
     let others = pages.iter().filter(|p| p.entity != Entity::Spoke).flat_map(|p| &p.page.files);
-    let others = others.filter(|f| own_host(&f.url, target).is_none()).map(|f| &f.url).collect::<BTreeSet<_>>();
+    let others =
+        others.filter(|f| own_host(&f.url, target).is_none()).map(|f| &f.url).collect::<BTreeSet<_>>();
 
     let finding = if missing.is_empty() {
         Finding::pass(code, format!("{} files of the pages are there", examined.len() + unset.len()))
     } else {
-        let summary = format!("{} of {} files that the pages load are not there", missing.len(), looked.len());
+        let summary =
+            format!("{} of {} files that the pages load are not there", missing.len(), looked.len());
         let finding = if needed {
             Finding::fail(code, summary)
                 .because("the pages were built with other files than the pod of hubs has, or that pod does not answer: browsers show an empty page")
         } else {
             Finding::warn(code, summary).because("the pages name files that nobody put there")
         };
-        finding
-            .seen("missing", list(missing.iter().map(|l| **l)))
-            .fix("Look at the pod of hubs; restart Reticulum, which keeps old pages in memory:", [
+        finding.seen("missing", list(missing.iter().map(|l| **l))).fix(
+            "Look at the pod of hubs; restart Reticulum, which keeps old pages in memory:",
+            [
                 "kubectl get pods -n hcce -l app=hubs",
                 "kubectl rollout restart deployment hubs reticulum -n hcce",
-            ])
+            ],
+        )
     };
     let finding = match unset.first() {
         Some(_) => finding.seen("not set by an administrator", list(unset.iter().copied())),
@@ -204,13 +211,13 @@ fn judge_spoke(looked: &[&Looked], spoke: &PageFacts) -> Finding {
     let missing: Vec<_> = looked.iter().filter(|l| l.fault().is_some()).collect();
     let finding = match (&spoke.page.placeholder, missing.is_empty()) {
         (None, true) => Finding::pass(code, format!("{} files of Spoke's page are there", looked.len())),
-        (Some(placeholder), _) => {
-            Finding::warn(code, "Spoke's page names no place for some of its files").seen("in its place", placeholder)
-        }
-        (None, false) => {
-            Finding::warn(code, format!("{} of {} files of Spoke's page are not there", missing.len(), looked.len()))
-                .seen("missing", list(missing.into_iter().copied()))
-        }
+        (Some(placeholder), _) => Finding::warn(code, "Spoke's page names no place for some of its files")
+            .seen("in its place", placeholder),
+        (None, false) => Finding::warn(
+            code,
+            format!("{} of {} files of Spoke's page are not there", missing.len(), looked.len()),
+        )
+        .seen("missing", list(missing.into_iter().copied())),
     };
     if finding.status == crate::finding::Status::Pass {
         return finding.at(&spoke.url);
@@ -235,9 +242,10 @@ fn judge_sharing(looked: &[Looked], target: &Target) -> Option<Finding> {
         Err(said) => Finding::fail(code, "browsers keep the pages' scripts from reading the assets")
             .seen("access-control-allow-origin", said)
             .because("an ingress or a proxy takes away or adds the header that allows it")
-            .fix("Look at the annotation haproxy.org/response-set-header:", [
-                "kubectl get ingress ret -n hcce -o yaml",
-            ]),
+            .fix(
+                "Look at the annotation haproxy.org/response-set-header:",
+                ["kubectl get ingress ret -n hcce -o yaml"],
+            ),
     };
     Some(finding.at(url))
 }
@@ -258,8 +266,7 @@ pub(super) fn allows(headers: &HeaderMap, domain: &str) -> Result<(), String> {
 }
 
 fn list<'a>(looked: impl Iterator<Item = &'a Looked>) -> String {
-    let all: Vec<_> =
-        looked.map(|l| format!("{} ({})", l.file.url, l.fault().unwrap_or_default())).collect();
+    let all: Vec<_> = looked.map(|l| format!("{} ({})", l.file.url, l.fault().unwrap_or_default())).collect();
     match all.len().checked_sub(MOST_LISTED) {
         Some(more @ 1..) => format!("{}, and {more} more", all[..MOST_LISTED].join(", ")),
         _ => all.join(", "),
@@ -325,10 +332,10 @@ mod tests {
         })
         .await;
         assert_found(&findings[0], Code::AssetsThere, Status::Pass);
-        assert_eq!(findings[0].evidence.iter().map(|e| e.value.as_str()).collect::<Vec<_>>(), [
-            "https://hubs.example.test/favicon.ico (404)",
-            "1"
-        ]);
+        assert_eq!(
+            findings[0].evidence.iter().map(|e| e.value.as_str()).collect::<Vec<_>>(),
+            ["https://hubs.example.test/favicon.ico (404)", "1"]
+        );
         assert_found(&findings[1], Code::SpokeAssets, Status::Pass);
         assert_found(&findings[2], Code::AssetsShared, Status::Pass);
         assert!(cx.facts.picture.get().is_err());
@@ -337,7 +344,8 @@ mod tests {
     #[tokio::test]
     async fn a_missing_program_is_a_fault_and_a_missing_picture_a_warning() {
         for (missing, status) in [("/hubs/hub.js", Status::Fail), ("/hubs/logo.gif", Status::Warn)] {
-            let (_, findings) = found(HUBS, None, move |path| (if path == missing { 404 } else { 200 }, ALLOWED)).await;
+            let (_, findings) =
+                found(HUBS, None, move |path| (if path == missing { 404 } else { 200 }, ALLOWED)).await;
             assert_found(&findings[0], Code::AssetsThere, status);
             assert!(findings[0].evidence[0].value.contains(missing), "{findings:#?}");
         }
@@ -348,7 +356,8 @@ mod tests {
     #[tokio::test]
     async fn what_is_missing_of_spoke_is_a_warning() {
         let spoke = "<script src=https://assets.hubs.example.test/spoke/index.js></script>";
-        let (_, findings) = found(HUBS, Some(spoke), |path| (if path.contains("spoke") { 404 } else { 200 }, ALLOWED)).await;
+        let (_, findings) =
+            found(HUBS, Some(spoke), |path| (if path.contains("spoke") { 404 } else { 200 }, ALLOWED)).await;
         assert_found(&findings[0], Code::AssetsThere, Status::Pass);
         assert_found(&findings[1], Code::SpokeAssets, Status::Warn);
         let spoke = "<img src='{{rawspoke-base-assets-path}}/logo.png'>";
@@ -358,7 +367,11 @@ mod tests {
 
     #[tokio::test]
     async fn assets_that_scripts_may_not_read_are_a_fault() {
-        for headers in ["", "access-control-allow-origin: https://old.example.test\r\n", "access-control-allow-origin: *\r\naccess-control-allow-origin: https://hubs.example.test\r\n"] {
+        for headers in [
+            "",
+            "access-control-allow-origin: https://old.example.test\r\n",
+            "access-control-allow-origin: *\r\naccess-control-allow-origin: https://hubs.example.test\r\n",
+        ] {
             let (_, findings) = found(HUBS, None, move |_| (200, headers)).await;
             assert_found(&findings[1], Code::AssetsShared, Status::Fail);
         }

@@ -23,6 +23,7 @@ const GENERATE: [&str; 3] =
 // A refused certificate has its own finding; what is behind it is looked at all the same.
 pub(crate) async fn pages(cx: Arc<Context>) -> Outcome {
     cx.facts.has_address(Name::Root)?;
+    cx.facts.reticulum.get()?;
     let mut wanted = vec![(Entity::Home, "/".to_owned())];
     wanted.extend(cx.room.iter().map(|room| (Entity::Room, format!("/{}", room.sid()))));
     wanted.push((Entity::Spoke, "/spoke".to_owned()));
@@ -39,7 +40,9 @@ pub(crate) async fn pages(cx: Arc<Context>) -> Outcome {
                 }
                 pages.push(facts);
             }
-            Err(Nothing { entity: Entity::Home, error: Some(HttpError::Tls(e)) }) => return Err(no_connection(&e)),
+            Err(Nothing { entity: Entity::Home, error: Some(HttpError::Tls(e)) }) => {
+                return Err(no_connection(&e));
+            }
             // A room's or Spoke's page that is missing alone; what that means others say.
             Err(_) => {}
         }
@@ -70,7 +73,8 @@ async fn read(cx: &Context, entity: Entity, path: String) -> Result<(PageFacts, 
     }
     let url = Url::parse(&format!("https://{host}{path}")).map_err(|_| nothing(None))?;
     let page = Page::read(&answer.text(), &url);
-    let is_hubs = answer.header("hub-name").is_some() || page.settings.keys().any(|name| name.starts_with("env:"));
+    let is_hubs =
+        answer.header("hub-name").is_some() || page.settings.keys().any(|name| name.starts_with("env:"));
     if !(answer.status.is_success() && is_hubs) {
         return Err(nothing(None));
     }
@@ -108,10 +112,13 @@ fn judge_hosts(page: &Page, target: &Target) -> Finding {
         return Finding::fail(code, "the page names no place for its program: browsers show an empty page")
             .seen("in its place", placeholder)
             .because("the pod of hubs was started with another program than its own, which fills that in")
-            .fix("Look at its log, and restart it:", [
-                "kubectl logs -n hcce deploy/hubs --tail=50",
-                "kubectl rollout restart deployment hubs -n hcce",
-            ]);
+            .fix(
+                "Look at its log, and restart it:",
+                [
+                    "kubectl logs -n hcce deploy/hubs --tail=50",
+                    "kubectl rollout restart deployment hubs -n hcce",
+                ],
+            );
     }
     let (mut wrong, mut broken) = (Vec::new(), false);
     for Setting { name, value, needed } in settings(target) {
@@ -123,7 +130,8 @@ fn judge_hosts(page: &Page, target: &Target) -> Finding {
         return Finding::pass(code, "the page names the hosts of this domain");
     }
     let names: Vec<_> = wrong.iter().map(|(name, ..)| *name).collect();
-    let summary = format!("the page sends browsers to other hosts than those of {target}: {}", names.join(", "));
+    let summary =
+        format!("the page sends browsers to other hosts than those of {target}: {}", names.join(", "));
     let finding = if broken { Finding::fail(code, summary) } else { Finding::warn(code, summary) };
     let finding = finding
         .because("HUB_DOMAIN was another one when the manifest was generated, or the pods of hubs were not restarted since")
@@ -199,10 +207,13 @@ mod tests {
     }
 
     /// What is found where each path has such a page, with these headers besides.
-    async fn found(answer: impl Fn(&str) -> (u16, String, String) + Clone + Send + Sync + 'static) -> (Arc<Context>, Outcome) {
+    async fn found(
+        answer: impl Fn(&str) -> (u16, String, String) + Clone + Send + Sync + 'static,
+    ) -> (Arc<Context>, Outcome) {
         let authority = Authority::new();
         let server = web_server(authority.issue(&[DOMAIN], -1..60), answer).await;
         let cx = context(Some(authority.root_pem()), &[(Name::Root, HTTPS, server)]);
+        cx.facts.reticulum.learn(());
         (Arc::clone(&cx), pages(cx).await)
     }
 
@@ -231,7 +242,10 @@ mod tests {
     async fn pages_of_another_domain_are_a_fault_and_other_proxies_a_warning() {
         let (_, outcome) = found(|_| (200, HEADERS.to_owned(), page_for("old.example.test"))).await;
         let finding = &outcome.unwrap()[0];
-        assert_eq!((finding.code, finding.status, finding.evidence.len()), (Code::PageHosts, Status::Fail, 5));
+        assert_eq!(
+            (finding.code, finding.status, finding.evidence.len()),
+            (Code::PageHosts, Status::Fail, 5)
+        );
         assert!(finding.remedy.is_some());
         let (_, outcome) = found(|_| {
             let page = page_for(DOMAIN).replace("cors.hubs.example.test", "proxy.example.org");
@@ -244,7 +258,11 @@ mod tests {
     #[tokio::test]
     async fn a_page_whose_program_has_no_place_is_a_fault() {
         let (_, outcome) = found(|_| {
-            (200, HEADERS.to_owned(), "<script src='{{rawhubs-base-assets-path}}/assets/js/hub.js'></script>".to_owned())
+            (
+                200,
+                HEADERS.to_owned(),
+                "<script src='{{rawhubs-base-assets-path}}/assets/js/hub.js'></script>".to_owned(),
+            )
         })
         .await;
         let finding = &outcome.unwrap()[0];
@@ -254,7 +272,10 @@ mod tests {
     #[tokio::test]
     async fn a_policy_that_keeps_browsers_from_dialog_is_a_fault_and_one_that_hides_pictures_a_warning() {
         for (policy, status) in [
-            ("connect-src 'self' https://assets.hubs.example.test https://cors.hubs.example.test", Status::Fail),
+            (
+                "connect-src 'self' https://assets.hubs.example.test https://cors.hubs.example.test",
+                Status::Fail,
+            ),
             ("img-src 'self'", Status::Warn),
         ] {
             let (_, outcome) = found(move |_| {

@@ -16,7 +16,8 @@ const DIALOG_LOG: &str = "kubectl logs -n hcce -l app=dialog --tail=50";
 const RESTART_BOTH: &str = "kubectl rollout restart deployment/reticulum deployment/dialog -n hcce";
 const RESTART_ALL: &str = "kubectl rollout restart deployment -n hcce";
 /// In the secret, lines end in two backslashes and an n.
-const SHOW_KEY: &str = "kubectl get secret configs -n hcce -o jsonpath='{.data.PERMS_KEY}' | base64 -d | cut -c 1-60";
+const SHOW_KEY: &str =
+    "kubectl get secret configs -n hcce -o jsonpath='{.data.PERMS_KEY}' | base64 -d | cut -c 1-60";
 
 // A refused certificate has its own finding; what is behind it is looked at all the same.
 pub(crate) async fn accepted(cx: Arc<Context>) -> Outcome {
@@ -35,9 +36,12 @@ pub(crate) async fn accepted(cx: Arc<Context>) -> Outcome {
 }
 
 fn none_given() -> Finding {
-    Finding::fail(Code::PermissionAccepted, "Reticulum lets us in and gives no permission, without which dialog lets nobody speak")
-        .because("something else answers in Reticulum's place, or a version of it that we do not know")
-        .fix("Look at its log:", ["kubectl logs -n hcce deploy/reticulum -c reticulum --tail=50"])
+    Finding::fail(
+        Code::PermissionAccepted,
+        "Reticulum lets us in and gives no permission, without which dialog lets nobody speak",
+    )
+    .because("something else answers in Reticulum's place, or a version of it that we do not know")
+    .fix("Look at its log:", ["kubectl logs -n hcce deploy/reticulum -c reticulum --tail=50"])
 }
 
 /// Why dialog does not believe a permission, told by what the library says that it verifies them with (jsonwebtoken).
@@ -66,7 +70,13 @@ impl Disbelief {
             Self::Forbidden
         } else if says(&["invalid signature"]) {
             Self::Signature
-        } else if says(&["secretOrPublicKey", "secret or public key", "PEM routines", "DECODER routines", "asn1"]) {
+        } else if says(&[
+            "secretOrPublicKey",
+            "secret or public key",
+            "PEM routines",
+            "DECODER routines",
+            "asn1",
+        ]) {
             Self::Key
         } else if says(&["jwt expired", "jwt not active"]) {
             Self::Dates
@@ -86,9 +96,11 @@ fn judge(verdict: &Result<(), ProtooError>) -> Finding {
             Finding::pass(Code::PermissionAccepted, "dialog accepts the permission that Reticulum gives")
         }
         Err(ProtooError::Refused { code, reason, .. }) => disbelieved(Disbelief::new(*code, reason), reason),
-        Err(e) => Finding::fail(Code::PermissionAccepted, format!("dialog gives no verdict on the permission: {e}"))
-            .because("dialog hangs or crashes over it, or something between it and us cuts WebSockets")
-            .fix("Look at its pod and its log:", ["kubectl get pods -n hcce -l app=dialog", DIALOG_LOG]),
+        Err(e) => {
+            Finding::fail(Code::PermissionAccepted, format!("dialog gives no verdict on the permission: {e}"))
+                .because("dialog hangs or crashes over it, or something between it and us cuts WebSockets")
+                .fix("Look at its pod and its log:", ["kubectl get pods -n hcce -l app=dialog", DIALOG_LOG])
+        }
     }
 }
 
@@ -191,7 +203,12 @@ mod tests {
     async fn each_refusal_has_its_own_fault_though_dialog_then_lets_us_in() {
         for (code, reason, fault, status) in [
             (500, "JsonWebTokenError: invalid signature", Code::PermissionSignature, Status::Fail),
-            (500, "secretOrPublicKey must be an asymmetric key when using RS512", Code::PermissionKey, Status::Fail),
+            (
+                500,
+                "secretOrPublicKey must be an asymmetric key when using RS512",
+                Code::PermissionKey,
+                Status::Fail,
+            ),
             (500, "TokenExpiredError: jwt expired", Code::PermissionDates, Status::Fail),
             (500, "jwt malformed", Code::PermissionAccepted, Status::Fail),
             (500, "jwt must be provided", Code::PermissionAccepted, Status::Fail),
@@ -211,7 +228,9 @@ mod tests {
     async fn a_room_without_a_permission_is_a_fault_and_no_room_no_finding() {
         let finding = &found(None, vec![]).await.unwrap()[0];
         assert_eq!((finding.code, finding.status), (Code::PermissionAccepted, Status::Fail));
-        assert!(matches!(accepted(context(None, &[])).await, Err(Stop::Skip(reason)) if reason.contains("room.join")));
+        assert!(
+            matches!(accepted(context(None, &[])).await, Err(Stop::Skip(reason)) if reason.contains("room.join"))
+        );
     }
 
     #[tokio::test]
@@ -220,7 +239,9 @@ mod tests {
         let cx = context(None, &[(Name::Stream, 4443, closed)]);
         let permission = Some(Permission::new("e30.e30.c2ln".to_owned()));
         cx.facts.room.learn(RoomFacts { host: HOST.to_owned(), port: 4443, turn: None, permission });
-        assert!(matches!(accepted(cx).await, Err(Stop::Skip(reason)) if reason.contains("dialog.candidates")));
+        assert!(
+            matches!(accepted(cx).await, Err(Stop::Skip(reason)) if reason.contains("dialog.candidates"))
+        );
     }
 
     #[test]

@@ -24,6 +24,7 @@ const NEARSPARK: [&str; 2] =
 
 pub(crate) async fn proxies(cx: Arc<Context>) -> Outcome {
     cx.facts.has_address(Name::Cors)?;
+    cx.facts.reticulum.get()?;
     let host = cx.target.host(Name::Cors);
     let own = format!("https://{}/api/v1/meta", cx.target.domain());
     let picture = cx.facts.picture.get();
@@ -33,7 +34,8 @@ pub(crate) async fn proxies(cx: Arc<Context>) -> Outcome {
         Err(_) => "/nearspark/".to_owned(),
     };
     let get = async |path: &str| {
-        let mut site = cx.net.site(Scheme::Https, &host, HTTPS, Trust::Anything).from_page_of(cx.target.domain());
+        let mut site =
+            cx.net.site(Scheme::Https, &host, HTTPS, Trust::Anything).from_page_of(cx.target.domain());
         site.get(path).await
     };
     let proxied = format!("/{own}");
@@ -96,26 +98,31 @@ fn judge_thumbnail(answer: Result<Answer, HttpError>, picture: Result<&Url, Miss
             Finding::pass(code, "a thumbnail of a picture of the deployment's own is made")
         }
         // Express' way of saying that there is nothing at the path.
-        (Ok(answer), Err(_)) if answer.header("x-powered-by") == Some("Express") => {
-            Finding::pass(code, "nearspark answers; the deployment has no picture of which it could make a thumbnail")
-        }
-        (Ok(answer), _) if answer.status == 503 => {
-            Finding::fail(code, "haproxy answers, but nearspark, which makes thumbnails, is not behind it (503)")
-                .because("nearspark's pod does not run or is not ready")
-                .fix("Look at its pod and its log:", NEARSPARK)
-        }
-        (Ok(answer), _) => {
-            Finding::fail(code, format!("what answers in nearspark's place makes no thumbnails ({})", answer.status))
-                .because("the ingress does not send /nearspark on this name to nearspark")
-                .fix("Look at the ingress:", ["kubectl get ingress nearspark -n hcce -o yaml"])
-        }
+        (Ok(answer), Err(_)) if answer.header("x-powered-by") == Some("Express") => Finding::pass(
+            code,
+            "nearspark answers; the deployment has no picture of which it could make a thumbnail",
+        ),
+        (Ok(answer), _) if answer.status == 503 => Finding::fail(
+            code,
+            "haproxy answers, but nearspark, which makes thumbnails, is not behind it (503)",
+        )
+        .because("nearspark's pod does not run or is not ready")
+        .fix("Look at its pod and its log:", NEARSPARK),
+        (Ok(answer), _) => Finding::fail(
+            code,
+            format!("what answers in nearspark's place makes no thumbnails ({})", answer.status),
+        )
+        .because("the ingress does not send /nearspark on this name to nearspark")
+        .fix("Look at the ingress:", ["kubectl get ingress nearspark -n hcce -o yaml"]),
         (Err(e), Ok(_)) => {
             Finding::warn(code, format!("no thumbnail is made of a picture of the deployment's own: {e}"))
                 .because("nearspark does not reach the load balancer's address from inside, or hangs")
                 .fix("Look at its pod and its log:", NEARSPARK)
         }
-        (Err(e), Err(_)) => Finding::fail(code, format!("nearspark, which makes thumbnails, does not answer: {e}"))
-            .fix("Look at its pod and its log:", NEARSPARK),
+        (Err(e), Err(_)) => {
+            Finding::fail(code, format!("nearspark, which makes thumbnails, does not answer: {e}"))
+                .fix("Look at its pod and its log:", NEARSPARK)
+        }
     };
     match picture {
         Ok(url) => finding.seen("picture", url),
@@ -150,6 +157,7 @@ mod tests {
         })
         .await;
         let cx = context(Some(authority.root_pem()), &[(Name::Cors, HTTPS, server)]);
+        cx.facts.reticulum.learn(());
         if let Some(picture) = picture {
             cx.facts.picture.learn(picture.parse().unwrap());
         }
@@ -188,7 +196,8 @@ mod tests {
             assert_found(&proxy, Code::CorsProxy, status);
         }
         let headers = hyper::HeaderMap::new();
-        let refused = Answer { status: hyper::StatusCode::UNAUTHORIZED, headers, body: hyper::body::Bytes::new() };
+        let refused =
+            Answer { status: hyper::StatusCode::UNAUTHORIZED, headers, body: hyper::body::Bytes::new() };
         assert_found(&judge_proxy(Ok(refused), "hubs.example.test", false), Code::CorsProxy, Status::Fail);
     }
 

@@ -250,7 +250,10 @@ mod tests {
     async fn a_new_deployment_leads_to_its_administration() {
         let answer = |path: &str| if path == "/" { (302, "/admin".to_owned()) } else { (200, String::new()) };
         let [_, page] = found(HERE, answer).await;
-        assert_eq!((page.status, page.evidence[0].value.as_str()), (Status::Pass, "https://hubs.example.test/admin"));
+        assert_eq!(
+            (page.status, page.evidence[0].value.as_str()),
+            (Status::Pass, "https://hubs.example.test/admin")
+        );
     }
 
     #[tokio::test]
@@ -269,7 +272,9 @@ mod tests {
         let [_, away] = found(HERE, |_| (302, "https://www.example.org/x".to_owned())).await;
         assert_eq!(away.status, Status::Fail, "{away:?}");
         assert!(away.summary.contains("www.example.org"), "{away:?}");
-        let [_, gone] = found(HERE, |path| if path == "/" { (302, "/gone".to_owned()) } else { (404, String::new()) }).await;
+        let [_, gone] =
+            found(HERE, |path| if path == "/" { (302, "/gone".to_owned()) } else { (404, String::new()) })
+                .await;
         assert_eq!((gone.status, gone.remedy.is_some()), (Status::Fail, true), "{gone:?}");
     }
 

@@ -109,26 +109,37 @@ fn judge_dates(room: &RoomFacts, here: u64, there: Option<u64>) -> Option<Findin
             code,
             format!("the TURN credentials had run out {} s before they were given", -over),
         )
-        .because("the clock of Reticulum's node is behind, and a TURN server with the right time refuses them"),
+        .because(
+            "the clock of Reticulum's node is behind, and a TURN server with the right time refuses them",
+        ),
         (_, None) => Finding::error(
             code,
-            format!("by this machine's clock the TURN credentials ran out {} s ago; the server does not tell its time", -by_us),
+            format!(
+                "by this machine's clock the TURN credentials ran out {} s ago; the server does not tell its time",
+                -by_us
+            ),
         ),
     };
     let finding = match finding.status {
         Status::Pass => finding,
-        _ => finding.fix("Set the clock that is wrong; these show those of the cluster and of this machine:", [
-            "kubectl exec -n hcce deploy/reticulum -c reticulum -- date -u",
-            "kubectl exec -n hcce deploy/coturn -- date -u",
-            "date -u",
-        ]),
+        _ => finding.fix(
+            "Set the clock that is wrong; these show those of the cluster and of this machine:",
+            [
+                "kubectl exec -n hcce deploy/reticulum -c reticulum -- date -u",
+                "kubectl exec -n hcce deploy/coturn -- date -u",
+                "date -u",
+            ],
+        ),
     };
     let finding = match by_server {
         Some(seconds) => finding.seen("valid", format!("for {seconds} s more by the server's clock")),
         None => finding,
     };
     Some(match apart.unsigned_abs() > CLOCKS_APART {
-        true => finding.seen("this machine's clock", format!("{} s {} the server's", apart.abs(), if apart > 0 { "ahead of" } else { "behind" })),
+        true => finding.seen(
+            "this machine's clock",
+            format!("{} s {} the server's", apart.abs(), if apart > 0 { "ahead of" } else { "behind" }),
+        ),
         false => finding,
     })
 }
@@ -207,7 +218,8 @@ mod tests {
         let dates = |username: &str, here, there| {
             judge_dates(&room(Some(turn(username, &[5349]))), here, there).map(|f| {
                 assert_eq!(f.remedy.is_some(), f.status != Status::Pass, "{f:#?}");
-                let skew = f.evidence.iter().find(|e| e.label == "this machine's clock").map(|e| e.value.clone());
+                let skew =
+                    f.evidence.iter().find(|e| e.label == "this machine's clock").map(|e| e.value.clone());
                 (f.status, skew)
             })
         };

@@ -15,6 +15,7 @@ use crate::{
 // A refused certificate has its own finding; what is behind it is looked at all the same.
 pub(crate) async fn heartbeat(cx: Arc<Context>) -> Outcome {
     cx.facts.has_address(Name::Root)?;
+    cx.facts.reticulum.get()?;
     let host = cx.target.host(Name::Root);
     let answered = phoenix::heartbeat(&cx.net, &host, HTTPS, Trust::Anything).await;
     Ok(vec![judge(answered)?.at(format!("wss://{host}/socket/websocket"))])
@@ -27,10 +28,13 @@ fn judge(answered: Result<(), PhoenixError>) -> Result<Finding, Stop> {
         Err(PhoenixError::Socket(WebSocketError::Refused { status, .. })) if status.as_u16() == 403 => {
             Finding::fail(code, "Reticulum does not open its socket to pages of this domain (403)")
                 .because("its setting allowed_origins, which is \"*\" in Hubs, names other domains only")
-                .fix("Look at allowed_origins in its configuration, and restart it:", [
-                    "kubectl get configmap ret-config -n hcce -o yaml",
-                    "kubectl rollout restart deployment reticulum -n hcce",
-                ])
+                .fix(
+                    "Look at allowed_origins in its configuration, and restart it:",
+                    [
+                        "kubectl get configmap ret-config -n hcce -o yaml",
+                        "kubectl rollout restart deployment reticulum -n hcce",
+                    ],
+                )
         }
         Err(PhoenixError::Socket(e)) => return not_opened(code, &RETICULUM, &e),
         Err(e @ (PhoenixError::Silent | PhoenixError::Refused(_) | PhoenixError::Malformed { .. })) => {
@@ -84,7 +88,9 @@ mod tests {
             }
         })
         .await;
-        heartbeat(context(Some(authority.root_pem()), &[(Name::Root, HTTPS, server)])).await
+        let cx = context(Some(authority.root_pem()), &[(Name::Root, HTTPS, server)]);
+        cx.facts.reticulum.learn(());
+        heartbeat(cx).await
     }
 
     fn answer_heartbeat(message: Value) -> Option<Value> {
@@ -108,7 +114,8 @@ mod tests {
     #[tokio::test]
     async fn a_socket_whose_heartbeat_is_refused_or_answered_with_nonsense_is_a_fault() {
         for answer in [
-            (|_| Some(json!([null, "1", "phoenix", "phx_reply", { "status": "error", "response": {} }]))) as fn(Value) -> _,
+            (|_| Some(json!([null, "1", "phoenix", "phx_reply", { "status": "error", "response": {} }])))
+                as fn(Value) -> _,
             |_| Some(json!({ "hello": "there" })),
         ] {
             let finding = &found("https://hubs.example.test", answer).await.unwrap()[0];

@@ -29,15 +29,19 @@ const CLOCKS_APART: time::Duration = time::Duration::DAY;
 pub(crate) async fn certificates(cx: Arc<Context>) -> Outcome {
     let known = cx.facts.addresses.get()?;
     let places = places(&cx.target, known, cx.facts.room.get().ok());
-    let (seen, without_name) = tokio::join!(join_all(places.into_iter().map(|place| look(&cx, place))), async {
-        match known.contains_key(&Name::Root) {
-            true => Some(look_without_name(&cx).await),
-            false => None,
-        }
-    });
+    let (seen, without_name) =
+        tokio::join!(join_all(places.into_iter().map(|place| look(&cx, place))), async {
+            match known.contains_key(&Name::Root) {
+                true => Some(look_without_name(&cx).await),
+                false => None,
+            }
+        });
     let now = OffsetDateTime::now_utc();
-    let mut judged: Vec<_> =
-        seen.iter().filter(|s| s.place.purpose != Purpose::Elsewhere).map(|s| (s, judge(&cx, s, &seen, now))).collect();
+    let mut judged: Vec<_> = seen
+        .iter()
+        .filter(|s| s.place.purpose != Purpose::Elsewhere)
+        .map(|s| (s, judge(&cx, s, &seen, now)))
+        .collect();
 
     let blames_dates = |f: &Finding| (f.code, f.status) == (Code::CertificateDates, Status::Fail);
     let apart = match judged.iter().any(|(_, finding)| blames_dates(finding)) {
@@ -77,7 +81,9 @@ pub(crate) async fn certificates(cx: Arc<Context>) -> Outcome {
 fn judge(cx: &Context, seen: &Seen, all: &[Seen], now: OffsetDateTime) -> Finding {
     let finding = judge::judge(seen, cx.target.domain(), now);
     let finding = match compare::newer_elsewhere(seen, all) {
-        Some(newer) if finding.code == Code::CertificateDates => compare::not_read_again(finding, seen, newer),
+        Some(newer) if finding.code == Code::CertificateDates => {
+            compare::not_read_again(finding, seen, newer)
+        }
         _ => finding,
     };
     finding.at(seen.place.to_string())
@@ -125,7 +131,9 @@ fn places(target: &Target, known: &BTreeMap<Name, Vec<IpAddr>>, room: Option<&Ro
         let ports = room.and_then(|r| r.turn.as_ref()).map_or(&[TURN][..], |turn| &turn.ports);
         places.extend(ports.iter().map(|port| place(Purpose::Turn, host.clone(), *port)));
         let others = known.keys().map(|name| target.host(*name)).filter(|other| *other != host);
-        places.extend(others.map(|other| Place { via: host.clone(), ..place(Purpose::Elsewhere, other, port) }));
+        places.extend(
+            others.map(|other| Place { via: host.clone(), ..place(Purpose::Elsewhere, other, port) }),
+        );
     }
     places
 }

@@ -440,7 +440,12 @@ mod tests {
         let cx = Context { turn_login: Some(secret(SECRET)), ..Arc::into_inner(cx).unwrap() };
         assert_eq!(login(&cx).map(|(_, source)| source), Some(Source::Secret));
         let turn = RoomTurn { username: "u".to_owned(), credential: "c".to_owned(), ports: vec![443, 5350] };
-        cx.facts.room.learn(RoomFacts { host: "turn.example.org".to_owned(), port: 4443, turn: Some(turn), permission: None });
+        cx.facts.room.learn(RoomFacts {
+            host: "turn.example.org".to_owned(),
+            port: 4443,
+            turn: Some(turn),
+            permission: None,
+        });
         assert_eq!(servers(&cx), ("turn.example.org".to_owned(), vec![443, 5350]));
         assert_eq!(
             login(&cx).map(|(login, source)| (login.username, source)),

@@ -12,10 +12,13 @@ mod dtls;
 mod front;
 mod ice_lite;
 pub(crate) mod narrative;
+mod permission;
+mod plain;
 mod reply;
 mod reticulum;
 mod transport;
 mod turn;
+mod web;
 
 use std::{future::Future, time::Duration};
 

@@ -132,8 +132,7 @@ impl Site<'_> {
         }
         let request = request.body(Empty::new()).map_err(malformed)?;
         let answering = async {
-            let (head, body) =
-                connection.sender.send_request(request).await.map_err(malformed)?.into_parts();
+            let (head, body) = connection.sender.send_request(request).await.map_err(malformed)?.into_parts();
             let body = Limited::new(body, LONGEST_BODY).collect().await.map_err(malformed)?.to_bytes();
             Ok(Answer { status: head.status, headers: head.headers, body })
         };
@@ -203,7 +202,8 @@ mod tests {
         })
         .await;
         let cx = context(Some(authority.root_pem()), &[(Name::Root, HTTPS, server)]);
-        let mut site = cx.net.site(Scheme::Https, DOMAIN, HTTPS, Trust::Browser).from_page_of("a.example.test");
+        let mut site =
+            cx.net.site(Scheme::Https, DOMAIN, HTTPS, Trust::Browser).from_page_of("a.example.test");
         let text = site.get("/a?b").await.unwrap().text();
         assert!(text.starts_with("GET /a?b HTTP/1.1\r\nhost: hubs.example.test\r\n"), "{text}");
         assert!(text.contains("origin: https://a.example.test\r\n"), "{text}");
@@ -217,7 +217,9 @@ mod tests {
     async fn a_site_without_tls_is_asked_without() {
         let server = tcp_server(|mut stream| async move {
             read_request(&mut stream).await;
-            let _ = stream.write_all(b"HTTP/1.1 302 Found\r\nlocation: https://x/\r\ncontent-length: 0\r\n\r\n").await;
+            let _ = stream
+                .write_all(b"HTTP/1.1 302 Found\r\nlocation: https://x/\r\ncontent-length: 0\r\n\r\n")
+                .await;
         })
         .await;
         let cx = context(None, &[(Name::Root, 80, server)]);

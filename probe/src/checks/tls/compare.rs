@@ -26,9 +26,13 @@ pub(super) fn newer_elsewhere<'a>(seen: &Seen, all: &'a [Seen]) -> Option<&'a Se
 
 /// A finding on dates, once it is known that the certificate has been renewed.
 pub(super) fn not_read_again(finding: Finding, seen: &Seen, newer: &Seen) -> Finding {
-    let renewed = newer.leaf.as_ref().map_or_else(String::new, |leaf| format!(" on {}", date(leaf.not_before)));
+    let renewed =
+        newer.leaf.as_ref().map_or_else(String::new, |leaf| format!(" on {}", date(leaf.not_before)));
     finding
-        .because(format!("the certificate was renewed{renewed}, see {}, and not read again here", newer.place))
+        .because(format!(
+            "the certificate was renewed{renewed}, see {}, and not read again here",
+            newer.place
+        ))
         .fix(format!("Restart what serves port {}:", seen.place.port), [restart(seen)])
 }
 

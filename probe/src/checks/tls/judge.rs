@@ -183,10 +183,10 @@ fn default_certificate(place: &Place, domain: &str) -> Finding {
             "haproxy finds no certificate for this name, which it looks for in the secret cert-{}",
             place.host
         ))
-        .fix("See whether the secret is there, and create the certificates if it is not:", [
-            secret.as_str(),
-            RENEW,
-        ])
+        .fix(
+            "See whether the secret is there, and create the certificates if it is not:",
+            [secret.as_str(), RENEW],
+        )
     }
 }
 
@@ -205,7 +205,8 @@ fn renewal(place: &Place) -> String {
 /// Keys and hashes: a finding for each place where one is weak, or one that none is. Where a certificate is refused, that is
 /// said already.
 pub(super) fn strength(all: &[Seen], domain: &str) -> Vec<Finding> {
-    let mut examined = all.iter().filter(|s| s.place.purpose != Purpose::Elsewhere && s.is_accepted()).peekable();
+    let mut examined =
+        all.iter().filter(|s| s.place.purpose != Purpose::Elsewhere && s.is_accepted()).peekable();
     if examined.peek().is_none() {
         return Vec::new();
     }
@@ -225,12 +226,15 @@ fn weak(leaf: &Leaf, place: &Place) -> Finding {
     match leaf.weakness {
         Some(Weakness::BrokenHash(hash)) => {
             Finding::fail(code, format!("the chain has a signature with {hash}, which no browser accepts"))
-                .because(format!("{hash} was broken: anybody could make another certificate with the same signature"))
+                .because(format!(
+                    "{hash} was broken: anybody could make another certificate with the same signature"
+                ))
         }
-        Some(Weakness::ShortKey(bits)) => {
-            Finding::warn(code, format!("the chain has an RSA key of {bits} bits, which some browsers refuse"))
-                .because("public authorities have not signed keys of fewer than 2048 bits since 2013")
-        }
+        Some(Weakness::ShortKey(bits)) => Finding::warn(
+            code,
+            format!("the chain has an RSA key of {bits} bits, which some browsers refuse"),
+        )
+        .because("public authorities have not signed keys of fewer than 2048 bits since 2013"),
         None => return Finding::pass(code, "keys and signatures are strong"),
     }
     .fix(renewal(place), [RENEW])

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CustomExtension, DnType, IsCa, Issuer as Signer, KeyPair, PKCS_RSA_SHA256,
-    PublicKeyData, SignatureAlgorithm as RcgenAlgorithm, SigningKey as RcgenKey,
+    BasicConstraints, CertificateParams, CustomExtension, DnType, IsCa, Issuer as Signer, KeyPair,
+    PKCS_RSA_SHA256, PublicKeyData, SignatureAlgorithm as RcgenAlgorithm, SigningKey as RcgenKey,
 };
 use rustls::{
     ServerConfig, SignatureAlgorithm, SignatureScheme,
@@ -12,6 +12,7 @@ use rustls::{
     server::{ClientHello, ResolvesServerCert, ResolvesServerCertUsingSni},
     sign::{CertifiedKey, Signer as HandshakeSigner, SigningKey},
 };
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsAcceptor;
 
@@ -51,22 +52,14 @@ fn assert_said(finding: &Finding, code: Code, status: Status) {
 async fn a_good_certificate_is_accepted() {
     let authority = Authority::new();
     let identity = authority.issue(&[DOMAIN], -1..60);
-    assert_said(
-        &said(&authority, identity, Name::Root, HTTPS).await,
-        Code::CertificateValid,
-        Status::Pass,
-    );
+    assert_said(&said(&authority, identity, Name::Root, HTTPS).await, Code::CertificateValid, Status::Pass);
 }
 
 #[tokio::test]
 async fn one_that_runs_out_soon_is_a_warning() {
     let authority = Authority::new();
     let identity = authority.issue(&[DOMAIN], -80..5);
-    assert_said(
-        &said(&authority, identity, Name::Root, HTTPS).await,
-        Code::CertificateDates,
-        Status::Warn,
-    );
+    assert_said(&said(&authority, identity, Name::Root, HTTPS).await, Code::CertificateDates, Status::Warn);
 }
 
 #[tokio::test]
@@ -95,8 +88,7 @@ async fn when_the_clocks_disagree_no_certificate_is_blamed_for_its_dates() {
         .await;
         let cx = context(Some(authority.root_pem()), &[(Name::Root, HTTPS, server)]);
         let findings = certificates(cx).await.unwrap();
-        let of_root =
-            findings.into_iter().find(|f| f.target.as_deref() == Some("https://hubs.example.test"));
+        let of_root = findings.into_iter().find(|f| f.target.as_deref() == Some("https://hubs.example.test"));
         of_root.unwrap()
     };
     assert_said(&found("Sun, 06 Nov 1994 08:49:37 GMT").await, Code::CertificateDates, Status::Error);
@@ -108,7 +100,8 @@ async fn when_the_clocks_disagree_no_certificate_is_blamed_for_its_dates() {
 fn a_port_that_is_silent_may_be_so_for_this_machines_network_only() {
     let silent = ConnectError::Silent("192.0.2.7:4443".parse().unwrap());
     let place = place("stream.hubs.example.test".to_owned(), DIALOG);
-    let finding = judge::judge(&Seen::new(place, Err(TlsError::Connect(silent))), DOMAIN, OffsetDateTime::now_utc());
+    let finding =
+        judge::judge(&Seen::new(place, Err(TlsError::Connect(silent))), DOMAIN, OffsetDateTime::now_utc());
     assert_said(&finding, Code::TlsAnswers, Status::Fail);
     assert!(finding.cause.unwrap().contains("this machine's network"));
 }
@@ -129,11 +122,7 @@ async fn a_missing_intermediate_is_recognised() {
     let authority = Authority::new();
     let mut identity = authority.issue(&[DOMAIN], -1..60);
     identity.chain.truncate(1);
-    assert_said(
-        &said(&authority, identity, Name::Root, HTTPS).await,
-        Code::CertificateChain,
-        Status::Fail,
-    );
+    assert_said(&said(&authority, identity, Name::Root, HTTPS).await, Code::CertificateChain, Status::Fail);
 }
 
 #[tokio::test]
@@ -141,11 +130,7 @@ async fn a_chain_out_of_order_is_a_warning() {
     let authority = Authority::new();
     let mut identity = authority.issue(&[DOMAIN], -1..60);
     identity.chain.insert(1, authority.root_der());
-    assert_said(
-        &said(&authority, identity, Name::Root, HTTPS).await,
-        Code::CertificateChain,
-        Status::Warn,
-    );
+    assert_said(&said(&authority, identity, Name::Root, HTTPS).await, Code::CertificateChain, Status::Warn);
 }
 
 #[tokio::test]
@@ -174,8 +159,7 @@ async fn hubs_default_certificate_is_recognised_on_any_name() {
 async fn coturns_own_certificate_is_recognised_on_turns_port_only() {
     let finding = said(&Authority::new(), Identity::self_signed("dialog", &[]), Name::Stream, TURN).await;
     assert_said(&finding, Code::CertificateOfCoturn, Status::Fail);
-    let finding =
-        said(&Authority::new(), Identity::self_signed("dialog", &[]), Name::Stream, DIALOG).await;
+    let finding = said(&Authority::new(), Identity::self_signed("dialog", &[]), Name::Stream, DIALOG).await;
     assert_said(&finding, Code::CertificateSelfSigned, Status::Fail);
 }
 
@@ -194,7 +178,11 @@ async fn a_port_that_speaks_no_tls_is_said_to_speak_none() {
     let shown = cx.net.tls(&cx.target.host(Name::Stream), TURN, Trust::Anything).await.map(|(_, p)| p);
     assert!(matches!(shown, Err(TlsError::Handshake(_))), "{shown:?}");
     let place = place("stream.hubs.example.test".to_owned(), TURN);
-    assert_said(&judge::judge(&Seen::new(place, shown), DOMAIN, OffsetDateTime::now_utc()), Code::TlsAnswers, Status::Fail);
+    assert_said(
+        &judge::judge(&Seen::new(place, shown), DOMAIN, OffsetDateTime::now_utc()),
+        Code::TlsAnswers,
+        Status::Fail,
+    );
 }
 
 #[tokio::test]
@@ -341,7 +329,9 @@ async fn a_name_that_was_left_out_when_the_others_were_renewed_is_named() {
 #[tokio::test]
 async fn a_certificate_that_lives_for_days_only_is_not_called_old_from_its_first_day_on() {
     let authority = Authority::new();
-    for (valid, status) in [(-3..4, Status::Pass), (-6..1, Status::Warn), (-70..20, Status::Warn), (-60..30, Status::Pass)] {
+    for (valid, status) in
+        [(-3..4, Status::Pass), (-6..1, Status::Warn), (-70..20, Status::Warn), (-60..30, Status::Pass)]
+    {
         let finding = said(&authority, authority.issue(&[DOMAIN], valid.clone()), Name::Root, HTTPS).await;
         assert_eq!(finding.status, status, "{valid:?}: {finding:#?}");
     }
@@ -370,14 +360,11 @@ async fn an_issuer_that_ran_out_is_not_taken_for_the_certificate() {
     let root = Signer::new(ca("Root", -900..900), root);
     let key = KeyPair::generate().unwrap();
     let intermediate = ca("Old", -900..-10).signed_by(&key, &root).unwrap();
-    let mut identity = Authority::new().issue(&[DOMAIN], -1..60);
-    // The same key with another chain.
-    let own = identity.certified_key();
-    let public = PublicKey(own.key.public_key().unwrap().to_vec());
-    let leaf = params(&[DOMAIN], -1..60).signed_by(&public, &Signer::new(ca("Old", -900..-10), key)).unwrap();
-    identity.chain = vec![leaf.der().clone(), intermediate.der().clone()];
+    let own = KeyPair::generate().unwrap();
+    let leaf = params(&[DOMAIN], -1..60).signed_by(&own, &Signer::new(ca("Old", -900..-10), key)).unwrap();
+    let shown = shown_by(vec![leaf.der().clone(), intermediate.der().clone()], &own);
 
-    let server = server_of(always(identity.certified_key())).await;
+    let server = server_of(always(shown)).await;
     let cx = context(Some(root_certificate.pem().into_bytes()), &[(Name::Root, HTTPS, server)]);
     let shown = cx.net.tls(DOMAIN, HTTPS, Trust::Anything).await.map(|(_, presented)| presented);
     let seen = Seen::new(place(DOMAIN.to_owned(), HTTPS), shown);
@@ -386,21 +373,10 @@ async fn an_issuer_that_ran_out_is_not_taken_for_the_certificate() {
     assert!(finding.summary.contains("one of its issuers ran out on"), "{finding:#?}");
 }
 
-/// A public key in the form of its certificate.
-struct PublicKey(Vec<u8>);
-
-impl PublicKeyData for PublicKey {
-    fn subject_public_key_info(&self) -> Vec<u8> {
-        self.0.clone()
-    }
-
-    fn der_bytes(&self) -> &[u8] {
-        &self.0
-    }
-
-    fn algorithm(&self) -> &'static RcgenAlgorithm {
-        &rcgen::PKCS_ECDSA_P256_SHA256
-    }
+/// What a server shows that has this chain and the key of its first certificate.
+fn shown_by(chain: Vec<CertificateDer<'static>>, key: &KeyPair) -> CertifiedKey {
+    let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    CertifiedKey::from_der(chain, key, &ring::default_provider()).unwrap()
 }
 
 /// An RSA key of so many bits that signs nothing that anybody could verify.
@@ -496,11 +472,7 @@ async fn a_signature_with_a_broken_hash_is_refused_for_that() {
     assert_ne!(old, intermediate);
     let own = KeyPair::generate().unwrap();
     let leaf = params(&[DOMAIN], -1..60).signed_by(&own, &Signer::new(ca, key)).unwrap();
-    let chain = vec![leaf.der().clone(), old.into()];
-    let private = rustls_pki_types::PrivateKeyDer::try_from(own.serialize_der()).unwrap();
-    let shown = CertifiedKey::from_der(chain, private, &ring::default_provider()).unwrap();
-
-    let server = server_of(always(shown)).await;
+    let server = server_of(always(shown_by(vec![leaf.der().clone(), old.into()], &own))).await;
     let cx = context(None, &[(Name::Root, HTTPS, server)]);
     let shown = cx.net.tls(DOMAIN, HTTPS, Trust::Anything).await.map(|(_, presented)| presented);
     let seen = Seen::new(place(DOMAIN.to_owned(), HTTPS), shown);
@@ -512,7 +484,8 @@ async fn a_signature_with_a_broken_hash_is_refused_for_that() {
 #[tokio::test]
 async fn a_certificate_that_demands_a_staple_wants_one() {
     let authority = Authority::new();
-    let must_staple = CustomExtension::from_oid_content(&[1, 3, 6, 1, 5, 5, 7, 1, 24], vec![0x30, 3, 2, 1, 5]);
+    let must_staple =
+        CustomExtension::from_oid_content(&[1, 3, 6, 1, 5, 5, 7, 1, 24], vec![0x30, 3, 2, 1, 5]);
     let identity = authority.issue_with(&[DOMAIN, "*.hubs.example.test"], -1..60, Some(must_staple));
     for (staple, status) in [(None, Status::Fail), (Some(vec![0x30, 0]), Status::Pass)] {
         let mut key = identity.certified_key();
@@ -560,7 +533,9 @@ async fn versions_said(old: &'static [u8], today: bool) -> Outcome {
             }
             if beginning[9..] == [3, 2] || !today {
                 let _ = stream.read(&mut [0; 2048]).await;
-                let _ = stream.write_all(if beginning[9..] == [3, 2] { old } else { &[21, 3, 3, 0, 2, 2, 70] }).await;
+                let _ = stream
+                    .write_all(if beginning[9..] == [3, 2] { old } else { &[21, 3, 3, 0, 2, 2, 70] })
+                    .await;
             } else if let Ok(mut stream) = acceptor.accept(stream).await {
                 let _ = stream.read(&mut [0; 1]).await;
             }

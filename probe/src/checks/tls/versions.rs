@@ -28,7 +28,8 @@ pub(crate) async fn versions(cx: Arc<Context>) -> Outcome {
         Purpose::Dialog | Purpose::Turn => true,
         Purpose::Elsewhere => false,
     });
-    let findings: Vec<_> = join_all(places.iter().map(|place| look(&cx, place))).await.into_iter().flatten().collect();
+    let findings: Vec<_> =
+        join_all(places.iter().map(|place| look(&cx, place))).await.into_iter().flatten().collect();
     if findings.is_empty() {
         return Err(Stop::Skip("no port speaks TLS, see tls.certificates".to_owned()));
     }
@@ -67,8 +68,10 @@ fn judge(place: &Place, spoken: &Spoken) -> Option<Finding> {
         // It is no TLS, unless it is an old one.
         (false, false) => {
             let OldTls::Spoken(version) = spoken.old else { return None };
-            let fail =
-                Finding::fail(code, format!("nothing newer than {version} is spoken, which no browser does any more"));
+            let fail = Finding::fail(
+                code,
+                format!("nothing newer than {version} is spoken, which no browser does any more"),
+            );
             return Some(remedied(fail, place));
         }
     };
