@@ -54,7 +54,7 @@ pub(crate) static CHECKS: &[Check] = &[
         question: "would a browser accept the certificate of each name on each port?",
         code: Code::CertificateValid,
         after: &["dns.addresses", "room.join"],
-        timeout: SECOND.saturating_mul(15),
+        timeout: SECOND.saturating_mul(30),
         run: |cx| Box::pin(tls::certificates(cx)),
     },
     Check {
@@ -99,7 +99,7 @@ pub(crate) static CHECKS: &[Check] = &[
         question: "do the pages name the right hosts, and let browsers reach them?",
         code: Code::PageHosts,
         after: &["dns.addresses", "http.hubs"],
-        timeout: SECOND.saturating_mul(15),
+        timeout: SECOND.saturating_mul(40),
         run: |cx| Box::pin(pages::pages(cx)),
     },
     Check {
@@ -117,7 +117,7 @@ pub(crate) static CHECKS: &[Check] = &[
         question: "do the CORS proxy and the maker of thumbnails do their work?",
         code: Code::CorsProxy,
         after: &["dns.addresses", "http.hubs", "http.assets"],
-        timeout: SECOND.saturating_mul(15),
+        timeout: SECOND.saturating_mul(20),
         run: |cx| Box::pin(proxies::proxies(cx)),
     },
     Check {
@@ -130,15 +130,6 @@ pub(crate) static CHECKS: &[Check] = &[
         run: |cx| Box::pin(socket::heartbeat(cx)),
     },
     Check {
-        id: "room.permission",
-        group: Group::Signalling,
-        question: "does dialog believe what Reticulum signs?",
-        code: Code::PermissionAccepted,
-        after: &["room.join"],
-        timeout: SECOND.saturating_mul(25),
-        run: |cx| Box::pin(permission::accepted(cx)),
-    },
-    Check {
         id: "dialog.candidates",
         group: Group::Signalling,
         question: "does dialog open a transport, and at which addresses?",
@@ -146,6 +137,15 @@ pub(crate) static CHECKS: &[Check] = &[
         after: &["dns.addresses", "room.join"],
         timeout: SECOND.saturating_mul(25),
         run: |cx| Box::pin(dialog::candidates(cx)),
+    },
+    Check {
+        id: "room.permission",
+        group: Group::Signalling,
+        question: "does dialog believe what Reticulum signs?",
+        code: Code::PermissionAccepted,
+        after: &["room.join", "dialog.candidates"],
+        timeout: SECOND.saturating_mul(25),
+        run: |cx| Box::pin(permission::accepted(cx)),
     },
     Check {
         id: "ice.direct",

@@ -22,6 +22,7 @@ const SHOW_KEY: &str =
 // A refused certificate has its own finding; what is behind it is looked at all the same.
 pub(crate) async fn accepted(cx: Arc<Context>) -> Outcome {
     let room = cx.facts.room.get()?;
+    cx.facts.dialog.get()?;
     let place = format!("wss://{}:{}", room.host, room.port);
     let Some(permission) = &room.permission else {
         return Ok(vec![none_given().at(place)]);
@@ -32,7 +33,12 @@ pub(crate) async fn accepted(cx: Arc<Context>) -> Outcome {
     // Dialog contradicts its own refusal in a second answer and lets us in; the first one is its verdict.
     let verdict = dialog.show_permission(permission).await;
     dialog.close().await;
-    Ok(vec![judge(&verdict).at(place)])
+    match verdict {
+        Err(ProtooError::Silent { .. } | ProtooError::Socket(_)) if cx.facts.announced.get().is_err() => {
+            Err(Stop::Skip("dialog does nothing that it is asked for, see dialog.candidates".to_owned()))
+        }
+        verdict => Ok(vec![judge(&verdict).at(place)]),
+    }
 }
 
 fn none_given() -> Finding {
@@ -182,6 +188,7 @@ mod tests {
         let cx = context(Some(authority.root_pem()), &[(Name::Stream, 4443, address)]);
         let permission = permission.map(|token| Permission::new(token.to_owned()));
         cx.facts.room.learn(RoomFacts { host: HOST.to_owned(), port: 4443, turn: None, permission });
+        cx.facts.dialog.learn(cx.facts.signalling(&cx.target));
         accepted(cx).await
     }
 

@@ -2,9 +2,10 @@
 //!
 //! Nothing but the deployment's own names is asked, wherever a redirect leads.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use hyper::StatusCode;
+use tokio::time::Instant;
 use url::{Position, Url};
 
 use crate::{
@@ -18,6 +19,9 @@ use crate::{
 
 /// As many as any sensible page takes, and some more; browsers give up after twenty.
 const MOST_HOPS: usize = 6;
+
+/// How long redirects are followed, each of which may take its time.
+const PATIENCE: Duration = Duration::from_secs(12);
 
 const HAPROXY_CONFIG: &str = "kubectl get configmap haproxy-config -n hcce -o yaml";
 const LB_PORTS: &str = "kubectl get service lb -n hcce -o jsonpath='{.spec.ports[*].port}'";
@@ -84,6 +88,7 @@ enum End {
 }
 
 async fn walk(cx: &Context, start: Url) -> Walk {
+    let end = Instant::now() + PATIENCE;
     let mut hops = vec![start];
     loop {
         let here = &hops[hops.len() - 1];
@@ -98,7 +103,7 @@ async fn walk(cx: &Context, start: Url) -> Walk {
             End::Elsewhere(next)
         } else if hops.contains(&next) {
             End::Circle(next)
-        } else if hops.len() > MOST_HOPS {
+        } else if hops.len() > MOST_HOPS || Instant::now() > end {
             End::TooLong
         } else {
             hops.push(next);
@@ -148,7 +153,7 @@ fn judge_walk(walk: &Walk, domain: &str) -> Finding {
                 .fix("Take out what is before the load balancer, or the redirect:", [INGRESS, HAPROXY_CONFIG])
         }
         End::TooLong => {
-            Finding::fail(code, format!("after {MOST_HOPS} redirects there is still no page"))
+            Finding::fail(code, format!("after {} redirects there is still no page", walk.hops.len() - 1))
                 .because(behind)
                 .fix("Take out what is before the load balancer, or the redirect:", [INGRESS, HAPROXY_CONFIG])
         }
