@@ -157,7 +157,7 @@ impl World {
                 expiry_grace: Duration::ZERO,
             },
             secrets_rotate: false,
-            peers: PeerPolicy { allow: vec![allow], map: Vec::new() },
+            peers: PeerPolicy { allow: vec![allow], ..PeerPolicy::default() },
             families: vec![Family::V4],
             limits: Limits {
                 sessions: 10_000,

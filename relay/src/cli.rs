@@ -166,7 +166,10 @@ fn run(source: &Source) -> Result<(), Failure> {
         );
         tokio::select! {
             () = relay.drained() => {}
-            () = sleep(deadline) => warn!(sessions = relay.sessions(), "drain_deadline has passed"),
+            () = sleep(deadline) => match relay.sessions() {
+                0 => {}
+                sessions => warn!(sessions, "drain_deadline has passed"),
+            },
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }

@@ -98,7 +98,7 @@ fn each_file_of_the_lab_is_played() {
 }
 
 fn play(name: &str) {
-    if skip(&[need::LAB, need::BED, need::COTURN, need::PGBOUNCER]) {
+    if skip(&[need::NETWORKS, need::BED, need::COTURN, need::PGBOUNCER]) {
         return;
     }
     let scenario = Scenario::read(name);

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a scenario ends where something is wrong")]
 
+mod aioice_keeps_its_allocation_as_long_as_it_refreshes;
 mod browsers_hear_each_other;
 mod browsers_refuse_shipped_turn;
 mod lab;
@@ -10,9 +11,14 @@ mod probe_survives_hostile_servers;
 mod relay_asks_dialog_what_it_announces;
 mod relay_behind_haproxy;
 mod relay_differs_from_coturn_where_the_rfc_says_so;
+mod relay_drains_without_loss;
+mod relay_keeps_packets_whole_where_asked;
+mod relay_reaches_nobody_that_is_not_allowed;
 mod relay_reads_rotating_secrets;
+mod relay_reloads_under_load;
 mod relay_soaks;
 mod relay_survives_hostile_clients;
+mod turn_client_proto_talks_through_the_relay;
 mod turnutils_relay_without_loss;
 mod watch_shows_paths_live;
 

@@ -30,6 +30,8 @@ const UNKNOWN: AttrType = AttrType(0x7777);
 const ADDITIONAL_ADDRESS_FAMILY: AttrType = AttrType(0x8000);
 /// How long an answer may take; nothing waits this long on success.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long an answer may be late that none is expected of.
+const A_WHILE: Duration = Duration::from_millis(100);
 
 const CORPUS: &[(&str, Sequence)] = &[
     ("a Binding", |it| vec![it.unsigned(Method::Binding, |it| it)]),
@@ -147,14 +149,204 @@ const CORPUS: &[(&str, Sequence)] = &[
         answers.extend([it.exchange(&request), it.refresh(600)]);
         answers
     }),
+    ("EVEN-PORT of a wrong length", |it| {
+        vec![it.allocate_with(|it| it.attribute(attribute::EVEN_PORT, b"evenly"))]
+    }),
+    ("a RESERVATION-TOKEN of a wrong length", |it| {
+        vec![it.allocate_with(|it| it.attribute(attribute::RESERVATION_TOKEN, b"token"))]
+    }),
+    ("a RESERVATION-TOKEN with a family", |it| {
+        let (reserved, token) = it.reserve();
+        let mut other = it.another();
+        let both = |it: Builder| it.reservation_token(token).requested_address_family(Family::V4);
+        vec![reserved, other.allocate_with(both)]
+    }),
+    ("a reserved port, claimed and claimed again", |it| {
+        let (reserved, token) = it.reserve();
+        let claim = || it.another().allocate_with(|it| it.reservation_token(token));
+        vec![reserved, claim(), claim()]
+    }),
+    ("a reserved port that outlives its allocation", |it| {
+        let (reserved, token) = it.reserve();
+        let released = it.refresh(0);
+        vec![reserved, released, it.another().allocate_with(|it| it.reservation_token(token))]
+    }),
+    ("a retransmission of a claim", |it| {
+        let (reserved, token) = it.reserve();
+        let mut other = it.another();
+        let claim = |it: Builder| it.requested_transport(PROTOCOL_UDP).reservation_token(token);
+        let claim = other.sign(Method::Allocate, claim);
+        vec![reserved, other.exchange(&claim), other.exchange(&claim)]
+    }),
+    ("EVEN-PORT again and again", |it| {
+        (0..40).map(|_| it.another()).map(|mut it| it.allocate_with(|it| it.even_port(false))).collect()
+    }),
+    ("lifetimes of an Allocate, as they are granted", |it| {
+        let asked = [None, Some(0), Some(1), Some(600), Some(3599), Some(3600), Some(u64::from(u32::MAX))];
+        asked.map(|asked| it.another().granted(Method::Allocate, asked)).to_vec()
+    }),
+    ("lifetimes of a Refresh, as they are granted", |it| {
+        let mut answers = vec![it.allocate()];
+        for asked in [None, Some(1), Some(600), Some(3599), Some(3600), Some(u64::from(u32::MAX))] {
+            answers.push(it.granted(Method::Refresh, asked));
+        }
+        answers
+    }),
+    ("a LIFETIME of a wrong length", |it| {
+        let wrong = |it: Builder| it.attribute(attribute::LIFETIME, &[0, 0, 1]);
+        vec![it.allocate_with(wrong), it.allocate(), it.signed(Method::Refresh, wrong)]
+    }),
+    ("a channel whose number is bound again to another host, port, or family", |it| {
+        let mut answers = vec![it.allocate(), it.bind(0x4000, PEER)];
+        for peer in ["127.0.0.2:40000", "127.0.0.1:40001", IPV6_PEER, PEER] {
+            answers.push(it.bind(0x4000, peer));
+        }
+        answers
+    }),
+    ("a channel again with a number that is taken and one that is free", |it| {
+        let bound = [it.allocate(), it.bind(0x4000, PEER), it.bind(0x4001, "127.0.0.2:40000")];
+        let again = [it.bind(0x4001, PEER), it.bind(0x4002, PEER), it.bind(0x4000, PEER)];
+        [bound, again].concat()
+    }),
+    ("a channel for a host that has a permission, and a permission for one that has a channel", |it| {
+        let other = "127.0.0.2:40000";
+        vec![
+            it.allocate(),
+            it.permit(&[PEER]),
+            it.bind(0x4000, PEER),
+            it.bind(0x4001, other),
+            it.permit(&[other]),
+        ]
+    }),
+    ("a channel for port 0", |it| vec![it.allocate(), it.bind(0x4000, "127.0.0.1:0")]),
+    ("a permission for a host twice in one request", |it| vec![it.allocate(), it.permit(&[PEER, PEER])]),
+    ("a permission for an address that is none", |it| {
+        let broken = |it: Builder| it.attribute(attribute::XOR_PEER_ADDRESS, &[0, 1, 2, 3]);
+        let of_no_family = |it: Builder| it.attribute(attribute::XOR_PEER_ADDRESS, &[0, 9, 0, 0, 1, 2, 3, 4]);
+        let refused = [broken as fn(Builder) -> Builder, of_no_family];
+        let mut answers = vec![it.allocate()];
+        answers.extend(refused.map(|refused| it.signed(Method::CreatePermission, refused)));
+        answers
+    }),
+    ("methods of RFC 6062, and of nobody, with credentials", |it| {
+        let mut answers = vec![it.allocate()];
+        for method in [0x00a, 0x00b, 0x00c, 0x2ee, 0x7ff] {
+            answers.push(it.try_signed(method, Class::Request));
+        }
+        answers
+    }),
+    ("what is an indication, as a request", |it| {
+        let mut answers = vec![it.allocate()];
+        answers.extend([SEND, DATA].map(|method| it.try_signed(method, Class::Request)));
+        answers
+    }),
+    ("requests as indications, and as answers", |it| {
+        let mut answers = vec![it.allocate()];
+        for class in [Class::Indication, Class::Success, Class::Error] {
+            for method in [BINDING, ALLOCATE, REFRESH, CREATE_PERMISSION, CHANNEL_BIND] {
+                answers.push(it.try_signed(method, class));
+            }
+        }
+        answers.push(it.refresh(600));
+        answers
+    }),
+    ("REQUESTED-TRANSPORT twice, and the first counts", |it| {
+        let [udp_first, tcp_first] = [[PROTOCOL_UDP, 6], [6, PROTOCOL_UDP]].map(|protocols| {
+            it.another().signed(Method::Allocate, |it| {
+                protocols.iter().fold(it, |it, one| it.requested_transport(*one))
+            })
+        });
+        vec![udp_first, tcp_first]
+    }),
+    ("XOR-PEER-ADDRESS twice in a ChannelBind, and the first counts", |it| {
+        let mut answers = vec![it.allocate()];
+        for peers in [[REFUSED, PEER], [PEER, REFUSED]] {
+            answers.push(it.signed(Method::ChannelBind, |it| {
+                peers
+                    .iter()
+                    .fold(it.channel_number(ChannelNumber::MIN), |it, peer| it.xor_peer_address(at(peer)))
+            }));
+        }
+        answers
+    }),
+    ("LIFETIME twice, and the first counts", |it| {
+        let allocated = it.allocate();
+        let twice = |it: Builder| it.lifetime(Duration::from_mins(15)).lifetime(Duration::ZERO);
+        vec![allocated, it.signed(Method::Refresh, twice), it.refresh(600)]
+    }),
+    ("CHANNEL-NUMBER twice, and the first counts", |it| {
+        let twice = |it: Builder| {
+            let numbers = [0x4007, 0x3fff].map(|number: u16| [&number.to_be_bytes()[..], &[0, 0]].concat());
+            let it = numbers.iter().fold(it, |it, number| it.attribute(attribute::CHANNEL_NUMBER, number));
+            it.xor_peer_address(at(PEER))
+        };
+        vec![it.allocate(), it.signed(Method::ChannelBind, twice), it.bind(0x4007, PEER)]
+    }),
+    ("long names that nobody has", |it| {
+        [508, 509, 512, 513, 763]
+            .map(|length| it.another().allocate_as(&"n".repeat(length), "guess"))
+            .to_vec()
+    }),
+    ("an empty name, and one of spaces", |it| {
+        ["", " "].map(|name| it.another().allocate_as(name, "guess")).to_vec()
+    }),
+    ("a name with what follows it", |it| {
+        ["ann ", "ann\0", "Ann", "ann:correct horse"]
+            .map(|name| it.another().allocate_as(name, "correct horse"))
+            .to_vec()
+    }),
+    ("a realm of somebody else's", |it| {
+        let nonce = it.challenge();
+        let request =
+            it.request(Method::Allocate).requested_transport(PROTOCOL_UDP).username("ann").realm("elsewhere");
+        let key = IntegrityKey::long_term("ann", "elsewhere", "correct horse");
+        vec![it.exchange(&request.nonce(&nonce).integrity(&key).finish())]
+    }),
+    ("no NONCE, an empty one, and a long one", |it| {
+        let request =
+            it.request(Method::Allocate).requested_transport(PROTOCOL_UDP).username("ann").realm(REALM);
+        let long = "0".repeat(700);
+        let mut answers = vec![it.try_exchange(&request.clone().integrity(&it.key()).finish())];
+        for nonce in ["", &long] {
+            let request =
+                it.request(Method::Allocate).requested_transport(PROTOCOL_UDP).username("ann").realm(REALM);
+            answers.push(it.try_exchange(&request.nonce(nonce).integrity(&it.key()).finish()));
+        }
+        answers
+    }),
+    ("a FINGERPRINT that is right, and one that is wrong", |it| {
+        let request = it.request(Method::Binding).fingerprint().finish();
+        let mut wrong = it.request(Method::Binding).fingerprint().finish();
+        *wrong.last_mut().unwrap() ^= 1;
+        vec![it.try_exchange(&request), it.try_exchange(&wrong)]
+    }),
+    ("a MESSAGE-INTEGRITY that is cut off", |it| {
+        let nonce = it.challenge();
+        let request = it.request(Method::Allocate).requested_transport(PROTOCOL_UDP);
+        let request = request.username("ann").realm(REALM).nonce(&nonce).integrity(&it.key()).finish();
+        let mut cut = request[..request.len() - 4].to_vec();
+        let len = u16::try_from(cut.len() - 20).unwrap();
+        cut[2..4].copy_from_slice(&len.to_be_bytes());
+        let at = cut.len() - 18;
+        cut[at..at + 2].copy_from_slice(&16_u16.to_be_bytes());
+        vec![it.try_exchange(&cut)]
+    }),
 ];
+
+/// Methods, by their numbers.
+const BINDING: u16 = 0x001;
+const ALLOCATE: u16 = 0x003;
+const REFRESH: u16 = 0x004;
+const SEND: u16 = 0x006;
+const DATA: u16 = 0x007;
+const CREATE_PERMISSION: u16 = 0x008;
+const CHANNEL_BIND: u16 = 0x009;
 
 /// Which sequence, what hubs-relay answers, what coturn does, and what decides.
 const DIFFERENCES: &[(&str, &[Answer], &[Answer], &str)] = &[
     ("an unknown method", &[SILENCE], &[401], "RFC 8489 section 6.3: it is discarded"),
     ("an Allocate for TCP", &[442], &[400], "RFC 8656 section 7.2: we relay UDP only, on purpose"),
     ("an Allocate for a transport that there is not", &[442], &[400], "RFC 8656 section 7.2"),
-    ("DONT-FRAGMENT", &[420], &[0], "RFC 8656 section 7.2: who does not set the bit says 420"),
     ("a made up RESERVATION-TOKEN", &[508], &[404], "RFC 8656 section 7.2"),
     ("requests without an allocation", &[437, 437, 437], &[437, 400, 400], "RFC 8656 section 5"),
     (
@@ -169,6 +361,78 @@ const DIFFERENCES: &[(&str, &[Answer], &[Answer], &str)] = &[
         &[0, 0, 437],
         "RFC 8656 section 8.2: with lifetime 0 the allocation is deleted",
     ),
+    (
+        "EVEN-PORT of a wrong length",
+        &[400],
+        &[0],
+        "RFC 8656 section 18.6: it has one octet; RFC 8489 section 14.8",
+    ),
+    (
+        "a reserved port, claimed and claimed again",
+        &[0, 0, 508],
+        &[0, 0, 404],
+        "RFC 8656 section 7.2: a token that is not valid any more is a 508",
+    ),
+    (
+        "a channel for port 0",
+        &[0, 403],
+        &[0, 400],
+        "RFC 8656 section 12.2: whoever may not be reached is a 403",
+    ),
+    (
+        "a permission for an address that is none",
+        &[0, 400, 400],
+        &[0, 0, 0],
+        "RFC 8656 section 10.2: an attribute that is not valid is a 400",
+    ),
+    (
+        "methods of RFC 6062, and of nobody, with credentials",
+        &[0, SILENCE, SILENCE, SILENCE, SILENCE, SILENCE],
+        &[0, 403, 400, 400, 400, 400],
+        "RFC 8489 section 6.3: a method that is not known is discarded",
+    ),
+    (
+        "what is an indication, as a request",
+        &[0, SILENCE, SILENCE],
+        &[0, 400, 400],
+        "RFC 8489 section 6.3: a class that its method does not have is discarded",
+    ),
+    (
+        "REQUESTED-TRANSPORT twice, and the first counts",
+        &[0, 442],
+        &[400, 400],
+        "RFC 8489 section 14: of equal attributes the first is to be read",
+    ),
+    (
+        "XOR-PEER-ADDRESS twice in a ChannelBind, and the first counts",
+        &[0, 403, 0],
+        &[0, 0, 400],
+        "RFC 8489 section 14: of equal attributes the first is to be read",
+    ),
+    (
+        "CHANNEL-NUMBER twice, and the first counts",
+        &[0, 0, 0],
+        &[0, 400, 0],
+        "RFC 8489 section 14: of equal attributes the first is to be read",
+    ),
+    (
+        "an empty name, and one of spaces",
+        &[401, 401],
+        &[401, 400],
+        "RFC 8489 section 9.2.4: a name that is not valid is a 401",
+    ),
+    (
+        "a name with what follows it",
+        &[401, 401, 401, 401],
+        &[400, 401, 401, 400],
+        "RFC 8489 section 9.2.4: a name that is not valid is a 401",
+    ),
+    (
+        "a realm of somebody else's",
+        &[401],
+        &[437],
+        "RFC 8489 section 9.2.4: the key is not the right one, which is a 401",
+    ),
 ];
 
 #[test]
@@ -179,8 +443,10 @@ fn relay_differs_from_coturn_where_the_rfc_says_so() {
     let folder = TempDir::new().unwrap();
     let coturns = loopback(port::free());
     let _coturn = coturn::start(folder.path(), coturns, &USERS);
+    // A reserved port is kept by the worker that opened it, and the kernel chooses the worker of whoever claims it.
     let text = format!(
-        "realm = '{REALM}'\nlisten = ['udp://127.0.0.1:0']\nrelay.address = '127.0.0.1'\n\
+        "realm = '{REALM}'\nlisten = ['udp://127.0.0.1:0']\n\
+         relay = {{ address = '127.0.0.1', workers = 1 }}\n\
          auth.users = {{ ann = 'correct horse', bob = 'battery staple' }}\n\
          peers.allow = ['127.0.0.0/8:1024-65535', '[2001:db8::5]:1024-65535']\n"
     );
@@ -227,6 +493,45 @@ impl Player {
 
     fn allocate_with(&mut self, fill: impl FnOnce(Builder) -> Builder) -> Answer {
         self.signed(Method::Allocate, |it| fill(it.requested_transport(PROTOCOL_UDP)))
+    }
+
+    /// A client on another port.
+    fn another(&self) -> Self {
+        Self::new(self.socket.peer_addr().unwrap())
+    }
+
+    /// Asks for an even port and the one above it, and returns the token for that.
+    fn reserve(&mut self) -> (Answer, ReservationToken) {
+        let request = self.sign(Method::Allocate, |it| it.requested_transport(PROTOCOL_UDP).even_port(true));
+        let answer = self.answer(&request);
+        (code(&answer), answer.reservation_token().unwrap().unwrap())
+    }
+
+    /// Asks for a lifetime, and returns the one that is granted.
+    fn granted(&mut self, method: Method, asked: Option<u64>) -> Answer {
+        let request = self.sign(method, |it| {
+            let it = if method == Method::Allocate { it.requested_transport(PROTOCOL_UDP) } else { it };
+            asked.map(Duration::from_secs).into_iter().fold(it, Builder::lifetime)
+        });
+        self.answer(&request).lifetime().unwrap().unwrap().as_secs() as Answer
+    }
+
+    fn allocate_as(&mut self, username: &str, password: &str) -> Answer {
+        let nonce = self.challenge();
+        let request = self.request(Method::Allocate).requested_transport(PROTOCOL_UDP);
+        let key = IntegrityKey::long_term(username, REALM, password);
+        let request = request.username(username).realm(REALM).nonce(&nonce).integrity(&key);
+        self.exchange(&request.finish())
+    }
+
+    /// Something of this method and class with all that anything could need, which may get no answer.
+    fn try_signed(&mut self, method: u16, class: Class) -> Answer {
+        let nonce = self.challenge();
+        let id = self.request(Method::Binding).finish()[8..20].try_into().map(TransactionId).unwrap();
+        let it = Builder::new(class, numbered(method), id).requested_transport(PROTOCOL_UDP);
+        let it = it.channel_number(ChannelNumber::MIN).xor_peer_address(at(PEER)).data(b"data");
+        let it = it.username(self.user.0).realm(REALM).nonce(&nonce).integrity(&self.key());
+        self.try_exchange(&it.finish())
     }
 
     fn refresh(&mut self, seconds: u64) -> Answer {
@@ -277,36 +582,56 @@ impl Player {
             return nonce.clone();
         }
         let request = self.request(Method::Refresh).finish();
-        self.socket.send(&request).unwrap();
-        self.receive().nonce().unwrap().unwrap().to_owned()
+        self.answer(&request).nonce().unwrap().unwrap().to_owned()
     }
 
     fn exchange(&mut self, request: &[u8]) -> Answer {
-        self.socket.send(request).unwrap();
-        let answer = self.receive();
-        assert_eq!(answer.transaction().0, request[8..20]);
-        code(&answer)
+        code(&self.answer(request))
     }
 
-    /// The same for a request without credentials that may get no answer. A Binding behind it tells: coturn answers both on
-    /// the same thread.
+    /// The same for a request that may get no answer. A Binding behind it tells, and a while longer: coturn asks another
+    /// thread for a user.
     fn try_exchange(&mut self, request: &[u8]) -> Answer {
         self.socket.send(request).unwrap();
-        let binding = self.request(Method::Binding);
-        self.socket.send(&binding.finish()).unwrap();
-        let first = self.receive();
-        if first.transaction().0 != request[8..20] {
-            return SILENCE;
+        let binding = self.request(Method::Binding).finish();
+        self.socket.send(&binding).unwrap();
+        let mut answers = Vec::new();
+        while !answers.iter().any(|answer| is_to(answer, &binding)) {
+            answers.extend(self.receive());
         }
-        let _ = self.receive();
-        code(&first)
+        if !answers.iter().any(|answer| is_to(answer, request)) {
+            self.socket.set_read_timeout(Some(A_WHILE)).unwrap();
+            answers.extend(self.receive());
+            self.socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        }
+        answers.iter().find(|answer| is_to(answer, request)).map_or(SILENCE, code)
     }
 
-    fn receive(&self) -> Message {
-        let mut bytes = [0; 1500];
-        let len = self.socket.recv(&mut bytes).unwrap();
-        Message::parse(&bytes[..len]).unwrap()
+    /// The answer to a request that gets one.
+    fn answer(&self, request: &[u8]) -> Message {
+        self.socket.send(request).unwrap();
+        let mut answers = std::iter::from_fn(|| self.receive());
+        answers.find(|answer| is_to(answer, request)).expect("an answer")
     }
+
+    /// The next answer, if one comes.
+    fn receive(&self) -> Option<Message> {
+        let mut bytes = [0; 1500];
+        let len = self.socket.recv(&mut bytes).ok()?;
+        Some(Message::parse(&bytes[..len]).unwrap())
+    }
+}
+
+/// The method with this number, whose bits do not lie together in a message (RFC 8489 section 5).
+fn numbered(method: u16) -> Method {
+    let mut bytes = Builder::request(Method::Binding, TransactionId([0; 12])).finish();
+    let spread = method & 0xf | (method & 0x70) << 1 | (method & 0xf80) << 2;
+    bytes[..2].copy_from_slice(&spread.to_be_bytes());
+    Message::parse(&bytes).unwrap().method()
+}
+
+fn is_to(answer: &Message, request: &[u8]) -> bool {
+    answer.transaction().0 == request[8..20]
 }
 
 fn code(answer: &Message) -> Answer {

@@ -117,14 +117,6 @@ impl Default for Authority {
     }
 }
 
-fn server(hosts: &[&str]) -> CertificateParams {
-    let names: Vec<_> = hosts.iter().map(ToString::to_string).collect();
-    let mut params = CertificateParams::new(names).unwrap();
-    params.distinguished_name.push(DnType::CommonName, hosts[0]);
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    params
-}
-
 /// A certificate that vouches for itself, with a common name only: `dialog` is what Hubs' coturn and dialog show,
 /// the domain is what its ingress shows by default (serial number 1).
 pub fn self_signed(common_name: &str) -> Identity {

@@ -13,12 +13,17 @@
 
 pub mod bed;
 pub mod browsers;
+pub mod calls;
 pub mod certs;
+pub mod clock;
 pub mod coturn;
 pub mod dns;
 pub mod hostile;
+pub mod http;
 pub mod lab;
+pub mod mount;
 pub mod need;
+pub mod network;
 pub mod pgbouncer;
 pub mod port;
 pub mod postgres;

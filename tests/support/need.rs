@@ -5,7 +5,7 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::lab::Namespace;
+use crate::network;
 
 /// Something that a test cannot do without.
 #[derive(Debug, Clone, Copy)]
@@ -16,8 +16,12 @@ pub enum Need {
     Mediasoup,
     /// A `PostgreSQL` server.
     Postgres,
-    /// The right to make network namespaces. Nothing that could be installed gives it.
-    Namespaces,
+    /// The Python of `target/python`, with the packages of `tests/bed/requirements.txt`.
+    Python,
+    /// libfaketime.
+    Faketime,
+    /// The right to make [networks](crate::network), which root has.
+    Networks,
 }
 
 /// The parts of a [`Bed`](crate::bed::Bed).
@@ -36,8 +40,10 @@ pub const TURNUTILS: &[Need] = &[
 ];
 /// The database.
 pub const POSTGRES: &[Need] = &[Need::Postgres];
-/// The networks of a [`Lab`](crate::lab::Lab), and what tells them how to treat packets.
-pub const LAB: &[Need] = &[Need::Namespaces, Need::Program("ip"), Need::Program("nft")];
+/// A [`Network`](crate::network::Network) of the test's own, and its counters.
+pub const NETWORKS: &[Need] = &[Need::Networks, Need::Program("ip"), Need::Program("nft")];
+/// aioice, and a clock for what it talks to.
+pub const AIOICE: &[Need] = &[Need::Python, Need::Faketime];
 /// The database with pgbouncer before it.
 pub const PGBOUNCER: &[Need] = &[Need::Program("pgbouncer"), Need::Postgres];
 
@@ -50,17 +56,16 @@ pub const PGBOUNCER: &[Need] = &[Need::Program("pgbouncer"), Need::Postgres];
 /// }
 /// ```
 pub fn skip(needs: &[&[Need]]) -> bool {
-    let needs = || needs.iter().copied().flatten();
-    if needs().any(|need| matches!(need, Need::Namespaces)) && !Namespace::allowed() {
-        println!("skipped: it takes root to make network namespaces");
-        return true;
-    }
-    let missing: Vec<String> = needs().filter_map(missing).collect();
+    let missing: Vec<(Need, String)> =
+        needs.iter().copied().flatten().filter_map(|need| Some((*need, missing(need)?))).collect();
     if missing.is_empty() {
         return false;
     }
-    let reason = format!("missing: {} (tests/run installs it)", missing.join(", "));
-    assert!(env::var_os("HUBS_TESTS_SKIP_NOTHING").is_none(), "{reason}");
+    // A right cannot be installed; where `tests/isolated` had it, a test has it as well.
+    let could_be_there = missing.iter().any(|(need, _)| !matches!(need, Need::Networks));
+    let names: Vec<&str> = missing.iter().map(|(_, name)| name.as_str()).collect();
+    let reason = format!("missing: {} (tests/run installs what can be installed)", names.join(", "));
+    assert!(!could_be_there || env::var_os("HUBS_TESTS_SKIP_NOTHING").is_none(), "{reason}");
     println!("skipped: {reason}");
     true
 }
@@ -72,7 +77,9 @@ fn missing(need: &Need) -> Option<String> {
             mediasoup_worker().is_none().then(|| "the packages of tests/bed or mediasoup's worker".into())
         }
         Need::Postgres => postgres_folder().is_none().then(|| "PostgreSQL".into()),
-        Need::Namespaces => None,
+        Need::Python => python().is_none().then(|| "the packages of tests/bed/requirements.txt".into()),
+        Need::Faketime => faketime_library().is_none().then(|| "libfaketime".into()),
+        Need::Networks => (!network::may_make()).then(|| "the right to make networks".into()),
     }
 }
 
@@ -91,6 +98,19 @@ pub fn tests_folder() -> &'static Path {
 /// `tests/bed`.
 pub fn bed_folder() -> PathBuf {
     tests_folder().join("bed")
+}
+
+/// Python with the packages of `tests/bed/requirements.txt`, if `tests/run` has installed them.
+pub fn python() -> Option<PathBuf> {
+    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/python/bin/python");
+    python.is_file().then_some(python)
+}
+
+/// libfaketime, where Debian has it.
+pub fn faketime_library() -> Option<PathBuf> {
+    let folders = std::fs::read_dir("/usr/lib").ok()?;
+    let libraries = folders.filter_map(|entry| Some(entry.ok()?.path().join("faketime/libfaketimeMT.so.1")));
+    libraries.into_iter().find(|library| library.is_file())
 }
 
 /// mediasoup's worker, if it has been built and the packages of `tests/bed` are there too.

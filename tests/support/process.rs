@@ -75,6 +75,18 @@ impl Process {
             .unwrap_or_else(|| panic!("{}: no {what} in its output:\n{}", self.name, self.output()))
     }
 
+    /// Waits until its output is as `is_so` wants it.
+    ///
+    /// # Panics
+    /// If the program ends before that, or takes too long.
+    pub fn wait_for_output(&self, what: &str, is_so: impl Fn(&str) -> bool) {
+        let found = self.output.wait(READY_LIMIT, |text| {
+            let is_so = is_so(&text.stdout) || is_so(&text.stderr);
+            (is_so || text.streams_ended == 2).then_some(is_so)
+        });
+        assert!(found == Some(true), "{}: no {what} in its output:\n{}", self.name, self.output());
+    }
+
     /// Waits until a TCP connection to the address is accepted.
     ///
     /// # Panics

@@ -5,11 +5,14 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
 
 use crate::bed::{ANNOUNCED, Bed, NODE, REALM, TURN_SECRET, loopback};
 use crate::certs::IdentityFiles;
 use crate::port;
-use crate::process::Process;
+use crate::process::{Finished, Process};
 
 /// The ports on which mediasoup answers in Hubs.
 const MEDIA_PORTS: &str = "40000-49999";
@@ -26,6 +29,8 @@ pub struct Relay {
     pub plain: SocketAddr,
     /// Where it takes TLS.
     pub tls: SocketAddr,
+    /// Where it answers operators.
+    pub admin: SocketAddr,
     process: Process,
 }
 
@@ -36,22 +41,44 @@ impl Relay {
     /// Starts `program` on UDP, TCP and TLS. Clients may reach `peers` only (`host:port` or `host:from-to`); `limits` are
     /// lines of that table.
     pub fn start(program: &str, folder: &Path, identity: &IdentityFiles, peers: &str, limits: &str) -> Self {
-        let (plain, tls) = (loopback(port::free()), loopback(port::free()));
+        Self::start_with(Command::new(program), folder, identity, peers, limits)
+    }
+
+    /// The same with a command that starts it.
+    pub fn start_with(
+        command: Command,
+        folder: &Path,
+        identity: &IdentityFiles,
+        peers: &str,
+        limits: &str,
+    ) -> Self {
+        let [plain, tls, admin] = [(); 3].map(|()| loopback(port::free()));
         let (user, password) = USER;
         let configuration = configuration(
             &[("udp", plain), ("tcp", plain), ("tls", tls)],
             identity,
             &format!("users = {{ {user} = {password:?} }}"),
             &format!("allow = [\"{peers}\"]"),
+            &admin.to_string(),
             limits,
         );
-        let process = start(program, folder, &configuration, &[plain, tls]);
-        Self { plain, tls, process }
+        let process = start(command, folder, &configuration, &[plain, tls]);
+        Self { plain, tls, admin, process }
     }
 
     /// Waits until a line of the log contains this.
     pub fn wait_for_log(&self, text: &str) {
         self.process.wait_for_line(text, |line| line.contains(text).then_some(()));
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        self.process.signal(signal);
+    }
+
+    /// Waits until it ends by itself.
+    pub fn finish(self, limit: Duration) -> Finished {
+        self.process.finish(limit)
     }
 
     /// What it has logged so far.
@@ -72,8 +99,9 @@ pub fn start_for(bed: &Bed, program: &str) -> Process {
             "allow = [\"{NODE}:{MEDIA_PORTS}\"]\nmap = [{{ announced = \"{ANNOUNCED}\", actual = \"{NODE}\" }}]"
         ),
         "",
+        "",
     );
-    start(program, bed.folder(), &configuration, &[address])
+    start(Command::new(program), bed.folder(), &configuration, &[address])
 }
 
 fn configuration(
@@ -81,8 +109,11 @@ fn configuration(
     identity: &IdentityFiles,
     auth: &str,
     peers: &str,
+    admin: &str,
     limits: &str,
 ) -> String {
+    // Nobody waits for calls to end, but a test of that.
+    let impatient = if limits.contains("drain_deadline") { "" } else { "drain_deadline = \"0s\"\n" };
     let mut text = format!("realm = \"{REALM}\"\n");
     for (transport, address) in listeners {
         writeln!(text, "[[listen]]\ntransport = \"{transport}\"\naddress = \"{address}\"").unwrap();
@@ -92,17 +123,16 @@ fn configuration(
         text,
         "[tls]\ncertificate = \"{certificate}\"\nprivate_key = \"{key}\"\n\
          [relay]\naddress = \"{RELAYED}\"\nadvertise = \"{ADVERTISED}\"\n\
-         [auth]\n{auth}\n[peers]\n{peers}\n[admin]\naddress = \"\"\n\
-         [limits]\ndrain_deadline = \"0s\"\n{limits}\n"
+         [auth]\n{auth}\n[peers]\n{peers}\n[admin]\naddress = \"{admin}\"\n\
+         [limits]\n{impatient}{limits}\n"
     )
     .unwrap();
     text
 }
 
-fn start(program: &str, folder: &Path, configuration: &str, accepting: &[SocketAddr]) -> Process {
+fn start(mut command: Command, folder: &Path, configuration: &str, accepting: &[SocketAddr]) -> Process {
     let file = folder.join("hubs-relay.toml");
     fs::write(&file, configuration).unwrap();
-    let mut command = Command::new(program);
     // All that it says of clients, for the reader of a failure.
     command.arg("--config").arg(&file).env("RUST_LOG", "hubs_relay=debug");
     let mut relay = Process::start("hubs-relay", &mut command);

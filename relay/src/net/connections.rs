@@ -81,7 +81,7 @@ pub(crate) async fn serve_connections(
                 }
             }
             Err(error) => {
-                warn!(%error, "a connection could not be accepted");
+                exchange.borrow_mut().count_unaccepted(&error);
                 sleep(EXHAUSTED_PAUSE).await;
             }
         }

@@ -262,6 +262,15 @@ impl Exchange {
         self.listeners[number as usize] = None;
     }
 
+    /// A connection could not be accepted.
+    pub(super) fn count_unaccepted(&mut self, error: &io::Error) {
+        self.totals.unaccepted += 1;
+        // Without descriptors it goes on ten times a second until somebody leaves: not too many lines then.
+        if self.totals.unaccepted.is_power_of_two() {
+            warn!(times = self.totals.unaccepted, %error, "a connection could not be accepted");
+        }
+    }
+
     /// Counts a connection without an allocation in, if there is room for one more.
     pub(super) const fn admit_stranger(&mut self) -> bool {
         let has_room = self.totals.strangers < self.limits.strangers;

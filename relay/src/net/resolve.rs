@@ -15,7 +15,7 @@ use tracing::{info, warn};
 
 use super::dialog;
 use crate::config::{Announced, Host, Mapping, Peers};
-use crate::turn::{AllowedPeers, MappedAddress, PeerPolicy};
+use crate::turn::{AllowedPeers, AnsweringAddress, MappedAddress, PeerPolicy};
 
 /// What the peer rules leave open, and what it was last.
 pub(crate) struct Resolver {
@@ -30,6 +30,8 @@ pub(crate) struct Resolver {
 #[derive(Default)]
 struct Known {
     addresses: Vec<IpAddr>,
+    /// Of a dialog, the address from which it answered us last.
+    answers_from: Option<IpAddr>,
     /// Why the last question was not answered, if it was not.
     failure: Option<String>,
 }
@@ -43,8 +45,13 @@ enum Question {
     Dialog(SocketAddr),
 }
 
-/// Addresses, or why there is none.
-type Answer = Result<Vec<IpAddr>, String>;
+/// What was found out, or why nothing was.
+type Answer = Result<Found, String>;
+
+struct Found {
+    addresses: Vec<IpAddr>,
+    answers_from: Option<IpAddr>,
+}
 
 /// What an answer changed, and so is worth a line in the log.
 #[derive(Debug, Eq, PartialEq)]
@@ -71,6 +78,11 @@ impl Resolver {
         *self = new;
     }
 
+    /// Whether an announced address may stand for another.
+    pub(crate) fn has_mappings(&self) -> bool {
+        !self.peers.map.is_empty()
+    }
+
     /// Whether dialog has to be asked before clients can reach it.
     pub(crate) fn needs_map(&self) -> bool {
         self.automatic().next().is_some()
@@ -90,9 +102,9 @@ impl Resolver {
             .map(|place| (format!("what dialog at {place} announces"), self.dialogs.get(&place)));
         let failed = names.chain(dialogs).filter_map(|(what, known)| {
             let (kept, failure) = match known {
-                Some(Known { addresses, failure: None }) if !addresses.is_empty() => return None,
+                Some(Known { addresses, failure: None, .. }) if !addresses.is_empty() => return None,
                 None | Some(Known { failure: None, .. }) => ("", "not asked yet"),
-                Some(Known { addresses, failure: Some(failure) }) => {
+                Some(Known { addresses, failure: Some(failure), .. }) => {
                     (if addresses.is_empty() { "" } else { " any more" }, failure.as_str())
                 }
             };
@@ -126,7 +138,7 @@ impl Resolver {
             Question::Dialog(place) => self.dialogs.entry(*place).or_default(),
         };
         let news = known.learn(answer);
-        let Known { addresses, failure } = &*known;
+        let Known { addresses, answers_from, failure } = &*known;
         let failure = failure.as_deref();
         match (question, news) {
             (_, None) => {}
@@ -135,7 +147,7 @@ impl Resolver {
                 warn!(name, failure, kept = ?addresses, "a peer's name does not resolve; it will be asked for again");
             }
             (Question::Dialog(place), Some(News::Found)) => {
-                info!(dialog = %place, announced = ?addresses, "dialog announces");
+                info!(dialog = %place, announced = ?addresses, ?answers_from, "dialog announces");
             }
             (Question::Dialog(place), Some(News::Failed)) => warn!(
                 dialog = %place, failure, kept = ?addresses,
@@ -198,7 +210,11 @@ impl Resolver {
                 }
             }
         });
-        PeerPolicy { allow: allow.collect(), map: map.collect() }
+        let answers = self.dialogs.iter().filter_map(|(place, known)| {
+            let from = known.answers_from.filter(|from| *from != place.ip())?;
+            Some(AnsweringAddress { from, actual: place.ip() })
+        });
+        PeerPolicy { allow: allow.collect(), map: map.collect(), answers: answers.collect() }
     }
 
     /// The addresses that a name has today.
@@ -210,15 +226,18 @@ impl Resolver {
 impl Question {
     async fn ask(self) -> (Self, Answer) {
         let answer = match &self {
-            Self::Name(name) => lookup(name).await,
-            Self::Dialog(place) => dialog::announced(*place).await.map_err(|error| error.to_string()),
+            Self::Name(name) => lookup(name).await.map(|addresses| Found { addresses, answers_from: None }),
+            Self::Dialog(place) => {
+                let told = dialog::ask(*place).await.map_err(|error| error.to_string());
+                told.map(|it| Found { addresses: it.announced, answers_from: it.answers_from })
+            }
         };
         (self, answer)
     }
 }
 
 /// The addresses that a name has now, or that it is.
-pub(crate) async fn lookup(name: &str) -> Answer {
+pub(crate) async fn lookup(name: &str) -> Result<Vec<IpAddr>, String> {
     let resolver = TokioResolver::builder_tokio().and_then(|mut builder| {
         let options = builder.options_mut();
         options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
@@ -234,11 +253,14 @@ impl Known {
     /// Takes an answer. A failure changes no address, and is news only if the last one was another.
     fn learn(&mut self, answer: Answer) -> Option<News> {
         match answer {
-            Ok(mut addresses) => {
+            Ok(Found { mut addresses, answers_from }) => {
                 addresses.sort_unstable();
                 addresses.dedup();
-                let is_new = self.addresses != addresses || self.failure.is_some();
-                *self = Self { addresses, failure: None };
+                // Who was silent once is believed to be where it was.
+                let answers_from = answers_from.or(self.answers_from);
+                let is_known = self.addresses == addresses && self.answers_from == answers_from;
+                let is_new = !is_known || self.failure.is_some();
+                *self = Self { addresses, answers_from, failure: None };
                 is_new.then_some(News::Found)
             }
             Err(failure) => {

@@ -23,6 +23,8 @@ pub(crate) struct Totals {
     pub(crate) limited: Limited,
     /// TCP and TLS connections without an allocation at the moment.
     pub(crate) strangers: usize,
+    /// Times that a connection could not be accepted, for want of descriptors, say.
+    pub(crate) unaccepted: u64,
     /// Allocations that got no relay socket.
     pub(crate) unopened_relays: UnopenedRelays,
     /// Requests that no known secret had signed.

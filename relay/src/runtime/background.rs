@@ -4,7 +4,7 @@ use std::io;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
@@ -84,6 +84,8 @@ pub(super) fn resolve(
     let learned = move |resolver: &Resolver| {
         status.set(Need::Peers, condition(resolver));
         let policy = Arc::new(resolver.policy());
+        let mapped = resolver.has_mappings().then_some(policy.map.len());
+        status.update(|facts| facts.mapped_addresses = mapped);
         publish.send_if_modified(|published| {
             let is_new = *published != policy;
             *published = policy;
@@ -157,7 +159,13 @@ pub(super) fn read_secrets(
         let newest = configs.clone();
         let publish = |reading: Reading| {
             status.set(Need::Database, reading.condition(others(&newest.borrow().auth)));
-            status.update(|facts| facts.database_secrets = Some(reading.secrets.len()));
+            status.update(|facts| {
+                facts.database_secrets = Some(reading.secrets.len());
+                if reading.failure.is_none() {
+                    facts.database_read =
+                        SystemTime::now().duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs());
+                }
+            });
             publish.send_replace(reading);
         };
         loop {

@@ -5,9 +5,10 @@
 //! is always named: Reticulum's search path does not have it.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use futures_util::future::select_ok;
 use thiserror::Error;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
@@ -110,20 +111,10 @@ impl Database {
         rows.iter().map(|row| Ok(Secret::from(row.try_get::<_, String>(0)?))).collect()
     }
 
-    /// Connects to the first address of the host that lets us. The client's own way would ask the system for addresses,
-    /// which a static binary can't.
+    /// The client's own way to connect would ask the system for addresses, which a static binary can't.
     async fn open(&self) -> Result<TcpStream, ReadError> {
         let (host, port) = host(&self.config);
-        let mut result = Err(ReadError::Name(format!("{host} has no address")));
-        for address in lookup(host).await.map_err(ReadError::Name)? {
-            result = TcpStream::connect((address, port))
-                .await
-                .map_err(|error| ReadError::Connect(SocketAddr::new(address, port), error));
-            if result.is_ok() {
-                break;
-            }
-        }
-        result
+        connect(lookup(host).await.map_err(ReadError::Name)?, port).await
     }
 
     fn learn(&mut self, result: Result<Vec<Secret>, ReadError>) {
@@ -189,6 +180,18 @@ pub(super) enum Others {
     Some,
 }
 
+/// Connects to whichever of the addresses, of which there is at least one, is the first to let us: one that is silent must
+/// not use up the time.
+async fn connect(addresses: Vec<IpAddr>, port: u16) -> Result<TcpStream, ReadError> {
+    let attempts = addresses.into_iter().map(|address| {
+        let place = SocketAddr::new(address, port);
+        Box::pin(
+            async move { TcpStream::connect(place).await.map_err(|error| ReadError::Connect(place, error)) },
+        )
+    });
+    Ok(select_ok(attempts).await?.0)
+}
+
 /// Where the database is, without a password.
 pub(super) fn place(config: &Config) -> String {
     let database = config.get_dbname().or_else(|| config.get_user()).unwrap_or_default();
@@ -233,6 +236,8 @@ mod tests {
     use std::net::TcpListener;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use socket2::{Domain, Socket, Type};
+
     use super::*;
 
     #[test]
@@ -247,6 +252,25 @@ mod tests {
         assert_eq!(reading(&["s"], away).condition(alone), Condition::Stale("away".to_owned()));
         assert_eq!(reading(&[], away).condition(alone), Condition::Unmet("away".to_owned()));
         assert_eq!(reading(&[], away).condition(Others::Some), Condition::Stale("away".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn an_address_that_does_not_answer_does_not_keep_us_from_another_that_does() {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from(([127, 0, 0, 2], 0)).into()).unwrap();
+        socket.listen(0).unwrap();
+        let silent = socket.local_addr().unwrap().as_socket().unwrap();
+        let answering = TcpListener::bind(("127.0.0.3", silent.port())).unwrap();
+        let answers = answering.local_addr().unwrap();
+        // Nobody takes them, and the kernel has no room for more.
+        let _waiting = [(); 2].map(|()| {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            socket.set_nonblocking(true).unwrap();
+            let _ = socket.connect(&silent.into());
+            socket
+        });
+        let connected = timeout(TIMEOUT, connect(vec![silent.ip(), answers.ip()], silent.port())).await;
+        assert_eq!(connected.unwrap().unwrap().peer_addr().unwrap(), answers);
     }
 
     #[tokio::test(start_paused = true)]

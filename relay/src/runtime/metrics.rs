@@ -118,6 +118,8 @@ impl Collector for Reader {
         let strangers = sum(&|it| it.strangers as u64);
         let help = "TCP and TLS connections without an allocation at the moment";
         out.gauges("strangers", help, None, [(NO_LABELS, strangers)])?;
+        let help = "Times that a connection could not be accepted, for want of open files, say";
+        out.counters("unaccepted_connections", help, None, [(NO_LABELS, sum(&|it| it.unaccepted))])?;
         let handshakes = [
             ([("outcome", "completed")], sum(&|it| it.handshakes.completed)),
             ([("outcome", "failed")], sum(&|it| it.handshakes.failed)),
@@ -144,6 +146,16 @@ impl Collector for Reader {
         out.gauges("need_met", "1 if what the relay needs from others is there", None, needs)?;
         let secrets = facts.database_secrets.map(|count| (NO_LABELS, count as u64));
         out.gauges("database_secrets", "Secrets known from the database", None, secrets)?;
+        let read = facts.database_read.map(|at| (NO_LABELS, at));
+        let help = "When secrets were last read from the database, in seconds since 1970";
+        out.gauges("database_read_timestamp", help, Some(&Unit::Seconds), read)?;
+        let mapped = facts.mapped_addresses.map(|count| (NO_LABELS, count as u64));
+        out.gauges(
+            "mapped_addresses",
+            "Announced addresses of which it is known who they are",
+            None,
+            mapped,
+        )?;
         let reloads =
             [([("outcome", "applied")], facts.reloads), ([("outcome", "failed")], facts.failed_reloads)];
         out.counters("reloads", "Times that the configuration was read anew", None, reloads)?;

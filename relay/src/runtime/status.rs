@@ -46,6 +46,10 @@ pub(crate) struct Facts {
     pub(crate) certificate_expires: Option<i64>,
     /// Secrets that the last reading of the database left, if there is a database.
     pub(crate) database_secrets: Option<usize>,
+    /// When it was last read and had secrets, in seconds since 1970.
+    pub(crate) database_read: Option<u64>,
+    /// How many announced addresses stand for another, if the rules have any.
+    pub(crate) mapped_addresses: Option<usize>,
     /// How often the configuration was read anew and used.
     pub(crate) reloads: u64,
     /// How often it could not be.

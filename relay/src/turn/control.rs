@@ -461,6 +461,7 @@ impl Server {
         };
         let peer = self.settings.peers.decide(requested).ok_or(ErrorCode::FORBIDDEN)?;
         let family = Family::of(requested);
+        self.session_for(client, peer.host(), family)?;
         let has_channel =
             |it: &Session| it.family != family && it.permissions.has_channel(channel, now.instant);
         if self.sessions.find(&client, |it| has_channel(it).then_some(())).is_some() {

@@ -36,7 +36,7 @@ use crate::wire::{
 pub use counts::{Counts, Limited};
 pub(crate) use limiter::network_of;
 pub use nonce::NonceKey;
-pub use peer::{AllowedPeers, Host, MappedAddress, Peer, PeerPolicy};
+pub use peer::{AllowedPeers, AnsweringAddress, Host, MappedAddress, Peer, PeerPolicy};
 pub use server::{Limits, Server, Settings};
 
 /// The time, as both clocks tell it.

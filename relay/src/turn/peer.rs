@@ -29,6 +29,15 @@ pub struct MappedAddress {
     pub actual: IpAddr,
 }
 
+/// An address from which a peer's packets come, because its machine has several and chose this one towards us.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct AnsweringAddress {
+    /// Where they come from.
+    pub from: IpAddr,
+    /// Where packets to the peer go.
+    pub actual: IpAddr,
+}
+
 /// What the operator allows and maps, with every name resolved.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct PeerPolicy {
@@ -36,6 +45,8 @@ pub struct PeerPolicy {
     pub allow: Vec<AllowedPeers>,
     /// Applied before that.
     pub map: Vec<MappedAddress>,
+    /// Peers that answer from another address than they are sent to.
+    pub answers: Vec<AnsweringAddress>,
 }
 
 /// A peer that the policy allows, by both of its names.
@@ -101,6 +112,12 @@ impl PeerPolicy {
         self.allowed(actual).next().map(|_| Host { requested, actual })
     }
 
+    /// The peer whose packets come from this address, if that is not its own.
+    pub(super) fn behind(&self, from: SocketAddr) -> Option<SocketAddr> {
+        let peer = self.answers.iter().find(|it| it.from == from.ip())?;
+        Some(SocketAddr::new(peer.actual, from.port()))
+    }
+
     /// Where the packets for an address go.
     fn actual(&self, requested: IpAddr) -> IpAddr {
         let announced = canonical(requested);
@@ -148,6 +165,7 @@ mod tests {
                 .iter()
                 .map(|(net, ports)| AllowedPeers { network: net.parse().unwrap(), ports: ports.clone() })
                 .collect(),
+            answers: Vec::new(),
             map: map
                 .iter()
                 .map(|(announced, actual)| MappedAddress {

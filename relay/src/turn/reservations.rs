@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use super::{Client, NonceKey};
+use super::{Client, NonceKey, network_of};
 use crate::wire::{Family, ReservationToken};
 
 /// RFC 8656 section 7.2.
@@ -24,7 +24,7 @@ pub(super) struct Reservation {
     pub(super) token: ReservationToken,
     pub(super) family: Family,
     username: Box<str>,
-    address: IpAddr,
+    network: IpAddr,
     expires: Instant,
 }
 
@@ -44,7 +44,7 @@ impl Reservations {
             token,
             family,
             username: username.into(),
-            address: client.remote.ip(),
+            network: network_of(client.remote.ip()),
             expires: now + LIFETIME,
         });
         token
@@ -76,6 +76,7 @@ impl Reservations {
 
     /// How many are kept for clients at this address.
     pub(super) fn count_of(&self, address: IpAddr) -> usize {
-        self.kept.iter().filter(|it| it.address == address).count()
+        let network = network_of(address);
+        self.kept.iter().filter(|it| it.network == network).count()
     }
 }

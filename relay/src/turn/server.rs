@@ -116,7 +116,8 @@ impl Server {
     pub fn handle_peer(&mut self, now: Now, relay: RelayId, from: SocketAddr) -> Option<ToClient> {
         let transaction = self.next_transaction();
         let session = self.sessions.get_mut(relay)?;
-        let framing = session.permissions.framing(from, transaction, now.instant)?;
+        let framing = |from| session.permissions.framing(from, transaction, now.instant);
+        let framing = framing(from).or_else(|| framing(self.settings.peers.behind(from)?))?;
         Some(ToClient { client: session.client, framing })
     }
 

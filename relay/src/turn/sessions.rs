@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use super::session::Session;
-use super::{Client, RelayId};
+use super::{Client, RelayId, network_of};
 use crate::wire::Family;
 
 #[derive(Debug, Default)]
@@ -15,7 +15,7 @@ pub(super) struct Sessions {
     /// Slots without a session.
     free: Vec<u32>,
     by_client: HashMap<Client, Relays>,
-    /// How many there are of each client address.
+    /// How many there are of each client address, or network of IPv6.
     by_address: HashMap<IpAddr, usize>,
     by_expiry: BTreeSet<(Instant, RelayId)>,
 }
@@ -45,7 +45,7 @@ impl Sessions {
         let relay = RelayId { index, generation: slot.generation };
         let alone = Relays { first: relay, second: None };
         self.by_client.entry(session.client).and_modify(|it| it.second = Some(relay)).or_insert(alone);
-        *self.by_address.entry(session.client.remote.ip()).or_default() += 1;
+        *self.by_address.entry(network_of(session.client.remote.ip())).or_default() += 1;
         self.by_expiry.insert((session.expires, relay));
         slot.session = Some(session);
         relay
@@ -60,7 +60,7 @@ impl Sessions {
             Some(Relays { first, second: second @ Some(_) }) => *first = second.take().unwrap_or(relay),
             Some(_) | None => drop(self.by_client.remove(&session.client)),
         }
-        if let Entry::Occupied(mut count) = self.by_address.entry(session.client.remote.ip()) {
+        if let Entry::Occupied(mut count) = self.by_address.entry(network_of(session.client.remote.ip())) {
             *count.get_mut() -= 1;
             if *count.get() == 0 {
                 count.remove();
@@ -130,7 +130,7 @@ impl Sessions {
 
     /// How many sessions clients at this address have.
     pub(super) fn count_of(&self, address: IpAddr) -> usize {
-        self.by_address.get(&address).copied().unwrap_or_default()
+        self.by_address.get(&network_of(address)).copied().unwrap_or_default()
     }
 
     /// The session that expires first, and when.

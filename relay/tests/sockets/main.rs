@@ -6,6 +6,7 @@ mod admin;
 mod bounds;
 mod client;
 mod drain;
+mod hardening;
 mod identity;
 mod log;
 mod program;

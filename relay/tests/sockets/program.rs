@@ -7,6 +7,7 @@ use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::admin::{get, wait_for_some};
 use crate::client::{self, Client, Connection};
 
 fn hubs_relay() -> Command {
@@ -65,6 +66,11 @@ impl Running {
             self.said.push_str(&line);
         }
         line
+    }
+
+    /// The lines of its log that have been read.
+    pub(crate) fn said(&self) -> &str {
+        &self.said
     }
 
     /// Memory that it occupies, in KiB.
@@ -193,4 +199,24 @@ fn it_takes_as_many_files_as_the_system_grants_and_says_if_they_are_too_few() {
     for client in &mut clients {
         client.allocate();
     }
+}
+
+#[test]
+fn when_clients_have_taken_all_files_it_still_says_that_it_is_alive() {
+    let mut command = Command::new("sh");
+    command.args(["-c", r#"ulimit -n 64; exec "$0" "$@""#, env!("CARGO_BIN_EXE_hubs-relay")]);
+    command.env_clear().stdin(Stdio::null());
+    let variables = [
+        ("HUBS_RELAY_LISTEN", "tcp://127.0.0.1:0"),
+        ("HUBS_RELAY_RELAY__WORKERS", "1"),
+        ("HUBS_RELAY_LIMITS__HANDSHAKE_TIMEOUT", "10m"),
+    ];
+    let (mut relay, address) = Running::spawn(command, "/dev/null", &variables);
+    let admin = relay.said.split("on http://").nth(1).unwrap().lines().next().unwrap().parse().unwrap();
+    let _clients: Vec<_> = (0..64).map(|_| client::tcp(address)).collect();
+    relay.line_with("a connection could not be accepted");
+    for _ in 0..5 {
+        assert_eq!(get(admin, "/livez").0, "HTTP/1.1 200 OK");
+    }
+    wait_for_some(admin, "hubs_relay_unaccepted_connections_total");
 }

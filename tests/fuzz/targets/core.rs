@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use arbitrary::Arbitrary;
 use hubs_relay::auth::{Credentials, Secret};
 use hubs_relay::turn::{
-    AllowedPeers, Client, Command, Limits, Link, MappedAddress, NonceKey, Now, PeerPolicy, RelayId,
+    AllowedPeers, AnsweringAddress, Client, Command, Limits, Link, MappedAddress, NonceKey, Now, PeerPolicy, RelayId,
     RelayPort, Server, Settings,
 };
 use hubs_relay::wire::{
@@ -93,7 +93,8 @@ fn policy(allows: bool) -> PeerPolicy {
     let allow = ["10.0.0.5/32", "2001:db8::5/128"].map(|it| it.parse().expect("a network"));
     let allow = allow.into_iter().map(|network| AllowedPeers { network, ports: 40_000..=49_999 });
     let map = vec![MappedAddress { announced: announced(), actual: [10, 0, 0, 5].into() }];
-    PeerPolicy { allow: if allows { allow.collect() } else { Vec::new() }, map }
+    let answers = vec![AnsweringAddress { from: [10, 244, 0, 1].into(), actual: [10, 0, 0, 5].into() }];
+    PeerPolicy { allow: if allows { allow.collect() } else { Vec::new() }, map, answers }
 }
 
 fn settings() -> Settings {

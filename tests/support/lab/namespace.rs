@@ -1,48 +1,33 @@
-//! Network namespaces that leave nothing behind.
-//!
-//! A namespace is held by files that this process has open and by the programs that run in it. It has no name and no process
-//! of its own, so when those end, however they end, the kernel takes it away. Threads enter it; what they open or start
-//! there stays there.
+//! A network of the lab, and a view of its own on the machine's files, so that `/etc/resolv.conf` differs from one to the next.
 
 use std::fs::{self, File};
-use std::io::Write as _;
-use std::os::fd::AsRawFd as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::{io, panic, process, thread};
+use std::process::Command;
+use std::{panic, thread};
 
 use nix::sched::{CloneFlags, setns, unshare};
 
-use crate::need;
+use crate::network::Network;
 
-const BOTH: CloneFlags = CloneFlags::CLONE_NEWNET.union(CloneFlags::CLONE_NEWNS);
-
-/// A network of its own, and a view of its own on the machine's files, in which `/etc/resolv.conf` can differ.
+/// Where a part of the lab runs. Like its [`Network`], it goes with what is in it or holds it open.
 #[derive(Debug)]
 pub struct Namespace {
-    network: File,
+    network: Network,
     files: File,
 }
 
 impl Namespace {
-    /// Whether this process may make namespaces.
-    pub fn allowed() -> bool {
-        thread::spawn(|| unshare(BOTH).is_ok()).join().unwrap()
-    }
-
     /// Makes one in which names are looked up as `resolv_conf` says. It has loopback and nothing else.
     pub fn new(resolv_conf: &Path) -> Self {
-        let make = || -> io::Result<Self> {
-            unshare(BOTH)?;
+        let view = || {
+            unshare(CloneFlags::CLONE_NEWNS).unwrap();
             // What is mounted here is nobody else's business.
             run(Command::new("mount").args(["--make-rprivate", "/"]));
             run(Command::new("mount").arg("--bind").arg(resolv_conf).arg("/etc/resolv.conf"));
-            let open = |kind| File::open(format!("/proc/thread-self/ns/{kind}"));
-            Ok(Self { network: open("net")?, files: open("mnt")? })
+            File::open("/proc/thread-self/ns/mnt").unwrap()
         };
-        let namespace = thread::scope(|scope| scope.spawn(make).join()).unwrap().unwrap();
-        namespace.ip("link set lo up");
-        namespace
+        let files = thread::scope(|scope| scope.spawn(view).join()).unwrap();
+        Self { network: Network::new(), files }
     }
 
     /// Does `work` inside. Sockets that it opens and programs that it starts are inside from then on.
@@ -50,7 +35,7 @@ impl Namespace {
         let inside = || {
             // A thread that shares its root and working directory with others may not change what they stand in.
             unshare(CloneFlags::CLONE_FS).unwrap();
-            setns(&self.network, CloneFlags::CLONE_NEWNET).unwrap();
+            self.network.enter();
             setns(&self.files, CloneFlags::CLONE_NEWNS).unwrap();
             work()
         };
@@ -60,12 +45,12 @@ impl Namespace {
 
     /// Runs `ip` commands, one a line.
     pub fn ip(&self, commands: &str) {
-        self.feed("ip", &["-batch", "-"], commands);
+        self.network.ip(commands);
     }
 
     /// Adds nftables rules.
     pub fn nft(&self, rules: &str) {
-        self.feed("nft", &["-f", "-"], rules);
+        self.network.feed("nft", &["-f", "-"], rules);
     }
 
     /// Lets it pass on packets that are not for itself.
@@ -79,20 +64,7 @@ impl Namespace {
 
     /// Lays a cable: `here` is its end in this namespace, `there` the one in the other.
     pub fn connect(&self, here: &str, other: &Self, there: &str) {
-        let path = format!("/proc/{}/fd/{}", process::id(), other.network.as_raw_fd());
-        self.ip(&format!("link add {here} type veth peer name {there} netns {path}"));
-    }
-
-    fn feed(&self, program: &str, arguments: &[&str], text: &str) {
-        self.run(|| {
-            let mut command = Command::new(need::program(program).unwrap());
-            command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-            let mut child = command.spawn().unwrap();
-            child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-            let output = child.wait_with_output().unwrap();
-            let said = String::from_utf8_lossy(&output.stderr);
-            assert!(output.status.success(), "{program}: {said}\n{text}");
-        });
+        self.network.connect(here, &other.network, there);
     }
 }
 

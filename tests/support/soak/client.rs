@@ -275,38 +275,26 @@ impl Client {
     /// Reads once, and looks at what came.
     async fn hear(&mut self) -> io::Result<()> {
         let Self { link, ledger, answer, world, .. } = self;
-        let (peer, own, last) = (self.peer, self.number, self.transactions);
+        let (peer, number, last) = (self.peer, self.number, self.transactions);
         let mut fault = None;
         let received = link.receive(|frame| {
-            let looked = match frame {
-                Frame::ChannelData(data) if data.channel == ChannelNumber::MIN => ledger.redeem(data.payload),
-                Frame::ChannelData(data) => Err(format!("data came on channel {}", data.channel)),
-                Frame::Message(bytes) if Indication::is_indication(bytes) => match Indication::read(bytes) {
-                    Some(it) if it.kind == IndicationKind::Data && it.peer == peer => {
-                        ledger.redeem(it.payload)
-                    }
-                    other => Err(format!("an indication that is none of ours: {other:?}")),
-                },
-                Frame::Message(bytes) => {
-                    let message = Message::parse(bytes).map_err(|error| error.to_string());
-                    return match message.and_then(|it| transaction_of(own, &it).map(|number| (it, number))) {
-                        Ok((message, number)) if number == last => *answer = Some(message),
-                        // A request that was sent twice is answered twice.
-                        Ok((_, number)) if number < last => {}
-                        Ok((_, number)) => {
-                            fault = Some(format!("an answer to request {number}, which was not made"))
-                        }
-                        Err(reason) => fault = Some(reason),
-                    };
+            let looked = match heard(frame, peer, number) {
+                Ok(Heard::Payload(payload)) => {
+                    ledger.redeem(payload).map(|()| world.count(|it| it.returned += 1))
                 }
+                Ok(Heard::Answer(transaction, message)) if transaction == last => {
+                    *answer = Some(message);
+                    Ok(())
+                }
+                // A request that was sent twice is answered twice.
+                Ok(Heard::Answer(transaction, _)) if transaction < last => Ok(()),
+                Ok(Heard::Answer(..)) => Err("an answer came to a request that was not made".to_owned()),
+                Err(fault) => Err(fault),
             };
-            match looked {
-                Ok(()) => world.count(|it| it.returned += 1),
-                Err(reason) => fault = Some(reason),
-            }
+            fault = fault.take().or_else(|| looked.err());
         });
         received.await?;
-        fault.map_or(Ok(()), |reason| Err(io::Error::other(reason)))
+        fault.map_or(Ok(()), |fault| Err(io::Error::other(fault)))
     }
 
     fn next_id(&mut self) -> TransactionId {
@@ -318,15 +306,34 @@ impl Client {
     }
 }
 
-/// Which transaction of session `own` a response belongs to.
-fn transaction_of(own: u64, response: &Message) -> Result<u32, String> {
-    let id = response.transaction().0;
-    let (owner, number) = (id.first_chunk(), id.last_chunk());
-    match (response.class(), number) {
-        (Class::Success | Class::Error, Some(number)) if owner == Some(&own.to_be_bytes()) => {
-            Ok(u32::from_be_bytes(*number))
+/// What a relay may send.
+enum Heard<'a> {
+    Payload(&'a [u8]),
+    /// By the number of the transaction.
+    Answer(u32, Message),
+}
+
+/// Reads a frame that came to the client with this number, which talks with `peer` alone.
+fn heard(frame: Frame<'_>, peer: SocketAddr, number: u64) -> Result<Heard<'_>, String> {
+    match frame {
+        Frame::ChannelData(data) if data.channel == ChannelNumber::MIN => Ok(Heard::Payload(data.payload)),
+        Frame::ChannelData(data) => Err(format!("data came on channel {}", data.channel)),
+        Frame::Message(bytes) if Indication::is_indication(bytes) => match Indication::read(bytes) {
+            Some(it) if it.kind == IndicationKind::Data && it.peer == peer => Ok(Heard::Payload(it.payload)),
+            _ => Err("an indication came that is no data of the peer".to_owned()),
+        },
+        Frame::Message(bytes) => {
+            let message = Message::parse(bytes).map_err(|error| error.to_string())?;
+            let id = message.transaction().0;
+            match (message.class(), id.first_chunk(), id.last_chunk()) {
+                (Class::Success | Class::Error, Some(owner), Some(own)) if *owner == number.to_be_bytes() => {
+                    Ok(Heard::Answer(u32::from_be_bytes(*own), message))
+                }
+                (class, ..) => {
+                    Err(format!("a {class:?} of {:?} came that was meant for another", message.method()))
+                }
+            }
         }
-        (class, _) => Err(format!("a {class:?} of {:?} that was meant for somebody else", response.method())),
     }
 }
 

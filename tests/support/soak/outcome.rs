@@ -85,14 +85,13 @@ impl fmt::Display for Outcome {
             writeln!(f, "{what:44}{count:>12}")?;
         }
         writeln!(f, "\n{:32}{:>12}{:>12}{:>12}", "the relay's", "before", "warm", "after")?;
-        let resources: [(&str, fn(&Usage) -> u64); 4] = [
-            ("resident memory, KiB", |it| it.resident),
-            ("descriptors", |it| it.descriptors as u64),
-            ("UDP sockets", |it| it.udp_sockets as u64),
-            ("threads", |it| it.threads as u64),
-        ];
-        for (what, of) in resources {
-            let [before, warm, after] = usage.each_ref().map(of);
+        let of = |resource: fn(&Usage) -> u64| usage.each_ref().map(resource);
+        for (what, [before, warm, after]) in [
+            ("resident memory, KiB", of(|it| it.resident)),
+            ("descriptors", of(|it| it.descriptors as u64)),
+            ("UDP sockets", of(|it| it.udp_sockets as u64)),
+            ("threads", of(|it| it.threads as u64)),
+        ] {
             writeln!(f, "{what:32}{before:>12}{warm:>12}{after:>12}")?;
         }
         writeln!(f)?;

@@ -162,6 +162,16 @@ fn one_address_gets_as_many_allocations_as_the_quota_says_then_486() {
 }
 
 #[test]
+fn a_network_of_ipv6_has_one_quota() {
+    let limits = Limits { sessions_per_address: Some(1), ..settings().limits };
+    let mut world = World::with(Settings { limits, ..settings() });
+    let mut allocate = |remote| code(&Caller::new(&mut world, udp(remote)).allocate(&mut world));
+    assert_eq!(allocate("[2001:db8::1]:50000"), 0);
+    assert_eq!(allocate("[2001:db8::ffff]:50000"), 486);
+    assert_eq!(allocate("[2001:db8:0:1::1]:50000"), 0);
+}
+
+#[test]
 fn a_full_server_says_508_and_has_room_again_when_a_session_ends() {
     let limits = Limits { sessions: 1, ..settings().limits };
     let mut world = World::with(Settings { limits, ..settings() });

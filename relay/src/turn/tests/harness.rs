@@ -35,7 +35,8 @@ pub(super) fn stream(remote: &str) -> Client {
 pub(super) fn policy() -> PeerPolicy {
     let allowed = |network: &str| AllowedPeers { network: network.parse().unwrap(), ports: 40000..=49999 };
     let announced = MappedAddress { announced: addr(ANNOUNCED).ip(), actual: addr(DIALOG).ip() };
-    PeerPolicy { allow: vec![allowed("10.0.0.4/30"), allowed("2001:db8::5/128")], map: vec![announced] }
+    let allow = vec![allowed("10.0.0.4/30"), allowed("2001:db8::5/128")];
+    PeerPolicy { allow, map: vec![announced], answers: Vec::new() }
 }
 
 pub(super) fn settings() -> Settings {

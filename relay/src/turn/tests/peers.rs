@@ -1,7 +1,7 @@
 //! Who is reached, under which name, and what a changed policy does to sessions that live.
 
 use super::harness::*;
-use crate::turn::{MappedAddress, PeerPolicy, RelayId};
+use crate::turn::{AnsweringAddress, MappedAddress, PeerPolicy, RelayId};
 use crate::wire::*;
 
 fn allocated() -> (World, Caller, RelayId) {
@@ -77,4 +77,24 @@ fn a_policy_that_maps_elsewhere_moves_permissions_and_channels() {
     assert_eq!(media.peer, addr("10.0.0.6:40123"));
     assert!(world.peer_sends(relay, "10.0.0.6:40123", b"x").is_some());
     assert_eq!(world.peer_sends(relay, DIALOG, b"x"), None);
+}
+
+/// Dialog listens on every address of its node, and its kernel answers a neighbour from the one that lies towards it.
+#[test]
+fn who_answers_from_another_address_of_its_own_is_heard_by_the_name_that_was_asked() {
+    let bridge = "10.244.0.1:40123";
+    let answers = AnsweringAddress { from: addr(bridge).ip(), actual: addr(DIALOG).ip() };
+    let with_bridge = PeerPolicy { answers: vec![answers], ..policy() };
+    let (mut world, mut caller, relay) = allocated();
+    caller.permit(&mut world, &[ANNOUNCED]);
+    assert_eq!(world.peer_sends(relay, bridge, b"who are you?"), None);
+    world.server.set_peers(with_bridge);
+    let (_, received) = world.peer_sends(relay, bridge, b"media").unwrap();
+    let data = Indication::read(&received).unwrap();
+    assert_eq!((data.peer, data.payload), (addr(ANNOUNCED), &b"media"[..]));
+    caller.bind(&mut world, 0x4000, ANNOUNCED);
+    let (_, received) = world.peer_sends(relay, bridge, b"media").unwrap();
+    assert_eq!(received, channel_data(0x4000, b"media"));
+    world.wait(std::time::Duration::from_mins(5));
+    assert_eq!(world.peer_sends(relay, bridge, b"too late"), None, "the permission is over");
 }
