@@ -80,7 +80,7 @@ fn covers_scheme(pattern: &str, scheme: &str) -> bool {
     pattern == scheme
         || matches!(
             (pattern, scheme),
-            ("http", "https") | ("ws", "wss" | "https" | "http") | ("wss", "https")
+            ("http" | "wss", "https") | ("ws", "wss" | "https" | "http")
         )
 }
 

@@ -62,7 +62,11 @@ pub enum DefaultCertificate {
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { announced: ANNOUNCED, default_certificate: DefaultCertificate::Good, dialog_key: DialogKey::Reticulums }
+        Self {
+            announced: ANNOUNCED,
+            default_certificate: DefaultCertificate::Good,
+            dialog_key: DialogKey::Reticulums,
+        }
     }
 }
 
@@ -122,7 +126,8 @@ impl Bed {
         let authority = Authority::new();
         fs::write(folder.path().join("ca.pem"), authority.certificate()).unwrap();
         let turn = authority.issue(STREAM).write(folder.path(), "turn");
-        let ports = Ports { http: port::free(), https: port::free(), dialog: port::free(), turn: port::free() };
+        let ports =
+            Ports { http: port::free(), https: port::free(), dialog: port::free(), turn: port::free() };
         let turn_backend = port::free();
         let perms_key = folder.path().join("perms.pem");
         generate_rsa_key(&perms_key);

@@ -27,7 +27,7 @@ pub(crate) async fn pages(cx: Arc<Context>) -> Outcome {
     let mut wanted = vec![(Entity::Home, "/".to_owned())];
     wanted.extend(cx.room.iter().map(|room| (Entity::Room, format!("/{}", room.sid()))));
     wanted.push((Entity::Spoke, "/spoke".to_owned()));
-    let got = join_all(wanted.into_iter().map(|(entity, path)| read(&cx, entity, path))).await;
+    let got = join_all(wanted.iter().map(|(entity, path)| read(&cx, *entity, path))).await;
 
     let mut pages = Vec::new();
     let mut findings = Vec::new();
@@ -60,16 +60,15 @@ struct Nothing {
     error: Option<HttpError>,
 }
 
-async fn read(cx: &Context, entity: Entity, path: String) -> Result<(PageFacts, Policies), Nothing> {
+async fn read(cx: &Context, entity: Entity, mut path: &str) -> Result<(PageFacts, Policies), Nothing> {
     let host = cx.target.host(Name::Root);
     let mut site = cx.net.site(Scheme::Https, &host, HTTPS, Trust::Anything);
     let nothing = |error| Nothing { entity, error };
-    let mut path = path;
-    let mut answer = site.get(&path).await.map_err(|e| nothing(Some(e)))?;
+    let mut answer = site.get(path).await.map_err(|e| nothing(Some(e)))?;
     if entity == Entity::Home && answer.status.is_redirection() {
         // Before the first account is made, the domain leads to its administration. This page is there from the beginning.
-        path = "/signin".to_owned();
-        answer = site.get(&path).await.map_err(|e| nothing(Some(e)))?;
+        path = "/signin";
+        answer = site.get(path).await.map_err(|e| nothing(Some(e)))?;
     }
     let url = Url::parse(&format!("https://{host}{path}")).map_err(|_| nothing(None))?;
     let page = Page::read(&answer.text(), &url);

@@ -143,6 +143,7 @@ mod tests {
     };
 
     const ALLOWED: &str = "access-control-allow-origin: https://hubs.example.test\r\n";
+    const PICTURE: &str = "https://hubs.example.test/app-icon.png";
     const PROXIED: &str = "/https://hubs.example.test/api/v1/meta";
 
     /// What is found where each path is answered so; a picture is known if one is given.
@@ -203,7 +204,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_thumbnail_is_asked_for_of_a_known_picture_only() {
-        let picture = Some("https://hubs.example.test/app-icon.png");
+        let picture = Some(PICTURE);
         let path = "/nearspark/thumbnail/aHR0cHM6Ly9odWJzLmV4YW1wbGUudGVzdC9hcHAtaWNvbi5wbmc?w=32&h=32";
         let [_, made] = found(picture, move |asked| match asked {
             asked if asked == path => (200, "content-type: image/png\r\n", "x"),
@@ -217,12 +218,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_missing_maker_of_thumbnails_is_a_fault() {
-        let picture = Some("https://hubs.example.test/app-icon.png");
+        let picture = Some(PICTURE);
         for answer in [(503, ""), (200, "content-type: text/html\r\n"), (404, "")] {
             let [_, thumbnails] = found(picture, move |_| (answer.0, answer.1, "")).await;
             assert_found(&thumbnails, Code::Thumbnails, Status::Fail);
         }
-        let silent = judge_thumbnail(Err(HttpError::Silent), Ok(&picture.unwrap().parse().unwrap()));
+        let silent = judge_thumbnail(Err(HttpError::Silent), Ok(&PICTURE.parse().unwrap()));
         assert_found(&silent, Code::Thumbnails, Status::Warn);
     }
 }

@@ -47,7 +47,7 @@ pub(crate) async fn followed(cx: Arc<Context>) -> Outcome {
 
 async fn get(cx: &Context, url: &Url) -> Result<Answer, HttpError> {
     let scheme = if url.scheme() == "http" { Scheme::Http } else { Scheme::Https };
-    let port = url.port().unwrap_or(scheme.port());
+    let port = url.port().unwrap_or_else(|| scheme.port());
     let path = &url[Position::BeforePath..Position::AfterQuery];
     cx.net.site(scheme, url.host_str().unwrap_or_default(), port, Trust::Anything).get(path).await
 }

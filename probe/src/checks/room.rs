@@ -135,13 +135,11 @@ fn judge_dates(room: &RoomFacts, here: u64, there: Option<u64>) -> Option<Findin
         Some(seconds) => finding.seen("valid", format!("for {seconds} s more by the server's clock")),
         None => finding,
     };
-    Some(match apart.unsigned_abs() > CLOCKS_APART {
-        true => finding.seen(
-            "this machine's clock",
-            format!("{} s {} the server's", apart.abs(), if apart > 0 { "ahead of" } else { "behind" }),
-        ),
-        false => finding,
-    })
+    if apart.unsigned_abs() <= CLOCKS_APART {
+        return Some(finding);
+    }
+    let side = if apart > 0 { "ahead of" } else { "behind" };
+    Some(finding.seen("this machine's clock", format!("{} s {side} the server's", apart.abs())))
 }
 
 /// A room that says no is no fault of the deployment: we could not get in to see more.

@@ -65,7 +65,7 @@ mod tests {
     };
 
     /// What is found of a socket that opens to pages of this origin, and answers each message so.
-    async fn found(origin: &'static str, answer: fn(Value) -> Option<Value>) -> Outcome {
+    async fn found(origin: &'static str, answer: fn(&Value) -> Value) -> Outcome {
         let authority = Authority::new();
         let server = tls_server(authority.issue(&[DOMAIN], -1..60), move |stream| async move {
             #[expect(clippy::result_large_err, reason = "the callback's type is tungstenite's")]
@@ -82,9 +82,8 @@ mod tests {
             let Ok(mut socket) = accept_hdr_async(stream, check).await else { return };
             while let Some(Ok(message)) = socket.next().await {
                 let Message::Text(text) = message else { continue };
-                if let Some(answer) = answer(serde_json::from_str(&text).unwrap()) {
-                    socket.send(Message::text(answer.to_string())).await.unwrap();
-                }
+                let answer = answer(&serde_json::from_str(&text).unwrap());
+                socket.send(Message::text(answer.to_string())).await.unwrap();
             }
         })
         .await;
@@ -93,9 +92,9 @@ mod tests {
         heartbeat(cx).await
     }
 
-    fn answer_heartbeat(message: Value) -> Option<Value> {
-        assert_eq!(message, json!([null, "1", "phoenix", "heartbeat", {}]));
-        Some(json!([null, "1", "phoenix", "phx_reply", { "status": "ok", "response": {} }]))
+    fn answer_heartbeat(message: &Value) -> Value {
+        assert_eq!(*message, json!([null, "1", "phoenix", "heartbeat", {}]));
+        json!([null, "1", "phoenix", "phx_reply", { "status": "ok", "response": {} }])
     }
 
     #[tokio::test]
@@ -113,11 +112,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_socket_whose_heartbeat_is_refused_or_answered_with_nonsense_is_a_fault() {
-        for answer in [
-            (|_| Some(json!([null, "1", "phoenix", "phx_reply", { "status": "error", "response": {} }])))
-                as fn(Value) -> _,
-            |_| Some(json!({ "hello": "there" })),
-        ] {
+        let refused: fn(&Value) -> Value =
+            |_| json!([null, "1", "phoenix", "phx_reply", { "status": "error", "response": {} }]);
+        for answer in [refused, |_| json!({ "hello": "there" })] {
             let finding = &found("https://hubs.example.test", answer).await.unwrap()[0];
             assert_eq!((finding.status, finding.remedy.is_some()), (Status::Fail, true), "{finding:?}");
         }

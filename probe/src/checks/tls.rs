@@ -9,7 +9,7 @@ pub(super) mod versions;
 
 use std::{collections::BTreeMap, fmt, net::IpAddr, sync::Arc};
 
-use futures_util::future::join_all;
+use futures_util::future::{OptionFuture, join_all};
 use time::OffsetDateTime;
 
 use self::{judge::date, leaf::Leaf};
@@ -29,13 +29,10 @@ const CLOCKS_APART: time::Duration = time::Duration::DAY;
 pub(crate) async fn certificates(cx: Arc<Context>) -> Outcome {
     let known = cx.facts.addresses.get()?;
     let places = places(&cx.target, known, cx.facts.room.get().ok());
-    let (seen, without_name) =
-        tokio::join!(join_all(places.into_iter().map(|place| look(&cx, place))), async {
-            match known.contains_key(&Name::Root) {
-                true => Some(look_without_name(&cx).await),
-                false => None,
-            }
-        });
+    let (seen, without_name) = tokio::join!(
+        join_all(places.into_iter().map(|place| look(&cx, place))),
+        OptionFuture::from(known.contains_key(&Name::Root).then(|| look_without_name(&cx))),
+    );
     let now = OffsetDateTime::now_utc();
     let mut judged: Vec<_> = seen
         .iter()
@@ -44,9 +41,10 @@ pub(crate) async fn certificates(cx: Arc<Context>) -> Outcome {
         .collect();
 
     let blames_dates = |f: &Finding| (f.code, f.status) == (Code::CertificateDates, Status::Fail);
-    let apart = match judged.iter().any(|(_, finding)| blames_dates(finding)) {
-        true => clocks_apart(now, clock::of_server(&cx).await),
-        false => None,
+    let apart = if judged.iter().any(|(_, finding)| blames_dates(finding)) {
+        clocks_apart(now, clock::of_server(&cx).await)
+    } else {
+        None
     };
     let mut of_turn = Vec::new();
     for (seen, finding) in &mut judged {
@@ -95,7 +93,7 @@ async fn look(cx: &Context, place: Place) -> Seen {
     Seen::new(place, shown.map(|(_, presented)| presented))
 }
 
-/// What is shown to a client that says no name, as none of today's browsers is.
+/// What is shown to a client that says no name; every browser of today says one.
 async fn look_without_name(cx: &Context) -> Result<Presented, TlsError> {
     let form = Handshake { name: Sni::Unsaid, ..Handshake::default() };
     let host = cx.target.host(Name::Root);

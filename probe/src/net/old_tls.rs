@@ -1,5 +1,5 @@
 //! Whether a server still takes TLS 1.1 or older, which no browser has spoken since 2020 (RFC 8996) and which our TLS library does
-//! not know: one ClientHello of that time, and the first octets of what comes back.
+//! not know: one `ClientHello` of that time, and the first octets of what comes back.
 
 use std::{io, time::Duration};
 
@@ -17,7 +17,7 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 /// TLS 1.1 (RFC 4346). A server that knows only an older one answers with that.
 const TLS_1_1: [u8; 2] = [3, 2];
 
-/// The header of a record, of a handshake message in it, and the version that a ServerHello begins with.
+/// The header of a record, of a handshake message in it, and the version that a `ServerHello` begins with.
 const BEGINNING: usize = 5 + 4 + 2;
 
 /// Content types (RFC 8446 section 5.1) and handshake types (section 4).
@@ -75,7 +75,7 @@ fn judge(answer: &[u8]) -> OldTls {
     }
 }
 
-/// A ClientHello (RFC 4346 section 7.4.1.2) with the server's name (RFC 6066) and curves (RFC 8422).
+/// A `ClientHello` (RFC 4346 section 7.4.1.2) with the server's name (RFC 6066) and curves (RFC 8422).
 fn hello(host: &str) -> Vec<u8> {
     let mut name = vec![0];
     name.extend(sized(host.as_bytes()));

@@ -232,7 +232,8 @@ mod tests {
         let server = tcp_server(|mut stream| async move {
             read_request(&mut stream).await;
             let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await;
-            while stream.write_all(&[b'x'; 1 << 16]).await.is_ok() {}
+            let more = vec![b'x'; 1 << 16];
+            while stream.write_all(&more).await.is_ok() {}
         })
         .await;
         let cx = context(None, &[(Name::Root, 80, server)]);

@@ -55,12 +55,10 @@ pub(super) fn newest_everywhere(all: &[Seen], domain: &str) -> Vec<Finding> {
         let same_host = all.iter().filter(|s| s.place.host == seen.place.host && s.issued().is_some());
         same_host.count() > 1
     };
-    match all.iter().any(is_comparable) {
-        true if old.is_empty() => {
-            vec![Finding::pass(code, "each port shows the newest certificate of its name").at(domain)]
-        }
-        _ => old,
+    if old.is_empty() && all.iter().any(is_comparable) {
+        return vec![Finding::pass(code, "each port shows the newest certificate of its name").at(domain)];
     }
+    old
 }
 
 fn restart(seen: &Seen) -> &'static str {
@@ -106,10 +104,8 @@ pub(super) fn renewed_together(all: &[Seen], domain: &str, now: OffsetDateTime) 
             Some(described(finding, leaf))
         })
         .collect();
-    match pages.len() {
-        2.. if left_out.is_empty() => {
-            vec![Finding::pass(code, "no name was left out when the others were renewed").at(domain)]
-        }
-        _ => left_out,
+    if left_out.is_empty() && pages.len() > 1 {
+        return vec![Finding::pass(code, "no name was left out when the others were renewed").at(domain)];
     }
+    left_out
 }
