@@ -17,6 +17,8 @@ use crate::{
 /// A part of the path, in the order in which a person would walk it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Group {
+    /// This machine and its network.
+    Vantage,
     /// Names and addresses.
     Dns,
     /// TLS certificates.
@@ -29,18 +31,22 @@ pub enum Group {
     Direct,
     /// Media through TURN.
     Turn,
+    /// The records that login mail needs.
+    Mail,
 }
 
 impl Group {
     /// Its heading in a report.
     pub fn title(self) -> &'static str {
         match self {
+            Self::Vantage => "You",
             Self::Dns => "Names",
             Self::Certificates => "Certificates",
             Self::Http => "Web",
             Self::Signalling => "Signalling",
             Self::Direct => "Media, direct",
             Self::Turn => "Media, through TURN",
+            Self::Mail => "Login mail",
         }
     }
 }

@@ -58,8 +58,12 @@ impl<T: fmt::Debug> fmt::Debug for Fact<T> {
 pub struct Facts {
     /// The addresses of each name that has any.
     pub addresses: Fact<BTreeMap<Name, Vec<IpAddr>>>,
+    /// How the zone's own servers answered.
+    pub name_servers: Fact<NameServers>,
     /// Whether a browser accepts the certificate of TURN.
     pub turn_certificate: Fact<TurnCertificate>,
+    /// Who issued the certificates, place by place; those that nobody issued are not among them.
+    pub issuers: Fact<Vec<Issuer>>,
     /// Where media is to go, and with which credentials, as a joined room says.
     pub room: Fact<RoomFacts>,
     /// Where dialog's WebSocket opens.
@@ -75,7 +79,9 @@ impl Default for Facts {
     fn default() -> Self {
         Self {
             addresses: Fact::new("the addresses of the names", "dns.addresses"),
+            name_servers: Fact::new("the zone's own servers", "dns.authority"),
             turn_certificate: Fact::new("what certificate TURN shows", "tls.certificates"),
+            issuers: Fact::new("who issued the certificates", "tls.certificates"),
             room: Fact::new("a joined room", "room.join"),
             dialog: Fact::new("dialog's WebSocket", "dialog.candidates"),
             announced: Fact::new("an address that dialog announces", "dialog.candidates"),
@@ -114,6 +120,32 @@ pub enum TurnCertificate {
     Accepted,
     /// It refuses it, so nothing that follows is open to a browser.
     Refused,
+}
+
+/// Who issued a certificate that was shown somewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Issuer {
+    /// The name that was asked for.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// The organisation, such as `Let's Encrypt`.
+    pub organisation: Option<String>,
+    /// Which of its certificates signed.
+    pub common_name: Option<String>,
+    /// Whether a browser accepts what it issued here.
+    pub accepted: bool,
+}
+
+/// How the zone's own servers answered, which says something about this machine's network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NameServers {
+    /// How many did over UDP.
+    pub over_udp: usize,
+    /// How many did over TCP, and were silent over UDP.
+    pub over_tcp_only: usize,
+    /// Whether one did over IPv6.
+    pub over_ipv6: bool,
 }
 
 /// Where dialog's WebSocket is. What a browser makes of its certificate is a finding of `tls.certificates`; whoever looks

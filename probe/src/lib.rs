@@ -21,6 +21,7 @@ pub mod phoenix;
 pub mod protoo;
 mod random;
 pub mod report;
+mod stun;
 pub mod target;
 #[cfg(test)]
 mod testing;

@@ -44,6 +44,9 @@ pub(crate) const ANNOUNCED: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 9));
 
 const HERE: Ipv4Addr = Ipv4Addr::LOCALHOST;
 
+/// STUN's own port, over UDP.
+const STUN: u16 = 3478;
+
 /// The certificate of the demo's authority, in the deployment's folder.
 const CA_FILE: &str = "ca.pem";
 
@@ -87,6 +90,8 @@ pub(crate) struct Deployment {
     resolver: SocketAddr,
     front: SocketAddr,
     turn_address: SocketAddr,
+    /// Where TURN answers over UDP, if it does.
+    stun_address: Option<SocketAddr>,
     /// None only while another takes its place.
     turn: Option<Relay>,
     _servers: JoinSet<()>,
@@ -119,7 +124,13 @@ impl Deployment {
             dialog: Dialog::new(dtls::Identity::new().map_err(DeploymentError::Dtls)?, ANNOUNCED),
         });
         let mut servers = JoinSet::new();
-        servers.spawn(dns::serve(dns, Name::ALL.map(|name| target.host(name)).into(), HERE));
+        let zone = dns::Zone {
+            apex: target.domain().to_owned(),
+            server: name_server(&target),
+            hosts: Name::ALL.map(|name| target.host(name)).into(),
+            address: HERE,
+        };
+        servers.spawn(dns::serve(dns, zone));
         servers.spawn(front::serve(https, acceptor(&authority, &target)?, backends));
 
         let mut deployment = Self {
@@ -132,6 +143,7 @@ impl Deployment {
             resolver,
             front,
             turn_address: (HERE, 0).into(),
+            stun_address: None,
             turn: None,
             _servers: servers,
         };
@@ -153,6 +165,7 @@ impl Deployment {
         if let Some(listener) = relay.listeners().first() {
             self.turn_address = listener.address;
         }
+        self.stun_address = relay.listeners().get(1).map(|listener| listener.address);
         self.turn = Some(relay);
         Ok(())
     }
@@ -212,12 +225,20 @@ impl Deployment {
     fn detours(&self) -> Vec<String> {
         let https = Name::ALL.map(|name| (name, HTTPS, self.front));
         let others = [(Name::Stream, DIALOG, self.front), (Name::Stream, TURN, self.turn_address)];
+        let stun = self.stun_address.map(|to| (Name::Stream, STUN, to));
         https
             .into_iter()
             .chain(others)
+            .chain(stun)
             .map(|(name, port, to)| format!("{}:{port}:{to}", self.target.host(name)))
+            .chain([format!("{}:53:{}", name_server(&self.target), self.resolver)])
             .collect()
     }
+}
+
+/// The name of the zone's server.
+fn name_server(target: &Target) -> String {
+    format!("ns.{target}")
 }
 
 /// TLS with a certificate for each name.
