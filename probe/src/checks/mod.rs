@@ -110,7 +110,7 @@ pub(crate) static CHECKS: &[Check] = &[
         code: Code::AnnouncedApart,
         after: &["dialog.candidates", "ice.direct", "ice.ports"],
         timeout: SECOND.saturating_mul(5),
-        run: |cx| Box::pin(addresses::addresses(cx)),
+        run: |cx| Box::pin(async move { addresses::addresses(&cx) }),
     },
     Check {
         id: "dialog.admin",
@@ -155,7 +155,7 @@ pub(crate) static CHECKS: &[Check] = &[
         code: Code::RangesApart,
         after: &["dialog.candidates", "turn.steps"],
         timeout: SECOND.saturating_mul(5),
-        run: |cx| Box::pin(addresses::ranges(cx)),
+        run: |cx| Box::pin(async move { addresses::ranges(&cx) }),
     },
     Check {
         id: "relay.admin",
