@@ -2,7 +2,7 @@
 //!
 //! A check reads facts, does one thing and returns findings. It never prints, sleeps or decides an exit code.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 
@@ -11,7 +11,7 @@ use crate::{
     facts::{Facts, Missing},
     finding::Finding,
     net::Net,
-    target::{Room, Target, TurnLogin},
+    target::{RelayAdmin, Room, Target, TurnLogin},
 };
 
 /// A part of the path, in the order in which a person would walk it.
@@ -29,6 +29,10 @@ pub enum Group {
     Direct,
     /// Media through TURN.
     Turn,
+    /// Sound, from one end to the other.
+    Audio,
+    /// hubs-relay, as those see it who run it.
+    Relay,
 }
 
 impl Group {
@@ -41,6 +45,8 @@ impl Group {
             Self::Signalling => "Signalling",
             Self::Direct => "Media, direct",
             Self::Turn => "Media, through TURN",
+            Self::Audio => "Audio",
+            Self::Relay => "Relay, from inside",
         }
     }
 }
@@ -56,12 +62,23 @@ pub struct Check {
     pub question: &'static str,
     /// The code of its main assertion: what a skip or an error of ours is reported under.
     pub code: Code,
+    /// What else it reports.
+    pub also: &'static [Code],
+    /// Whom it talks to.
+    pub contacts: &'static str,
     /// Checks that run before it, because it reads facts that they leave.
     pub after: &'static [&'static str],
     /// How long it may take before the engine ends it.
     pub timeout: Duration,
     /// What it does.
     pub run: fn(Arc<Context>) -> BoxFuture<'static, Outcome>,
+}
+
+impl Check {
+    /// Every code that it reports.
+    pub fn codes(&self) -> impl Iterator<Item = Code> {
+        [self.code].into_iter().chain(self.also.iter().copied())
+    }
 }
 
 impl fmt::Debug for Check {
@@ -81,6 +98,8 @@ pub struct Context {
     pub room: Option<Room>,
     /// TURN credentials from the command line.
     pub turn_login: Option<TurnLogin>,
+    /// What is asked for besides.
+    pub options: Options,
     /// What checks learned so far.
     pub facts: Facts,
 }
@@ -94,8 +113,34 @@ impl Context {
             net: self.net.clone(),
             room: self.room.clone(),
             turn_login: self.turn_login.clone(),
+            options: self.options.clone(),
             facts: Facts::default(),
         }
+    }
+
+    /// The same task, with nothing learned yet of what these checks find out.
+    #[must_use]
+    pub(crate) fn without(&self, checks: &BTreeSet<&str>) -> Self {
+        Self { facts: self.facts.without(checks), ..self.anew() }
+    }
+}
+
+/// What a run is asked for besides the deployment: what takes longer, costs more, or needs an address of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// How many transports of dialog are opened to sample its ports; each has two or three.
+    pub samples: usize,
+    /// For how long audio is sent in a room; nothing for not at all.
+    pub audio: Option<Duration>,
+    /// Whether what takes minutes is examined as well.
+    pub long: bool,
+    /// Where hubs-relay answers its operators.
+    pub relay_admin: Option<RelayAdmin>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { samples: 8, audio: Some(Duration::from_secs(5)), long: false, relay_admin: None }
     }
 }
 

@@ -57,14 +57,40 @@ codes! {
     0403 TransportCreated "dialog creates a transport";
     0404 CandidatesUsable "dialog offers an address that a browser can use";
     0405 CandidateText "each address that dialog offers is an address";
+    0420 AnnouncedApart "dialog announces an address of its own, and not the load balancer's";
+    0421 OneDialog "every room is sent to the same dialog";
+    0422 MediaPorts "dialog's ports are where Hubs has them";
+    0423 RangesApart "the ports of dialog and those of TURN do not overlap";
+    0424 AdminClosed "dialog's admin port is closed to the world";
 
     0501 DirectPath "dialog answers ICE at its announced address";
+    0502 PortsOpen "dialog's ports are open all over their range";
 
     0601 TurnChallenges "TURN answers, and asks for credentials";
     0602 TurnAllocates "TURN accepts the credentials and allocates";
     0603 TurnPermits "TURN lets clients reach dialog";
     0604 RelayedPath "dialog answers ICE through TURN";
     0605 RelayedDtls "dialog completes DTLS through TURN";
+    0606 TurnConnects "TURN takes a connection in good time";
+    0608 TurnIndications "TURN carries media in indications, as Firefox sends it";
+    0609 TurnChannels "TURN carries media on channels, as Chromium sends it";
+    0610 TurnRefreshes "TURN keeps an allocation for those who ask for it";
+    0611 TurnReleases "TURN takes an allocation back";
+    0612 TurnRelayRange "UDP from outside reaches the relayed address";
+    0613 TurnForeignPeers "TURN leads to dialog, and nowhere else in its network";
+
+    0640 AudioDirect "sound comes back over the direct path";
+    0641 AudioTurnTls "sound comes back through TURN over TLS";
+    0642 AudioTurnUdp "sound comes back through TURN over UDP";
+
+    0660 TurnIdle "a connection to TURN outlives four silent minutes";
+    0661 DirectIdle "the direct path outlives four silent minutes";
+
+    0680 RelayReady "hubs-relay says that it is ready";
+    0681 RelayPeers "hubs-relay knows where dialog is";
+    0682 RelayDatabase "hubs-relay has Reticulum's secrets";
+    0683 RelayCertificate "hubs-relay's certificate lives for a while";
+    0684 RelayVersion "hubs-relay is of this probe's version";
 }
 
 impl Code {

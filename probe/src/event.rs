@@ -28,6 +28,13 @@ pub enum Event {
         /// How long it took.
         duration: Duration,
     },
+    /// Not all is good yet, and what is not will be looked at again.
+    Waiting {
+        /// What is not good, as the verdict has it.
+        reason: String,
+        /// How long the person is ready to wait.
+        left: Duration,
+    },
     /// The run ended, or was interrupted.
     RunFinished(Report),
 }

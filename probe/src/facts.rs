@@ -3,14 +3,14 @@
 //! Each fact is written once, by one check. A check that needs a fact that is not there skips with the fact's own reason.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     net::{IpAddr, SocketAddr},
     sync::OnceLock,
 };
 
 use crate::{
-    candidate::Kind,
+    candidate::{Candidate, Kind},
     target::{DIALOG, Name, Target},
     turn::Login,
 };
@@ -47,6 +47,14 @@ impl<T> Fact<T> {
     }
 }
 
+impl<T: Clone> Fact<T> {
+    /// The same fact, unless one of `checks` is to find it out again.
+    fn without(&self, checks: &BTreeSet<&str>) -> Self {
+        let value = if checks.contains(self.missing.from) { OnceLock::new() } else { self.value.clone() };
+        Self { value, missing: self.missing }
+    }
+}
+
 impl<T: fmt::Debug> fmt::Debug for Fact<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.value.get().fmt(f)
@@ -69,6 +77,16 @@ pub struct Facts {
     pub announced: Fact<Vec<SocketAddr>>,
     /// A TURN server that accepted the credentials.
     pub turn: Fact<TurnFacts>,
+    /// Everything that dialog offers for a transport, each candidate for what it is.
+    pub candidates: Fact<Vec<Candidate>>,
+    /// The candidates of several transports, of which each was closed again.
+    pub sampled: Fact<Vec<Vec<Candidate>>>,
+    /// Where dialog answered ICE, straight from here; never none.
+    pub answering: Fact<Vec<SocketAddr>>,
+    /// The address at which dialog answers ICE through the TURN server.
+    pub relayed: Fact<IpAddr>,
+    /// The relayed addresses that the TURN server gave out so far.
+    pub relayed_addresses: Fact<Vec<SocketAddr>>,
 }
 
 impl Default for Facts {
@@ -80,11 +98,33 @@ impl Default for Facts {
             dialog: Fact::new("dialog's WebSocket", "dialog.candidates"),
             announced: Fact::new("an address that dialog announces", "dialog.candidates"),
             turn: Fact::new("an allocation on the TURN server", "turn.allocate"),
+            candidates: Fact::new("dialog's candidates", "dialog.candidates"),
+            sampled: Fact::new("a sample of dialog's ports", "ice.ports"),
+            answering: Fact::new("an address at which dialog answers", "ice.direct"),
+            relayed: Fact::new("an answer of dialog's through TURN", "turn.media"),
+            relayed_addresses: Fact::new("a relayed address", "turn.steps"),
         }
     }
 }
 
 impl Facts {
+    /// What was learned, except for what `checks` are to find out again.
+    pub(crate) fn without(&self, checks: &BTreeSet<&str>) -> Self {
+        Self {
+            addresses: self.addresses.without(checks),
+            turn_certificate: self.turn_certificate.without(checks),
+            room: self.room.without(checks),
+            dialog: self.dialog.without(checks),
+            announced: self.announced.without(checks),
+            turn: self.turn.without(checks),
+            candidates: self.candidates.without(checks),
+            sampled: self.sampled.without(checks),
+            answering: self.answering.without(checks),
+            relayed: self.relayed.without(checks),
+            relayed_addresses: self.relayed_addresses.without(checks),
+        }
+    }
+
     /// That `name` has an address.
     pub fn has_address(&self, name: Name) -> Result<(), Missing> {
         let known = self.addresses.get()?;
@@ -135,6 +175,8 @@ pub struct RoomFacts {
     pub port: u16,
     /// TURN, if the room offers it.
     pub turn: Option<RoomTurn>,
+    /// With which one joins on dialog, if the room gave it.
+    pub perms_token: Option<PermsToken>,
 }
 
 impl fmt::Debug for RoomFacts {
@@ -143,6 +185,28 @@ impl fmt::Debug for RoomFacts {
             .field("host", &self.host)
             .field("port", &self.port)
             .finish_non_exhaustive()
+    }
+}
+
+/// What dialog lets people in with: a JSON Web Token of Reticulum's, which is a secret while it lives.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PermsToken(String);
+
+impl PermsToken {
+    /// Takes it as it came.
+    pub const fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// To be sent to dialog.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for PermsToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PermsToken(••••)")
     }
 }
 
@@ -179,4 +243,6 @@ pub struct TurnFacts {
     pub port: u16,
     /// The credentials.
     pub login: Login,
+    /// The relayed address that it gave out.
+    pub relayed: SocketAddr,
 }

@@ -64,6 +64,15 @@ pub struct Remedy {
     pub commands: Vec<String>,
 }
 
+/// A fault that the person knows of and that is not to count.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Suppressed {
+    /// The option that says so.
+    pub by: String,
+    /// Why.
+    pub reason: Option<String>,
+}
+
 /// One assertion about one target.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
@@ -77,6 +86,12 @@ pub struct Finding {
     pub target: Option<String>,
     /// One line.
     pub summary: String,
+    /// The check whose findings this one waited for in vain, filled in by the engine.
+    pub needs: Option<&'static str>,
+    /// The option by which it was left out.
+    pub left_out: Option<String>,
+    /// Whether it is known, so that it does not count.
+    pub suppressed: Option<Suppressed>,
     /// What was observed.
     pub evidence: Vec<Evidence>,
     /// Why it is so, where that is known.
@@ -97,6 +112,9 @@ impl Finding {
             status,
             target: None,
             summary: printable(summary.as_ref()),
+            needs: None,
+            left_out: None,
+            suppressed: None,
             evidence: Vec::new(),
             cause: None,
             remedy: None,
@@ -127,6 +145,23 @@ impl Finding {
     /// We could not tell.
     pub fn error(code: Code, reason: impl AsRef<str>) -> Self {
         Self::new(code, Status::Error, reason)
+    }
+
+    /// Says that this was not examined because the person did not want it.
+    #[must_use]
+    pub(crate) fn left_out(mut self, by: impl Into<String>) -> Self {
+        self.left_out = Some(by.into());
+        self
+    }
+
+    /// The host in `https://host/path`, `turns:host:port` or plain `host`, if the finding is about one.
+    pub(crate) fn host(&self) -> Option<&str> {
+        let target = self.target.as_deref()?;
+        let rest = match target.split_once("://") {
+            Some((_, rest)) => rest,
+            None => target.strip_prefix("turns:").unwrap_or(target),
+        };
+        rest.split(['/', ':']).next().filter(|host| !host.is_empty())
     }
 
     /// Names what the finding is about.

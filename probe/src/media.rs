@@ -3,35 +3,42 @@
 //! The `webrtc` crate takes sockets from a runtime of the caller's choice. Ours gives it one whose datagrams are carried over the
 //! path. Dropping a [`Media`] ends everything that it started.
 
+mod runtime;
+
 use std::{
     fmt,
-    future::Future,
-    io::{self, IoSliceMut},
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
-    pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
-    task::{Context, Poll},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
     time::Duration,
 };
 
-use rtc::{ice::mdns::MulticastDnsMode, rtp_transceiver::rtp_sender::RtpCodecKind};
+use rtc::{
+    ice::mdns::MulticastDnsMode,
+    media_stream::MediaStreamTrack,
+    peer_connection::configuration::media_engine::MIME_TYPE_OPUS,
+    rtp,
+    rtp_transceiver::rtp_sender::{
+        RTCRtpCodec, RTCRtpCodecParameters, RTCRtpCodingParameters, RTCRtpEncodingParameters, RtpCodecKind,
+    },
+};
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
-    time::timeout,
+    time::{Instant, timeout},
 };
 use webrtc::{
+    media_stream::{
+        track_local::{TrackLocal, static_rtp::TrackLocalStaticRTP},
+        track_remote::{TrackRemote, TrackRemoteEvent},
+    },
     peer_connection::{
         MediaEngine, PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler,
         RTCPeerConnectionState, RTCSessionDescription, SettingEngineBuilder,
     },
     rtp_transceiver::{RTCRtpTransceiverDirection, RTCRtpTransceiverInit},
-    runtime::{
-        AsyncInterval, AsyncTcpListener, AsyncTcpStream, AsyncUdpSocket, JoinHandle as TaskHandle, RecvMeta,
-        Runtime, TokioRuntime, Transmit,
-    },
 };
 
+use self::runtime::OverPath;
 use crate::{
     ice::Path,
     protoo::{Fingerprint, Transport},
@@ -44,6 +51,71 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(9);
 const MOST_WAITING: usize = 64;
 
 type Datagram = (Vec<u8>, SocketAddr);
+
+/// How packets of Opus are labelled (RFC 7587 section 4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opus {
+    /// Which stream they belong to.
+    pub ssrc: u32,
+    /// The number for the codec, below 128.
+    pub payload_type: u8,
+}
+
+impl Opus {
+    /// As browsers number it.
+    const CUSTOMARY: u8 = 111;
+
+    /// A stream of ours.
+    pub fn new(ssrc: u32) -> Self {
+        Self { ssrc, payload_type: Self::CUSTOMARY }
+    }
+
+    fn codec() -> RTCRtpCodec {
+        RTCRtpCodec {
+            mime_type: MIME_TYPE_OPUS.to_owned(),
+            clock_rate: 48_000,
+            channels: 2,
+            ..RTCRtpCodec::default()
+        }
+    }
+}
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To be there: nothing is sent over it.
+    Presence,
+    /// For audio from us.
+    Speaking(Opus),
+    /// For audio from dialog.
+    Listening(Opus),
+}
+
+impl Purpose {
+    fn payload_type(self) -> u8 {
+        match self {
+            Self::Presence => Opus::CUSTOMARY,
+            Self::Speaking(opus) | Self::Listening(opus) => opus.payload_type,
+        }
+    }
+
+    /// What the other end does, in SDP's words.
+    fn other_end(self) -> &'static str {
+        match self {
+            Self::Presence | Self::Listening(_) => "sendonly",
+            Self::Speaking(_) => "recvonly",
+        }
+    }
+}
+
+/// A packet of audio that came, decrypted.
+#[derive(Clone, Debug)]
+pub struct Heard {
+    /// The packet.
+    pub packet: rtp::Packet,
+    /// When.
+    pub at: Instant,
+}
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +150,10 @@ pub struct Media<P: Path> {
     /// Closed when the path breaks.
     outgoing: mpsc::Sender<Datagram>,
     carrier: JoinHandle<Result<P, P::Error>>,
+    purpose: Purpose,
+    /// What we speak into, if we do.
+    track: Option<Arc<TrackLocalStaticRTP>>,
+    heard: mpsc::Receiver<Heard>,
 }
 
 impl<P: Path> fmt::Debug for Media<P> {
@@ -91,39 +167,61 @@ impl<P: Path> fmt::Debug for Media<P> {
 
 impl<P: Path<Error: Send> + 'static> Media<P> {
     /// Prepares a connection to `peer` over `path`, and makes the certificate for it.
-    pub async fn prepare(path: P, peer: SocketAddr) -> Result<Self, MediaError> {
+    pub async fn prepare(path: P, peer: SocketAddr, purpose: Purpose) -> Result<Self, MediaError> {
         let (outgoing, to_send) = mpsc::channel(MOST_WAITING);
         let (received, incoming) = mpsc::channel(MOST_WAITING);
         let carrier = tokio::spawn(carry(path, to_send, received));
         let (states, state) = watch::channel(RTCPeerConnectionState::New);
-        let ends = Ends { outgoing: outgoing.clone(), incoming };
-        let runtime = OverPath { socket: Mutex::new(Some(ends)) };
+        let runtime = OverPath::new(outgoing.clone(), incoming);
+        let (hear, heard) = mpsc::channel(MOST_WAITING);
         let mut media_engine = MediaEngine::default();
-        media_engine.register_default_codecs()?;
+        let codec = RTCRtpCodecParameters { rtp_codec: Opus::codec(), payload_type: purpose.payload_type() };
+        media_engine.register_codec(codec, RtpCodecKind::Audio)?;
         let settings = SettingEngineBuilder::new()
             .with_include_loopback_candidate(true)
             .with_multicast_dns_mode(MulticastDnsMode::Disabled)
             .build();
         let builder = PeerConnectionBuilder::new()
             .with_runtime(Arc::new(runtime))
-            .with_handler(Arc::new(Watcher(states)))
+            .with_handler(Arc::new(Watcher { states, hear }))
             .with_media_engine(media_engine)
             .with_setting_engine(settings)
             .with_udp_addrs(vec![loopback_for(peer)])
             // With a reactor of its own a connection ends when it is dropped; without one it goes on for ever.
             .with_dedicated_reactor_pool_size(1);
         let connection = Box::pin(builder.build()).await?;
-        let receive = RTCRtpTransceiverInit {
-            direction: RTCRtpTransceiverDirection::Recvonly,
-            ..RTCRtpTransceiverInit::default()
+        let init = |direction| Some(RTCRtpTransceiverInit { direction, ..RTCRtpTransceiverInit::default() });
+        let track = match purpose {
+            Purpose::Presence | Purpose::Listening(_) => {
+                let receive = init(RTCRtpTransceiverDirection::Recvonly);
+                connection.add_transceiver_from_kind(RtpCodecKind::Audio, receive).await?;
+                None
+            }
+            Purpose::Speaking(opus) => {
+                let track = Arc::new(microphone(opus));
+                let send = init(RTCRtpTransceiverDirection::Sendonly);
+                let speaking = Arc::clone(&track) as Arc<dyn TrackLocal>;
+                connection.add_transceiver_from_track(speaking, send).await?;
+                Some(track)
+            }
         };
-        connection.add_transceiver_from_kind(RtpCodecKind::Audio, Some(receive)).await?;
         let offer = connection.create_offer(None).await?;
         let mid = attribute(&offer.sdp, "mid").unwrap_or("0").to_owned();
         let fingerprint = read_fingerprint(&offer.sdp)
             .ok_or_else(|| MediaError::Unable("the offer names no fingerprint".to_owned()))?;
         connection.set_local_description(offer).await?;
-        Ok(Self { connection: Box::new(connection), peer, mid, fingerprint, state, outgoing, carrier })
+        Ok(Self {
+            connection: Box::new(connection),
+            peer,
+            mid,
+            fingerprint,
+            state,
+            outgoing,
+            carrier,
+            purpose,
+            track,
+            heard,
+        })
     }
 
     /// What dialog has to be told before [`Self::connect`].
@@ -133,7 +231,7 @@ impl<P: Path<Error: Send> + 'static> Media<P> {
 
     /// Connects: ICE, then DTLS, in which `remote` has to show the certificate that it announced.
     pub async fn connect(&mut self, remote: &Transport) -> Result<(), MediaError> {
-        let answer = RTCSessionDescription::answer(describe(remote, self.peer, &self.mid))?;
+        let answer = RTCSessionDescription::answer(describe(remote, self.peer, &self.mid, self.purpose))?;
         self.connection.set_remote_description(answer).await?;
         let settled = self.state.wait_for(|state| {
             matches!(
@@ -151,6 +249,19 @@ impl<P: Path<Error: Send> + 'static> Media<P> {
             },
             () = self.outgoing.closed() => Err(MediaError::PathBroken),
         }
+    }
+
+    /// Sends a packet of audio, on a connection for speaking. What is not connected loses it.
+    pub async fn speak(&self, packet: rtp::Packet) -> Result<(), MediaError> {
+        match &self.track {
+            Some(track) => Ok(track.write_rtp(packet).await?),
+            None => Ok(()),
+        }
+    }
+
+    /// The next packet of audio; nothing when the connection has ended. Dropping the future loses nothing.
+    pub async fn hear(&mut self) -> Option<Heard> {
+        self.heard.recv().await
     }
 
     /// Ends the connection and gives the path back, if it still stands.
@@ -189,7 +300,8 @@ fn loopback_for(peer: SocketAddr) -> SocketAddr {
 }
 
 /// The answer that a Hubs client writes on dialog's behalf, since dialog itself speaks no SDP (RFC 8839, RFC 8842).
-fn describe(remote: &Transport, peer: SocketAddr, mid: &str) -> String {
+fn describe(remote: &Transport, peer: SocketAddr, mid: &str, purpose: Purpose) -> String {
+    let (payload_type, direction) = (purpose.payload_type(), purpose.other_end());
     let (ip, port) = (peer.ip(), peer.port());
     let (ufrag, password) = (remote.ice.ufrag(), remote.ice.password());
     // The crate knows no other algorithm, and fails at the first that it does not know; dialog offers five, in any order.
@@ -198,8 +310,8 @@ fn describe(remote: &Transport, peer: SocketAddr, mid: &str) -> String {
         known.flat_map(|f| ["a=fingerprint:", &f.algorithm, " ", &f.value, "\r\n"]).collect();
     format!(
         "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=ice-lite\r\na=group:BUNDLE {mid}\r\n\
-         {fingerprints}m=audio 7 UDP/TLS/RTP/SAVPF 111\r\nc=IN IP4 127.0.0.1\r\na=mid:{mid}\r\na=sendonly\r\n\
-         a=rtpmap:111 opus/48000/2\r\na=rtcp-mux\r\na=setup:passive\r\na=ice-ufrag:{ufrag}\r\na=ice-pwd:{password}\r\n\
+         {fingerprints}m=audio 7 UDP/TLS/RTP/SAVPF {payload_type}\r\nc=IN IP4 127.0.0.1\r\na=mid:{mid}\r\na={direction}\r\n\
+         a=rtpmap:{payload_type} opus/48000/2\r\na=rtcp-mux\r\na=setup:passive\r\na=ice-ufrag:{ufrag}\r\na=ice-pwd:{password}\r\n\
          a=candidate:1 1 udp 1076276479 {ip} {port} typ host\r\na=end-of-candidates\r\n"
     )
 }
@@ -213,106 +325,44 @@ fn read_fingerprint(sdp: &str) -> Option<Fingerprint> {
     Fingerprint::new(algorithm.to_owned(), value.to_owned())
 }
 
-/// Hands on how the connection is.
-struct Watcher(watch::Sender<RTCPeerConnectionState>);
+/// What is sent comes from here.
+fn microphone(opus: Opus) -> TrackLocalStaticRTP {
+    let coding = RTCRtpEncodingParameters {
+        rtp_coding_parameters: RTCRtpCodingParameters {
+            ssrc: Some(opus.ssrc),
+            ..RTCRtpCodingParameters::default()
+        },
+        codec: Opus::codec(),
+        active: true,
+        ..RTCRtpEncodingParameters::default()
+    };
+    let name = || "hubs-probe".to_owned();
+    TrackLocalStaticRTP::new(MediaStreamTrack::new(name(), name(), name(), RtpCodecKind::Audio, vec![coding]))
+}
+
+/// Hands on how the connection is, and what is heard over it.
+struct Watcher {
+    states: watch::Sender<RTCPeerConnectionState>,
+    hear: mpsc::Sender<Heard>,
+}
 
 #[async_trait::async_trait]
 impl PeerConnectionEventHandler for Watcher {
     async fn on_connection_state_change(&self, state: RTCPeerConnectionState) {
-        self.0.send_replace(state);
-    }
-}
-
-/// Tokio, except for sockets: there is one for UDP, which leads onto the path, and none for anything else.
-#[derive(Debug)]
-struct OverPath {
-    socket: Mutex<Option<Ends>>,
-}
-
-#[derive(Debug)]
-struct Ends {
-    outgoing: mpsc::Sender<Datagram>,
-    incoming: mpsc::Receiver<Datagram>,
-}
-
-type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
-
-impl Runtime for OverPath {
-    fn spawn(&self, future: Boxed<'static, ()>) -> Box<dyn TaskHandle> {
-        TokioRuntime.spawn(future)
+        self.states.send_replace(state);
     }
 
-    fn wrap_udp_socket(&self, socket: UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
-        let ends = self.socket.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Ends { outgoing, incoming } = ends.ok_or(io::ErrorKind::Unsupported)?;
-        Ok(Arc::new(PathSocket { bound: socket, outgoing, incoming: Mutex::new(incoming) }))
-    }
-
-    fn wrap_tcp_listener(&self, _: std::net::TcpListener) -> io::Result<Arc<dyn AsyncTcpListener>> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    fn connect_tcp(&self, _: SocketAddr) -> Boxed<'_, io::Result<Arc<dyn AsyncTcpStream>>> {
-        Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
-    }
-
-    fn resolve_host<'a>(&'a self, _: &'a str) -> Boxed<'a, io::Result<Vec<SocketAddr>>> {
-        Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
-    }
-
-    fn sleep(&self, duration: Duration) -> Boxed<'static, ()> {
-        TokioRuntime.sleep(duration)
-    }
-
-    fn interval(&self, period: Duration) -> Box<dyn AsyncInterval> {
-        TokioRuntime.interval(period)
-    }
-
-    fn block_on(&self, future: Pin<Box<dyn Future<Output = ()> + '_>>) {
-        TokioRuntime.block_on(future);
-    }
-}
-
-/// What the crate takes for a UDP socket.
-#[derive(Debug)]
-struct PathSocket {
-    /// Sends and receives nothing: it is there because the crate knows its sockets by the addresses that they have.
-    bound: UdpSocket,
-    outgoing: mpsc::Sender<Datagram>,
-    incoming: Mutex<mpsc::Receiver<Datagram>>,
-}
-
-impl AsyncUdpSocket for PathSocket {
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.bound.local_addr()
-    }
-
-    fn poll_send(&self, _: &mut Context<'_>, transmit: &Transmit<'_>) -> Poll<io::Result<usize>> {
-        let sent = self.outgoing.try_send((transmit.contents.to_vec(), transmit.destination));
-        Poll::Ready(match sent {
-            Err(mpsc::error::TrySendError::Closed(_)) => Err(io::ErrorKind::BrokenPipe.into()),
-            Ok(()) | Err(mpsc::error::TrySendError::Full(_)) => Ok(transmit.contents.len()),
-        })
-    }
-
-    fn poll_recv(
-        &self,
-        cx: &mut Context<'_>,
-        bufs: &mut [IoSliceMut<'_>],
-        meta: &mut [RecvMeta],
-    ) -> Poll<io::Result<usize>> {
-        let mut incoming = self.incoming.lock().unwrap_or_else(PoisonError::into_inner);
-        let Poll::Ready(arrived) = incoming.poll_recv(cx) else { return Poll::Pending };
-        let Some((datagram, from)) = arrived else {
-            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
-        };
-        let (Some(buf), Some(meta)) = (bufs.first_mut(), meta.first_mut()) else {
-            return Poll::Ready(Ok(0));
-        };
-        let len = datagram.len().min(buf.len());
-        buf[..len].copy_from_slice(&datagram[..len]);
-        (meta.addr, meta.len, meta.stride) = (from, len, len.max(1));
-        Poll::Ready(Ok(1))
+    async fn on_track(&self, track: Arc<dyn TrackRemote>) {
+        let hear = self.hear.clone();
+        // Ends with the track, whose last event is that it has none any more.
+        tokio::spawn(async move {
+            while let Some(event) = track.poll().await {
+                if let TrackRemoteEvent::OnRtpPacket(packet) = event {
+                    // What does not fit is lost, as in any player.
+                    let _ = hear.try_send(Heard { packet, at: Instant::now() });
+                }
+            }
+        });
     }
 }
 
@@ -355,14 +405,14 @@ mod tests {
 
     async fn over_dead_end(breaks: bool) -> (Media<DeadEnd>, mpsc::UnboundedReceiver<SocketAddr>) {
         let (sent, heard) = mpsc::unbounded_channel();
-        (Media::prepare(DeadEnd { breaks, sent }, PEER).await.unwrap(), heard)
+        (Media::prepare(DeadEnd { breaks, sent }, PEER, Purpose::Presence).await.unwrap(), heard)
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_peer_may_have_an_ipv6_address() {
         let peer = "[2001:db8::9]:40001".parse().unwrap();
         let (sent, mut heard) = mpsc::unbounded_channel();
-        match Media::prepare(DeadEnd { breaks: true, sent }, peer).await {
+        match Media::prepare(DeadEnd { breaks: true, sent }, peer, Purpose::Presence).await {
             Ok(mut media) => {
                 assert!(matches!(media.connect(&remote()).await, Err(MediaError::PathBroken)));
                 assert_eq!(heard.try_recv(), Ok(peer));
@@ -373,7 +423,7 @@ mod tests {
 
     #[test]
     fn of_dialogs_fingerprints_the_one_is_named_that_the_crate_knows() {
-        let sdp = describe(&remote(), PEER, "0");
+        let sdp = describe(&remote(), PEER, "0", Purpose::Presence);
         assert_eq!(sdp.matches("a=fingerprint:").count(), 1);
         assert!(sdp.contains("a=fingerprint:sha-256 AB:"));
     }

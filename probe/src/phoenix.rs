@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::{
-    facts::{RoomFacts, RoomTurn},
+    facts::{PermsToken, RoomFacts, RoomTurn},
     net::{Endpoint, Net, Trust, WebSocket, WebSocketError},
     target::{DIALOG, Room},
 };
@@ -21,6 +21,9 @@ const JOIN: &str = "1";
 
 /// More ports than any room names.
 const MOST_PORTS: usize = 4;
+
+/// No honest permission token is longer.
+const LONGEST_TOKEN: usize = 4096;
 
 /// Why a room did not let us in.
 #[derive(Debug, thiserror::Error)]
@@ -191,10 +194,12 @@ fn read_room(mut response: Value) -> Result<RoomFacts, PhoenixError> {
     let raw: RawHub = serde_json::from_value(hub).map_err(|e| PhoenixError::Malformed {
         what: format!("the answer to joining describes no room ({e})"),
     })?;
+    let token = response.get("perms_token").and_then(Value::as_str).filter(|t| t.len() <= LONGEST_TOKEN);
     Ok(RoomFacts {
         host: raw.host,
         port: raw.port.map_or(DIALOG, |p| p.0),
         turn: raw.turn.and_then(read_turn),
+        perms_token: token.map(|t| PermsToken::new(t.to_owned())),
     })
 }
 

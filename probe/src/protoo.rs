@@ -2,7 +2,10 @@
 //!
 //! Dialog drops a peer's transports when its connection ends, so whatever happens to us, nothing stays behind there.
 
-use std::{convert::Infallible, fmt, time::Duration};
+mod audio;
+mod many;
+
+use std::{collections::VecDeque, convert::Infallible, fmt, time::Duration};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -15,8 +18,16 @@ use crate::{
     random,
 };
 
+pub use self::audio::Offer;
+
 /// How long dialog may take to answer a request.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+
+/// Asks for a transport.
+const CREATE: &str = "createWebRtcTransport";
+
+/// Offers that wait; those that come while so many do are declined.
+const MOST_OFFERS: usize = 4;
 
 /// More candidates than any honest transport has; those beyond are not looked at.
 const MOST_CANDIDATES: usize = 16;
@@ -43,6 +54,12 @@ pub enum ProtooError {
         /// What it says about it.
         reason: String,
     },
+    /// It does not ask for what it should ask for.
+    #[error("dialog does not send {method} within {} s", ANSWER_LIMIT.as_secs())]
+    NotOffered {
+        /// What it should have asked.
+        method: &'static str,
+    },
     /// What came is not what dialog would say.
     #[error("{what}, so this is not dialog, or not one that we know")]
     Malformed {
@@ -56,6 +73,8 @@ pub enum ProtooError {
 pub struct Dialog {
     socket: WebSocket,
     last_id: u64,
+    /// Consumers that dialog offered and that nobody has looked at yet; nothing if we do not consume.
+    offers: Option<VecDeque<Offer>>,
 }
 
 /// One media connection that dialog waits for.
@@ -201,18 +220,29 @@ impl fmt::Display for Tuple {
 impl Dialog {
     /// Opens dialog's WebSocket, in a room that nobody else is in.
     pub async fn open(net: &Net, host: &str, port: u16, trust: Trust) -> Result<Self, ProtooError> {
-        let path = format!("/?roomId=hubs-probe-{}&peerId={}", random::name::<10>(), random::name::<20>());
+        Self::open_in(net, host, port, trust, &own_room()).await
+    }
+
+    /// The same, in this room.
+    pub async fn open_in(
+        net: &Net,
+        host: &str,
+        port: u16,
+        trust: Trust,
+        room: &str,
+    ) -> Result<Self, ProtooError> {
+        let path = format!("/?roomId={room}&peerId={}", random::name::<20>());
         let endpoint = Endpoint { host, port, path: &path, subprotocol: Some("protoo") };
-        Ok(Self { socket: net.websocket(endpoint, trust).await?, last_id: 0 })
+        Ok(Self { socket: net.websocket(endpoint, trust).await?, last_id: 0, offers: None })
     }
 
     /// Asks for a transport: two or three ports that wait for media until it is closed.
     pub async fn create_transport(&mut self) -> Result<Transport, ProtooError> {
-        let method = "createWebRtcTransport";
-        let answer = self.request(method, json!({ "producing": true, "consuming": false })).await?;
-        read_transport(answer).ok_or_else(|| ProtooError::Malformed {
-            what: format!("the answer to {method} describes no transport"),
-        })
+        self.create(Purpose::Produce).await
+    }
+
+    async fn create(&mut self, purpose: Purpose) -> Result<Transport, ProtooError> {
+        described(self.request(CREATE, purpose.data()).await?)
     }
 
     /// Tells dialog who will begin DTLS on the transport: we do, with this certificate.
@@ -250,8 +280,8 @@ impl Dialog {
 
     async fn listen(&mut self) -> Result<Infallible, ProtooError> {
         loop {
-            if let Frame::Request { id } = Frame::read(&self.socket.receive().await?)? {
-                self.socket.send(decline(id)).await?;
+            if let Frame::Request { id, method, data } = Frame::read(&self.socket.receive().await?)? {
+                self.take_request(id, &method, &data).await?;
             }
         }
     }
@@ -263,11 +293,8 @@ impl Dialog {
 
     /// Asks, and returns the first answer: to a refused `join` dialog sends a second one that contradicts it.
     async fn request(&mut self, method: &'static str, data: Value) -> Result<Value, ProtooError> {
-        self.last_id += 1;
-        let id = self.last_id;
-        let request = json!({ "request": true, "id": id, "method": method, "data": data });
         let exchange = async {
-            self.socket.send(request.to_string()).await?;
+            let id = self.send_request(method, &data).await?;
             loop {
                 match Frame::read(&self.socket.receive().await?)? {
                     Frame::Response { id: answered, outcome } if answered == id => {
@@ -277,18 +304,59 @@ impl Dialog {
                             reason,
                         });
                     }
-                    Frame::Request { id } => self.socket.send(decline(id)).await?,
+                    Frame::Request { id, method, data } => self.take_request(id, &method, &data).await?,
                     Frame::Response { .. } | Frame::Notification => {}
                 }
             }
         };
         timeout(ANSWER_LIMIT, exchange).await.map_err(|_| ProtooError::Silent { method })?
     }
+
+    async fn send_request(&mut self, method: &'static str, data: &Value) -> Result<u64, ProtooError> {
+        self.last_id += 1;
+        let request = json!({ "request": true, "id": self.last_id, "method": method, "data": data });
+        self.socket.send(request.to_string()).await?;
+        Ok(self.last_id)
+    }
+
+    /// What dialog asks of its clients is about consuming. Offers wait for somebody who wants them, all else is declined.
+    async fn take_request(&mut self, id: u64, method: &str, data: &Value) -> Result<(), ProtooError> {
+        let wanted = self.offers.as_mut().filter(|offers| offers.len() < MOST_OFFERS);
+        match (wanted, Offer::read(id, method, data)) {
+            (Some(offers), Some(offer)) => offers.push_back(offer),
+            _ => self.socket.send(decline(id)).await?,
+        }
+        Ok(())
+    }
 }
 
-/// What dialog asks of its clients is about consuming, and we do not consume.
+/// A room that nobody else is in.
+pub(crate) fn own_room() -> String {
+    format!("hubs-probe-{}", random::name::<10>())
+}
+
+/// What a transport is for.
+#[derive(Clone, Copy)]
+enum Purpose {
+    Produce,
+    Consume,
+}
+
+impl Purpose {
+    fn data(self) -> Value {
+        let is_to_produce = matches!(self, Self::Produce);
+        json!({ "producing": is_to_produce, "consuming": !is_to_produce })
+    }
+}
+
+fn described(answer: Value) -> Result<Transport, ProtooError> {
+    read_transport(answer).ok_or_else(|| ProtooError::Malformed {
+        what: format!("the answer to {CREATE} describes no transport"),
+    })
+}
+
 fn decline(id: u64) -> String {
-    json!({ "response": true, "id": id, "errorCode": 501, "errorReason": "hubs-probe does not consume" })
+    json!({ "response": true, "id": id, "errorCode": 501, "errorReason": "hubs-probe does not do that" })
         .to_string()
 }
 
@@ -296,7 +364,7 @@ fn decline(id: u64) -> String {
 #[derive(Debug, PartialEq)]
 enum Frame {
     Response { id: u64, outcome: Result<Value, (u64, String)> },
-    Request { id: u64 },
+    Request { id: u64, method: String, data: Value },
     Notification,
 }
 
@@ -317,7 +385,11 @@ impl Frame {
                 let reason = message.get("errorReason").and_then(Value::as_str).unwrap_or("no reason given");
                 Ok(Self::Response { id, outcome: Err((code, reason.to_owned())) })
             }
-            (_, true, _, Some(id)) => Ok(Self::Request { id }),
+            (_, true, _, Some(id)) => {
+                let method = message.get("method").and_then(Value::as_str).unwrap_or_default().to_owned();
+                let data = message.get_mut("data").map(Value::take).unwrap_or_default();
+                Ok(Self::Request { id, method, data })
+            }
             (_, _, true, _) => Ok(Self::Notification),
             _ => Err(malformed("a message on the WebSocket is not of the protoo protocol")),
         }

@@ -134,6 +134,46 @@ impl std::str::FromStr for Room {
     }
 }
 
+/// Where hubs-relay answers `/readyz` and `/metrics`, over plain HTTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RelayAdmin {
+    /// The host: a name or an address.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
+/// The text names no admin address.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{0:?} is no admin address of hubs-relay: give its URL, such as http://127.0.0.1:8080")]
+pub struct RelayAdminError(String);
+
+impl std::str::FromStr for RelayAdmin {
+    type Err = RelayAdminError;
+
+    /// Reads `http://host:port`; what comes behind that is the probe's to add.
+    fn from_str(text: &str) -> Result<Self, RelayAdminError> {
+        let bad = || RelayAdminError(text.to_owned());
+        let url = Url::parse(text).map_err(|_| bad())?;
+        let is_plain = url.scheme() == "http" && url.username().is_empty() && url.password().is_none();
+        let host = match url.host().filter(|_| is_plain).ok_or_else(bad)? {
+            Host::Domain(name) => name.to_owned(),
+            Host::Ipv4(address) => address.to_string(),
+            Host::Ipv6(address) => address.to_string(),
+        };
+        Ok(Self { host, port: url.port_or_known_default().ok_or_else(bad)? })
+    }
+}
+
+impl fmt::Display for RelayAdmin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            return write!(f, "http://[{}]:{}", self.host, self.port);
+        }
+        write!(f, "http://{}:{}", self.host, self.port)
+    }
+}
+
 /// TURN credentials that the operator gave.
 #[derive(Clone)]
 pub enum TurnLogin {
@@ -195,6 +235,20 @@ mod tests {
         }
         for text in ["", "/", "https://hubs.example.org/", "hubs.example.org:443/k7Xq2Zd", "k7 Xq"] {
             assert!(text.parse::<Room>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_admin_address_is_a_plain_url() {
+        for (text, shown) in [
+            ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
+            ("http://localhost/readyz", "http://localhost:80"),
+            ("http://[::1]:8080/", "http://[::1]:8080"),
+        ] {
+            assert_eq!(text.parse::<RelayAdmin>().unwrap().to_string(), shown, "{text}");
+        }
+        for text in ["", "127.0.0.1:8080", "https://relay:8080", "http://", "http://a:b@relay:8080"] {
+            assert!(text.parse::<RelayAdmin>().is_err(), "{text}");
         }
     }
 

@@ -30,7 +30,7 @@ use tokio_tungstenite::{
 };
 
 use crate::{
-    check::Context,
+    check::{Context, Options},
     facts::Facts,
     net::{Net, NetOptions},
     target::Name,
@@ -242,7 +242,14 @@ pub(crate) fn bare_context(options: NetOptions) -> Context {
     // Nobody answers at port 9, so that no test depends on the resolver of the machine.
     let resolver = options.resolver.unwrap_or_else(|| "127.0.0.1:9".parse().unwrap());
     let net = Net::new(&NetOptions { resolver: Some(resolver), ..options }).unwrap();
-    Context { target: DOMAIN.parse().unwrap(), net, room: None, turn_login: None, facts: Facts::default() }
+    Context {
+        target: DOMAIN.parse().unwrap(),
+        net,
+        room: None,
+        turn_login: None,
+        options: Options::default(),
+        facts: Facts::default(),
+    }
 }
 
 /// A DNS server that answers A queries as `answer` says: with addresses, or with a response code. AAAA gives none.

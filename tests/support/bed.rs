@@ -1,7 +1,7 @@
 //! A Hubs deployment without its TURN server: dialog, Reticulum's stand-in and the ingress.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -34,6 +34,8 @@ pub const REALM: &str = "turkey";
 pub struct Setup {
     /// The address that dialog announces; empty or no address at all are possible as well.
     pub announced: &'static str,
+    /// The address of dialog's node.
+    pub node: &'static str,
     /// Whether the ingress prefers its generated self-signed certificate for the domain, as Hubs sets it up.
     pub default_certificate: DefaultCertificate,
 }
@@ -47,9 +49,21 @@ pub enum DefaultCertificate {
     Generated,
 }
 
+impl Setup {
+    /// One whose dialog announces the address where it really is, this machine's own; nothing on a machine that has none.
+    pub fn reachable() -> Option<Self> {
+        let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
+        // Only chooses a route: nothing is sent.
+        socket.connect((ANNOUNCED, 9)).ok()?;
+        let own = socket.local_addr().ok()?.ip();
+        let own: &'static str = Box::leak(own.to_string().into_boxed_str());
+        Some(Self { announced: own, node: own, ..Self::default() })
+    }
+}
+
 impl Default for Setup {
     fn default() -> Self {
-        Self { announced: ANNOUNCED, default_certificate: DefaultCertificate::Good }
+        Self { announced: ANNOUNCED, node: NODE, default_certificate: DefaultCertificate::Good }
     }
 }
 
@@ -59,6 +73,7 @@ pub struct Bed {
     folder: TempDir,
     authority: Authority,
     turn: IdentityFiles,
+    setup: Setup,
     ports: Ports,
     turn_backend: u16,
     dialog_backend: u16,
@@ -112,7 +127,7 @@ impl Bed {
         let perms_key = folder.path().join("perms.pem");
         generate_rsa_key(&perms_key);
 
-        let (dialog, dialog_port) = start_dialog(folder.path(), setup.announced, &perms_key);
+        let (dialog, dialog_port) = start_dialog(folder.path(), setup, &perms_key);
         let (reticulum, reticulum_port) = start_reticulum(ports.turn, &perms_key);
         write_ingress_certificates(folder.path(), &authority, setup.default_certificate);
         let ingress = Ingress {
@@ -128,6 +143,7 @@ impl Bed {
             folder,
             authority,
             turn,
+            setup: setup.clone(),
             ports,
             turn_backend,
             dialog_backend: dialog_port,
@@ -135,6 +151,11 @@ impl Bed {
             _reticulum: reticulum,
             _ingress: ingress,
         }
+    }
+
+    /// In what it differs from a good one.
+    pub fn setup(&self) -> &Setup {
+        &self.setup
     }
 
     /// A folder that goes with the bed.
@@ -183,14 +204,14 @@ pub fn loopback(port: u16) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, port).into()
 }
 
-fn start_dialog(folder: &Path, announced: &str, perms_key: &Path) -> (Process, u16) {
+fn start_dialog(folder: &Path, setup: &Setup, perms_key: &Path) -> (Process, u16) {
     let tls = certs::self_signed("dialog").write(folder, "dialog");
     start_node(
         Command::new("node")
             .arg(need::bed_folder().join("dialog.js"))
             .env("MEDIASOUP_WORKER_BIN", need::mediasoup_worker().unwrap())
-            .env("MEDIASOUP_ANNOUNCED_IP", announced)
-            .env("NODE_IP", NODE)
+            .env("MEDIASOUP_ANNOUNCED_IP", setup.announced)
+            .env("NODE_IP", setup.node)
             .env("AUTH_KEY", perms_key)
             .env("HTTPS_CERT_FULLCHAIN", tls.certificate)
             .env("HTTPS_CERT_PRIVKEY", tls.key),

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::bed::{ANNOUNCED, Bed, NODE, REALM, TURN_SECRET, loopback};
+use crate::bed::{Bed, REALM, TURN_SECRET, loopback};
 use crate::certs::IdentityFiles;
 use crate::port;
 use crate::process::{Finished, Process};
@@ -90,13 +90,24 @@ impl Relay {
 /// Puts `program` in coturn's place behind the bed's ingress: a good certificate, Reticulum's secret, and dialog reached
 /// where it is instead of where it says.
 pub fn start_for(bed: &Bed, program: &str) -> Process {
+    start_for_listening(bed, program, &[])
+}
+
+/// The same, and datagrams are taken as well, at the port where the room says that TURN is.
+pub fn start_with_udp_for(bed: &Bed, program: &str) -> Process {
+    start_for_listening(bed, program, &[("udp", loopback(bed.ports().turn))])
+}
+
+fn start_for_listening(bed: &Bed, program: &str, besides: &[(&str, SocketAddr)]) -> Process {
     let address = bed.turn_backend();
+    let (announced, node) = (bed.setup().announced, bed.setup().node);
+    let listeners: Vec<_> = [("tls", address)].into_iter().chain(besides.iter().copied()).collect();
     let configuration = configuration(
-        &[("tls", address)],
+        &listeners,
         bed.turn_identity(),
         &format!("secrets = [\"{TURN_SECRET}\"]"),
         &format!(
-            "allow = [\"{NODE}:{MEDIA_PORTS}\"]\nmap = [{{ announced = \"{ANNOUNCED}\", actual = \"{NODE}\" }}]"
+            "allow = [\"{node}:{MEDIA_PORTS}\"]\nmap = [{{ announced = \"{announced}\", actual = \"{node}\" }}]"
         ),
         "",
         "",

@@ -50,6 +50,7 @@ pub(crate) async fn candidates(cx: Arc<Context>) -> Outcome {
         Ok(transport) => {
             findings.push(Finding::pass(Code::TransportCreated, "dialog creates a transport").at(&place));
             findings.extend(judge_candidates(&transport.candidates, cx.facts.is_internal()));
+            cx.facts.candidates.learn(transport.candidates.clone());
             let announced: Vec<_> = transport.candidates.iter().filter_map(Candidate::address).collect();
             if !announced.is_empty() {
                 cx.facts.announced.learn(announced);
@@ -72,7 +73,9 @@ fn judge_transport(error: &ProtooError) -> Finding {
         ProtooError::Socket(_) => fail
             .because("dialog crashed over the request, or something between it and us cuts WebSockets")
             .fix("Look at its pod and its log:", [DIALOG.pods, DIALOG.log]),
-        ProtooError::Refused { .. } => fail.fix("Look at its log, then restart it:", [DIALOG.log, RESTART]),
+        ProtooError::Refused { .. } | ProtooError::NotOffered { .. } => {
+            fail.fix("Look at its log, then restart it:", [DIALOG.log, RESTART])
+        }
         ProtooError::Malformed { .. } => {
             fail.fix("Look at where the ingress sends this name:", [DIALOG.ingress])
         }

@@ -36,6 +36,14 @@ pub(crate) async fn direct(cx: Arc<Context>) -> Outcome {
     let witness = dialog.transport_stats(&transport.id).await;
     let _ = dialog.close_transport(&transport.id).await;
     dialog.close().await;
+    let answering: Vec<_> = tried
+        .iter()
+        .filter(|(_, outcome)| outcome.as_ref().is_ok_and(ice::Outcome::is_answered))
+        .map(|(a, _)| *a)
+        .collect();
+    if !answering.is_empty() {
+        cx.facts.answering.learn(answering);
+    }
     Ok(vec![judge(&tried, witness.as_ref(), cx.facts.is_internal())])
 }
 

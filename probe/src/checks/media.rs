@@ -11,16 +11,18 @@ use crate::{
     check::{Context, Outcome, Stop},
     checks::{
         ice::testimony,
-        turn::{LOG, PODS, REPLACE, holds, refused},
+        legs,
+        refusals::refused,
+        turn::{LOG, PODS, REPLACE, holds, milliseconds},
     },
     codes::Code,
     facts::{TurnCertificate, TurnFacts},
     finding::Finding,
     ice::{self, Agent, Schedule},
-    media::{Media, MediaError},
+    media::{Media, MediaError, Purpose},
     net::{Net, Trust},
     protoo::{Dialog, DtlsState, ProtooError, Transport, TransportStats},
-    turn::{Allocation, Client, Refusal, TurnError},
+    turn::{Allocation, Client, Refusal, Request, TurnError},
 };
 
 /// More addresses than dialog offers: loopback ones apart, it offers two.
@@ -47,7 +49,10 @@ pub(crate) async fn relayed(cx: Arc<Context>) -> Outcome {
     let no_turn = |e: TurnError| Stop::Unable(format!("TURN worked a moment ago, and now: {e}"));
     let allocation = allocate(&cx.net, server).await.map_err(no_turn)?;
 
-    let (findings, allocation) = examine(allocation, &mut dialog, &transport, certificate).await;
+    let (findings, allocation, peer) = examine(allocation, &mut dialog, &transport, certificate).await;
+    if let Some(peer) = peer {
+        cx.facts.relayed.learn(peer.ip());
+    }
     // Whether they are answered or not: the end of each connection ends what was made on it as well.
     if let Some(allocation) = allocation {
         let _ = allocation.release().await;
@@ -64,45 +69,59 @@ async fn allocate(net: &Net, server: &TurnFacts) -> Result<Allocation, TurnError
     client.allocate(challenge, &server.login).await
 }
 
-/// Goes as far as it can, and gives back the allocation if it still stands. What comes behind a failure has no finding, except
+/// Goes as far as it can, and gives back the allocation if it still stands, and the peer to whom a connection stood. What comes behind a failure has no finding, except
 /// for the last, which is skipped.
 async fn examine(
     mut allocation: Allocation,
     dialog: &mut Dialog,
     transport: &Transport,
     certificate: TurnCertificate,
-) -> (Vec<Finding>, Option<Allocation>) {
+) -> (Vec<Finding>, Option<Allocation>, Option<SocketAddr>) {
     let addresses = transport.candidates.iter().filter(|c| c.protocol == Protocol::Udp);
     let addresses: Vec<_> = addresses.filter_map(Candidate::address).take(MOST_TRIED).collect();
 
     let permits = permit(&mut allocation, &addresses).await;
-    let mut findings = vec![judge_permits(&permits, certificate)];
+    let mut permits_finding = judge_permits(&permits, certificate);
+    if let Some(round_trip) = allocation.round_trip(Request::CreatePermission) {
+        permits_finding = permits_finding.seen("round trip", milliseconds(round_trip));
+    }
+    let mut findings = vec![permits_finding];
     let permits = permits.unwrap_or_default();
     let permitted: Vec<_> = permits.iter().filter(|p| p.refusal.is_none()).map(|p| p.peer).collect();
     if permitted.is_empty() {
         findings.push(Finding::skip(Code::RelayedDtls, "TURN does not let us reach dialog"));
-        return (findings, Some(allocation));
+        return (findings, Some(allocation), None);
     }
 
     let trials = check(&mut allocation, &permitted, &Agent::new(&transport.ice)).await;
     let witness = dialog.transport_stats(&transport.id).await;
     findings.push(judge_path(&trials, witness.as_ref(), certificate));
+    let binding = allocation.round_trip(Request::ChannelBind);
+    findings.extend(
+        trials
+            .iter()
+            .flatten()
+            .last()
+            .map(|trial| legs::judge(trial, binding, certificate))
+            .into_iter()
+            .flatten(),
+    );
     let Some(peer) = trials.ok().and_then(|trials| trials.last().and_then(Trial::answering_peer)) else {
         findings.push(Finding::skip(Code::RelayedDtls, "dialog does not answer ICE through TURN"));
-        return (findings, Some(allocation));
+        return (findings, Some(allocation), None);
     };
 
-    let mut media = match Media::prepare(allocation, peer).await {
+    let mut media = match Media::prepare(allocation, peer, Purpose::Presence).await {
         Ok(media) => media,
         Err(e) => {
             findings.push(judge_connection(&Err(e.into()), witness.as_ref(), certificate));
-            return (findings, None);
+            return (findings, None, None);
         }
     };
     let connected = connect(&mut media, dialog, transport).await;
     let witness = dialog.transport_stats(&transport.id).await;
     findings.push(judge_connection(&connected, witness.as_ref(), certificate));
-    (findings, media.close().await)
+    (findings, media.close().await, connected.ok().map(|()| peer))
 }
 
 /// A peer, and whether TURN lets us reach it.
@@ -126,15 +145,24 @@ async fn permit(allocation: &mut Allocation, peers: &[SocketAddr]) -> Result<Vec
 }
 
 /// A peer that we sent checks to, and what came of them.
-struct Trial {
+pub(super) struct Trial {
     peer: SocketAddr,
     /// In Send indications, as all of a browser's first packets and all of Firefox's.
-    indications: ice::Outcome,
+    pub(super) indications: ice::Outcome,
     /// On a channel, as Chromium's media; tried only if indications were answered.
-    channel: Option<Result<ice::Outcome, TurnError>>,
+    pub(super) channel: Option<Result<ice::Outcome, TurnError>>,
 }
 
 impl Trial {
+    #[cfg(test)]
+    pub(super) fn new(
+        peer: SocketAddr,
+        indications: ice::Outcome,
+        channel: Option<Result<ice::Outcome, TurnError>>,
+    ) -> Self {
+        Self { peer, indications, channel }
+    }
+
     fn answering_peer(&self) -> Option<SocketAddr> {
         matches!(self.indications, ice::Outcome::Answered { .. }).then_some(self.peer)
     }
@@ -203,7 +231,12 @@ fn judge_permits(permits: &Result<Vec<Permit>, TurnError>, certificate: TurnCert
                 .because("its rules do not name dialog, or do not know that this address stands for dialog")
                 .fix(SENDS_TO_DIALOG, [REPLACE, LOG])
         }
-        Some(refusal) => refused(code, format!("TURN does not let clients reach dialog: {refusal}"), refusal),
+        Some(refusal) => {
+            let request = Request::CreatePermission;
+            let summary =
+                format!("TURN does not let clients reach dialog: the server refuses {request}: {refusal}");
+            refused(code, summary, request, refusal)
+        }
         None => return Finding::skip(code, "dialog offers no address that could be asked for"),
     };
     permits.iter().fold(finding, |finding, permit| match &permit.refusal {
@@ -311,7 +344,7 @@ fn judge_connection(
 }
 
 /// TURN's connection did not live through it.
-fn broken(code: Code, error: &TurnError) -> Finding {
+pub(super) fn broken(code: Code, error: &TurnError) -> Finding {
     Finding::fail(code, error.to_string())
         .because("the TURN server has just allocated, and breaks when the allocation is used")
         .fix("Look at its pod and its log:", [PODS, LOG])

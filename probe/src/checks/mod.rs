@@ -1,12 +1,22 @@
 //! The checks, a module for each group, and the table of them. Each function reads facts, does one thing and returns
 //! findings.
 
+pub(crate) mod addresses;
+pub(crate) mod audio;
 pub(crate) mod dialog;
 pub(crate) mod dns;
 pub(crate) mod http;
 pub(crate) mod ice;
+pub(crate) mod idle;
+mod legs;
 pub(crate) mod media;
+pub(crate) mod neighbour;
+pub(crate) mod ports;
+mod refusals;
+#[cfg(test)]
+mod registry;
 pub(crate) mod room;
+pub(crate) mod steps;
 pub(crate) mod tls;
 pub(crate) mod turn;
 mod websocket;
@@ -28,6 +38,8 @@ pub(crate) static CHECKS: &[Check] = &[
         group: Group::Dns,
         question: "do the four names have addresses, and the same ones?",
         code: Code::NameResolves,
+        also: &[Code::NamesAgree],
+        contacts: "the DNS resolver",
         after: &[],
         timeout: SECOND.saturating_mul(12),
         run: |cx| Box::pin(dns::addresses(cx)),
@@ -37,6 +49,8 @@ pub(crate) static CHECKS: &[Check] = &[
         group: Group::Signalling,
         question: "does the room let us in, and where does it send media?",
         code: Code::RoomJoined,
+        also: &[],
+        contacts: "Reticulum, as a browser that joins the room",
         after: &["dns.addresses"],
         timeout: SECOND.saturating_mul(25),
         run: |cx| Box::pin(room::join(cx)),
@@ -46,6 +60,17 @@ pub(crate) static CHECKS: &[Check] = &[
         group: Group::Certificates,
         question: "would a browser accept the certificate of each name on each port?",
         code: Code::CertificateValid,
+        also: &[
+            Code::CertificateSelfSigned,
+            Code::CertificateDefault,
+            Code::CertificateOfCoturn,
+            Code::CertificateWrongName,
+            Code::CertificateDates,
+            Code::CertificateChain,
+            Code::CertificateUnknownIssuer,
+            Code::TlsAnswers,
+        ],
+        contacts: "each name of the deployment, on 443, 4443 and 5349",
         after: &["dns.addresses", "room.join"],
         timeout: SECOND.saturating_mul(15),
         run: |cx| Box::pin(tls::certificates(cx)),
@@ -55,6 +80,8 @@ pub(crate) static CHECKS: &[Check] = &[
         group: Group::Http,
         question: "does Hubs answer, and does it call itself well?",
         code: Code::HubsHealthy,
+        also: &[Code::HubsMeta, Code::HubsName],
+        contacts: "the deployment, over HTTPS",
         after: &["dns.addresses"],
         timeout: SECOND.saturating_mul(15),
         run: |cx| Box::pin(http::hubs(cx)),
@@ -64,6 +91,8 @@ pub(crate) static CHECKS: &[Check] = &[
         group: Group::Http,
         question: "does the ingress lead to dialog?",
         code: Code::DialogBehindIngress,
+        also: &[],
+        contacts: "dialog, over HTTPS",
         after: &["dns.addresses"],
         timeout: SECOND.saturating_mul(15),
         run: |cx| Box::pin(http::dialog(cx)),
@@ -73,6 +102,8 @@ pub(crate) static CHECKS: &[Check] = &[
         group: Group::Signalling,
         question: "does dialog open a transport, and at which addresses?",
         code: Code::SignallingOpens,
+        also: &[Code::TransportCreated, Code::CandidatesUsable, Code::CandidateText],
+        contacts: "dialog, as a browser without a token",
         after: &["dns.addresses", "room.join"],
         timeout: SECOND.saturating_mul(25),
         run: |cx| Box::pin(dialog::candidates(cx)),
@@ -82,15 +113,52 @@ pub(crate) static CHECKS: &[Check] = &[
         group: Group::Direct,
         question: "does media reach dialog directly?",
         code: Code::DirectPath,
+        also: &[],
+        contacts: "dialog, and over UDP the addresses that it announces",
         after: &["dialog.candidates"],
         timeout: SECOND.saturating_mul(30),
         run: |cx| Box::pin(ice::direct(cx)),
+    },
+    Check {
+        id: "ice.ports",
+        group: Group::Direct,
+        question: "how many of dialog's ports are open?",
+        code: Code::PortsOpen,
+        also: &[],
+        contacts: "dialog, and over UDP the addresses that it announces",
+        after: &["dialog.candidates"],
+        timeout: SECOND.saturating_mul(30),
+        run: |cx| Box::pin(ports::sample(cx)),
+    },
+    Check {
+        id: "dialog.addresses",
+        group: Group::Signalling,
+        question: "whose are the addresses and ports that dialog announces?",
+        code: Code::AnnouncedApart,
+        also: &[Code::OneDialog, Code::MediaPorts],
+        contacts: "nobody",
+        after: &["dialog.candidates", "ice.direct", "ice.ports"],
+        timeout: SECOND.saturating_mul(5),
+        run: |cx| Box::pin(addresses::addresses(cx)),
+    },
+    Check {
+        id: "dialog.admin",
+        group: Group::Signalling,
+        question: "are dialog's reports closed to the world?",
+        code: Code::AdminClosed,
+        also: &[],
+        contacts: "the addresses that dialog announces, and stream., on TCP 7000",
+        after: &["dialog.candidates"],
+        timeout: SECOND.saturating_mul(10),
+        run: |cx| Box::pin(addresses::admin(cx)),
     },
     Check {
         id: "turn.allocate",
         group: Group::Turn,
         question: "does TURN answer, and does it accept credentials?",
         code: Code::TurnAllocates,
+        also: &[Code::TurnChallenges],
+        contacts: "the TURN server that the room names",
         after: &["room.join", "tls.certificates"],
         timeout: SECOND.saturating_mul(40),
         run: |cx| Box::pin(turn::allocate(cx)),
@@ -100,9 +168,66 @@ pub(crate) static CHECKS: &[Check] = &[
         group: Group::Turn,
         question: "does media reach dialog through TURN?",
         code: Code::RelayedDtls,
+        also: &[Code::TurnPermits, Code::RelayedPath, Code::TurnIndications, Code::TurnChannels],
+        contacts: "the TURN server that the room names, and dialog through it",
         after: &["turn.allocate", "dialog.candidates"],
         timeout: SECOND.saturating_mul(50),
         run: |cx| Box::pin(media::relayed(cx)),
+    },
+    Check {
+        id: "turn.steps",
+        group: Group::Turn,
+        question: "does TURN keep its promises, and where else does it lead?",
+        code: Code::TurnRefreshes,
+        also: &[Code::TurnConnects, Code::TurnReleases, Code::TurnRelayRange, Code::TurnForeignPeers],
+        contacts: "the TURN server that the room names",
+        after: &["turn.allocate"],
+        timeout: SECOND.saturating_mul(40),
+        run: |cx| Box::pin(steps::steps(cx)),
+    },
+    Check {
+        id: "dialog.ranges",
+        group: Group::Signalling,
+        question: "do dialog and TURN keep out of each other's ports?",
+        code: Code::RangesApart,
+        also: &[],
+        contacts: "nobody",
+        after: &["dialog.candidates", "turn.steps"],
+        timeout: SECOND.saturating_mul(5),
+        run: |cx| Box::pin(addresses::ranges(cx)),
+    },
+    Check {
+        id: "relay.admin",
+        group: Group::Relay,
+        question: "does hubs-relay itself say that it is well?",
+        code: Code::RelayReady,
+        also: &[Code::RelayPeers, Code::RelayDatabase, Code::RelayCertificate, Code::RelayVersion],
+        contacts: "the address of --relay-admin",
+        after: &[],
+        timeout: SECOND.saturating_mul(20),
+        run: |cx| Box::pin(neighbour::relay(cx)),
+    },
+    Check {
+        id: "path.idle",
+        group: Group::Turn,
+        question: "does a path outlive four silent minutes?",
+        code: Code::TurnIdle,
+        also: &[Code::DirectIdle],
+        contacts: "the TURN server and dialog, with --long only",
+        after: &["ice.direct", "turn.media"],
+        timeout: SECOND.saturating_mul(330),
+        run: |cx| Box::pin(idle::silence(cx)),
+    },
+    Check {
+        id: "audio.room",
+        group: Group::Audio,
+        question: "does what one person says come back to another one?",
+        code: Code::AudioTurnTls,
+        also: &[Code::AudioDirect, Code::AudioTurnUdp],
+        contacts: "dialog, in a room of the probe's own, with the room's token",
+        after: &["room.join", "ice.direct", "ice.ports", "turn.media", "turn.steps"],
+        timeout: SECOND.saturating_mul(60),
+        run: |cx| Box::pin(audio::room(cx)),
     },
 ];
 
@@ -117,25 +242,5 @@ fn no_connection(error: &TlsError) -> Stop {
         | TlsError::Certificate(_)
         | TlsError::Handshake(_)
         | TlsError::Name(_) => Stop::Skip(format!("{error}, see tls.certificates")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_check_has_a_name_of_its_own_and_runs_after_earlier_rows_only() {
-        for (row, check) in CHECKS.iter().enumerate() {
-            let earlier = &CHECKS[..row];
-            assert!(earlier.iter().all(|c| c.id != check.id), "{} stands twice", check.id);
-            for id in check.after {
-                assert!(
-                    earlier.iter().any(|c| c.id == *id),
-                    "{} comes after {id}, which no earlier row is",
-                    check.id
-                );
-            }
-        }
     }
 }

@@ -120,7 +120,7 @@ mod tests {
     const NOW: u64 = 1_700_000_000;
 
     fn room(turn: Option<RoomTurn>) -> RoomFacts {
-        RoomFacts { host: "stream.example.org".to_owned(), port: 4443, turn }
+        RoomFacts { host: "stream.example.org".to_owned(), port: 4443, turn, perms_token: None }
     }
 
     fn turn(username: &str, ports: &[u16]) -> RoomTurn {

@@ -3,24 +3,25 @@
 //! A certificate that browsers refuse is not the end of the examination, since faults behind it are real as well. But then
 //! nothing passes: what works here works for this probe only.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 use hubs_relay::wire::ErrorCode;
 
 use crate::{
     check::{Context, Outcome},
+    checks::refusals::refused,
     codes::Code,
     facts::{TurnCertificate, TurnFacts},
     finding::Finding,
     net::{ConnectError, ResolveError, TlsError},
     target::{Name, TURN, TurnLogin},
-    turn::{Allocation, Challenge, Client, Login, Refusal, TurnError},
+    turn::{Allocation, Challenge, Client, Login, Request, TurnError},
 };
 
 pub(super) const LOG: &str = "kubectl logs -n hcce deployment/coturn --tail=50";
 pub(super) const PODS: &str = "kubectl get pods -n hcce -l app=coturn";
-const TCP_MAP: &str = "kubectl get configmap haproxy-tcp-config -n hcce -o yaml";
+pub(super) const TCP_MAP: &str = "kubectl get configmap haproxy-tcp-config -n hcce -o yaml";
 const LB_PORTS: &str = "kubectl get service lb -n hcce -o jsonpath='{.spec.ports[*].port}'";
 pub(super) const REPLACE: &str = "kubectl apply -n hcce -k deploy/kustomize";
 
@@ -92,7 +93,8 @@ async fn try_server(
     let allocation = client.allocate(challenge, login).await;
     findings.push(judge_allocation(&allocation, certificate, login, *source).at(place));
     if let Ok(allocation) = allocation {
-        cx.facts.turn.learn(TurnFacts { host: host.to_owned(), port, login: login.clone() });
+        let relayed = allocation.relayed();
+        cx.facts.turn.learn(TurnFacts { host: host.to_owned(), port, login: login.clone(), relayed });
         // Whether it is answered or not: the end of the connection ends the allocation as well.
         let _ = allocation.release().await;
     }
@@ -111,6 +113,10 @@ pub(super) fn holds(code: Code, certificate: TurnCertificate, summary: &str) -> 
 
 const NONE: [&str; 0] = [];
 
+pub(super) fn milliseconds(duration: Duration) -> String {
+    format!("{:.1} ms", duration.as_secs_f64() * 1000.0)
+}
+
 fn judge_challenge(
     answer: &Result<Challenge, TurnError>,
     certificate: TurnCertificate,
@@ -120,7 +126,8 @@ fn judge_challenge(
     let error = match answer {
         Ok(challenge) => {
             let finding = holds(code, certificate, "TURN answers, and asks for credentials")
-                .seen("realm", &challenge.realm);
+                .seen("realm", &challenge.realm)
+                .seen("round trip", milliseconds(challenge.round_trip));
             return match &challenge.software {
                 Some(software) => finding.seen("software", software),
                 None => finding,
@@ -148,7 +155,7 @@ fn judge_challenge(
                 "it runs without authentication, so that anybody can send through it to wherever it reaches",
             )
             .fix("Take no-auth out of its configuration, or put hubs-relay in its place:", [REPLACE]),
-        TurnError::Refused { refusal, .. } => refused(code, error.to_string(), refusal),
+        TurnError::Refused { request, refusal } => refused(code, error.to_string(), *request, refusal),
         TurnError::Silent(_) | TurnError::Closed | TurnError::Broken(_) => fail
             .because("the TURN server hangs or crashes, or something else listens behind this port")
             .fix("Look at its pod, its log, and at what haproxy's TCP map leads to:", [PODS, LOG, TCP_MAP]),
@@ -172,6 +179,10 @@ fn judge_allocation(
         Ok(allocation) => {
             let finding = holds(code, certificate, "TURN accepts the credentials and allocates")
                 .seen("relayed address", allocation.relayed());
+            let finding = match allocation.round_trip(Request::Allocate) {
+                Some(round_trip) => finding.seen("round trip", milliseconds(round_trip)),
+                None => finding,
+            };
             return match allocation.mapped() {
                 Some(mapped) => finding.seen("it sees us as", mapped),
                 None => finding,
@@ -184,7 +195,7 @@ fn judge_allocation(
         TurnError::Refused { refusal, .. } if refusal.code == ErrorCode::UNAUTHENTICATED => {
             unauthenticated(fail, login, source)
         }
-        TurnError::Refused { refusal, .. } => refused(code, error.to_string(), refusal),
+        TurnError::Refused { request, refusal } => refused(code, error.to_string(), *request, refusal),
         TurnError::AlwaysStale => fail
             .because("each request reaches another server than the one that gave out the nonce, or the server's clock jumps")
             .fix("Run one TURN server behind this port, or let all of them share their key:", [PODS]),
@@ -225,62 +236,6 @@ fn unauthenticated(fail: Finding, login: &Login, source: Source) -> Finding {
     }
 }
 
-/// What an error code means, for every request alike (RFC 8489 section 14.8, RFC 8656 section 19).
-pub(super) fn refused(code: Code, summary: String, refusal: &Refusal) -> Finding {
-    if refusal.code == ErrorCode::TRY_ALTERNATE {
-        // Browsers follow it, RFC 8489 section 10.
-        return Finding::error(
-            code,
-            format!("{summary}: it sends its clients to another server, which was not examined"),
-        )
-        .fix("If that was not meant, take alternate-server out of its configuration:", [LOG]);
-    }
-    let (cause, remedy, commands): (&str, &str, &[&str]) = match refusal.code {
-        ErrorCode::UNAUTHENTICATED | ErrorCode::WRONG_CREDENTIALS => (
-            "the server takes the credentials for one request and not for the next, as two servers behind one port would",
-            "Run one TURN server behind this port:",
-            &[PODS],
-        ),
-        ErrorCode::FORBIDDEN => (
-            "the server's rules forbid it, whoever asks",
-            "Look at the rules in its configuration and at its log:",
-            &[LOG],
-        ),
-        ErrorCode::ALLOCATION_MISMATCH => (
-            "the server believes that this connection has an allocation already, or has none: it has mixed up two connections, or was restarted",
-            "Look at its log; something between it and us may put several clients on one connection:",
-            &[LOG, TCP_MAP],
-        ),
-        ErrorCode::ADDRESS_FAMILY_NOT_SUPPORTED | ErrorCode::PEER_ADDRESS_FAMILY_MISMATCH => (
-            "the server relays from IPv4 and dialog announces IPv6, or the other way round; browsers ask for IPv4",
-            "Let dialog announce an IPv4 address: MEDIASOUP_ANNOUNCED_IP",
-            &["kubectl get deployment dialog -n hcce -o jsonpath='{.spec.template.spec.containers[0].env}'"],
-        ),
-        ErrorCode::UNSUPPORTED_TRANSPORT_PROTOCOL => (
-            "the server does not relay UDP, which is all that media uses",
-            "Take no-udp-relay out of its configuration:",
-            &[LOG],
-        ),
-        ErrorCode::ALLOCATION_QUOTA_REACHED => (
-            "the user has as many allocations as one may have; in Hubs all who join in the same second share a user name",
-            "Raise the quota (coturn: user-quota; hubs-relay: limits.sessions_per_address) or take it out:",
-            &[LOG],
-        ),
-        ErrorCode::INSUFFICIENT_CAPACITY => (
-            "the server has no room for more: all of its relay ports or sessions are in use",
-            "Widen the range of ports (coturn: min-port, max-port; hubs-relay: relay.ports, limits.sessions):",
-            &[LOG],
-        ),
-        ErrorCode::BAD_REQUEST | ErrorCode::UNKNOWN_ATTRIBUTE => (
-            "the server does not understand a request that every browser sends",
-            "Look at its log and its version; hubs-relay in its place understands it:",
-            &[LOG, REPLACE],
-        ),
-        _ => ("something inside of the server is broken", "Look at its log:", &[LOG]),
-    };
-    Finding::fail(code, summary).because(cause).fix(remedy, commands)
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;
@@ -293,7 +248,7 @@ mod tests {
         finding::Status,
         target::{DIALOG, HTTPS},
         testing::{Authority, DOMAIN, Identity, TurnServer, context, tcp_server, tls_server},
-        turn::Request,
+        turn::Refusal,
     };
 
     const SECRET: &str = "9b1deb4d3b7d4bad9bdd2b0d7b3dcb6d";
@@ -397,27 +352,6 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_names_another_one_is_not_judged() {
-        let refusal = Refusal { code: ErrorCode::TRY_ALTERNATE, reason: String::new() };
-        assert_eq!(refused(Code::TurnAllocates, "no".to_owned(), &refusal).status, Status::Error);
-    }
-
-    #[test]
-    fn each_code_has_a_cause_and_a_remedy_of_its_own() {
-        let mut said = Vec::new();
-        for code in [400, 401, 403, 437, 440, 442, 486, 500, 508] {
-            let refusal = Refusal { code: ErrorCode(code), reason: String::new() };
-            let finding = refused(Code::TurnAllocates, "no".to_owned(), &refusal);
-            assert_eq!(finding.status, Status::Fail);
-            said.push((finding.cause.unwrap(), finding.remedy.unwrap().text));
-        }
-        let all = said.len();
-        said.sort();
-        said.dedup();
-        assert_eq!(said.len(), all);
-    }
-
-    #[test]
     fn what_a_401_is_about_depends_on_who_made_the_credentials() {
         let cause = |login: &Login, source| {
             let refusal = Refusal { code: ErrorCode::UNAUTHENTICATED, reason: String::new() };
@@ -440,7 +374,12 @@ mod tests {
         let cx = Context { turn_login: Some(secret(SECRET)), ..Arc::into_inner(cx).unwrap() };
         assert_eq!(login(&cx).map(|(_, source)| source), Some(Source::Secret));
         let turn = RoomTurn { username: "u".to_owned(), credential: "c".to_owned(), ports: vec![443, 5350] };
-        cx.facts.room.learn(RoomFacts { host: "turn.example.org".to_owned(), port: 4443, turn: Some(turn) });
+        cx.facts.room.learn(RoomFacts {
+            host: "turn.example.org".to_owned(),
+            port: 4443,
+            turn: Some(turn),
+            perms_token: None,
+        });
         assert_eq!(servers(&cx), ("turn.example.org".to_owned(), vec![443, 5350]));
         assert_eq!(
             login(&cx).map(|(login, source)| (login.username, source)),

@@ -6,6 +6,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
     sync::Arc,
+    time::Duration,
 };
 
 use hubs_relay::{Relay, auth::Secret};
@@ -26,8 +27,8 @@ use super::{
     turn::{self, TurnError},
 };
 use crate::{
-    check::Context,
-    facts::Facts,
+    check::{Context, Options},
+    facts::{Facts, PermsToken},
     net::{Net, NetError, NetOptions},
     random,
     target::{DIALOG, HTTPS, Name, Room, TURN, Target},
@@ -43,6 +44,9 @@ const ROOM: &str = "demo-room";
 pub(crate) const ANNOUNCED: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 9));
 
 const HERE: Ipv4Addr = Ipv4Addr::LOCALHOST;
+
+/// Enough to be heard, and short enough to be waited for.
+const AUDIO: Duration = Duration::from_secs(1);
 
 /// The certificate of the demo's authority, in the deployment's folder.
 const CA_FILE: &str = "ca.pem";
@@ -102,6 +106,7 @@ impl Deployment {
             .tempdir()
             .map_err(|source| DeploymentError::Folder { path: std::env::temp_dir(), source })?;
         let turn_secret = Secret::from(random::name::<32>());
+        let perms_token = PermsToken::new(random::name::<32>());
 
         let authority = Authority::new()?;
         let ca_pem = authority.pem();
@@ -115,8 +120,12 @@ impl Deployment {
         let front = https.local_addr().map_err(listen("HTTPS"))?;
         let backends = Arc::new(Backends {
             target: target.clone(),
-            reticulum: Reticulum::new(target.clone(), room.clone(), turn_secret.clone()),
-            dialog: Dialog::new(dtls::Identity::new().map_err(DeploymentError::Dtls)?, ANNOUNCED),
+            reticulum: Reticulum::new(target.clone(), room.clone(), turn_secret.clone(), perms_token.clone()),
+            dialog: Dialog::new(
+                dtls::Identity::new().map_err(DeploymentError::Dtls)?,
+                ANNOUNCED,
+                perms_token,
+            ),
         });
         let mut servers = JoinSet::new();
         servers.spawn(dns::serve(dns, Name::ALL.map(|name| target.host(name)).into(), HERE));
@@ -171,6 +180,7 @@ impl Deployment {
             net,
             room: Some(self.room.clone()),
             turn_login: None,
+            options: Options { audio: Some(AUDIO), ..Options::default() },
             facts: Facts::default(),
         }))
     }

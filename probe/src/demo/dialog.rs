@@ -19,15 +19,20 @@ use super::{
     dtls::{Identity, Role},
     ice_lite::Tuple,
     reply::{Reply, Socket},
+    rooms::{News, Presence, Rooms},
+    srtp,
     transport::Transport,
 };
-use crate::{protoo::Fingerprint, random};
+use crate::{facts::PermsToken, protoo::Fingerprint, random};
 
 /// Where dialog's media ports really are.
 pub(super) const ACTUAL: Ipv4Addr = Ipv4Addr::LOCALHOST;
 
 /// dialog's range.
 pub(super) const PORTS: std::ops::RangeInclusive<u16> = 40_000..=49_999;
+
+/// mediasoup's number for Opus.
+const OPUS: u8 = 100;
 
 /// How often a port is drawn before there is said to be none.
 const PORT_ATTEMPTS: usize = 100;
@@ -46,13 +51,17 @@ const QUEUE: usize = 64;
 pub(super) struct Dialog {
     identity: Arc<Identity>,
     announced: IpAddr,
+    /// What Reticulum lets people in with. A real one is signed.
+    perms_token: PermsToken,
+    rooms: Rooms,
     started: Instant,
 }
 
 impl Dialog {
     /// Dialog as it believes to be reachable at `announced`.
-    pub(super) fn new(identity: Identity, announced: IpAddr) -> Self {
-        Self { identity: Arc::new(identity), announced, started: Instant::now() }
+    pub(super) fn new(identity: Identity, announced: IpAddr, perms_token: PermsToken) -> Self {
+        let identity = Arc::new(identity);
+        Self { identity, announced, perms_token, rooms: Rooms::default(), started: Instant::now() }
     }
 
     pub(super) fn answer(&self, request: Request<Incoming>) -> Reply {
@@ -68,13 +77,17 @@ impl Dialog {
             return refuse(StatusCode::FORBIDDEN, "invalid/missing Sec-WebSocket-Protocol");
         }
         let query = request.uri().query().unwrap_or_default().as_bytes();
-        let names =
-            |wanted| form_urlencoded::parse(query).any(|(name, value)| name == wanted && !value.is_empty());
-        if !names("roomId") || !names("peerId") {
+        let named = |wanted| {
+            let mut pairs = form_urlencoded::parse(query);
+            pairs
+                .find(|(name, value)| name == wanted && !value.is_empty())
+                .map(|(_, value)| value.into_owned())
+        };
+        let (Some(room), Some(peer)) = (named("roomId"), named("peerId")) else {
             return refuse(StatusCode::BAD_REQUEST, "Connection request without roomId and/or peerId");
-        }
-        let dialog = self.clone();
-        Reply::websocket(request, Some("protoo"), |socket| Session::new(dialog).serve(socket))
+        };
+        let session = Session::new(self.clone(), room, peer);
+        Reply::websocket(request, Some("protoo"), |socket| session.serve(socket))
     }
 }
 
@@ -85,13 +98,30 @@ fn refuse(status: StatusCode, reason: &'static str) -> Reply {
 /// A client's connection. All that it holds goes when it ends.
 struct Session {
     dialog: Dialog,
+    room: String,
+    peer: String,
+    /// Once it has joined.
+    presence: Option<Presence>,
+    consumers: Vec<Consumer>,
+    last_id: u64,
     transports: BTreeMap<String, Held>,
     arrived: mpsc::Receiver<Arrived>,
     arrivals: mpsc::Sender<Arrived>,
 }
 
+/// What this client hears of another one.
+struct Consumer {
+    /// The request by which it was offered; nothing goes over it before that is answered.
+    offer: u64,
+    accepted: bool,
+    speaker: String,
+    transport: String,
+    ssrc: u32,
+}
+
 /// A transport with its sockets.
 struct Held {
+    consuming: bool,
     transport: Transport,
     sockets: Vec<Arc<UdpSocket>>,
     /// Hand over what arrives on them.
@@ -106,9 +136,19 @@ struct Arrived {
 }
 
 impl Session {
-    fn new(dialog: Dialog) -> Self {
+    fn new(dialog: Dialog, room: String, peer: String) -> Self {
         let (arrivals, arrived) = mpsc::channel(QUEUE);
-        Self { dialog, transports: BTreeMap::new(), arrived, arrivals }
+        Self {
+            dialog,
+            room,
+            peer,
+            presence: None,
+            consumers: Vec::new(),
+            last_id: 0,
+            transports: BTreeMap::new(),
+            arrived,
+            arrivals,
+        }
     }
 
     async fn serve(mut self, mut socket: Socket) {
@@ -131,9 +171,18 @@ impl Session {
                     Some(Ok(_)) => {}
                     Some(Err(_)) | None => return,
                 },
+                news = news(self.presence.as_mut()) => {
+                    let offer = self.hear(news);
+                    if let Some(offer) = offer && socket.send(Message::text(offer)).await.is_err() {
+                        return;
+                    }
+                }
                 Some(Arrived { transport, tuple, bytes }) = self.arrived.recv() => {
                     if let Some(held) = self.transports.get_mut(&transport) {
                         held.transport.handle(Instant::now(), tuple, &bytes);
+                        while let Some(packet) = held.transport.poll_heard() {
+                            self.presence.iter().for_each(|presence| presence.say(packet.clone()));
+                        }
                     }
                 }
                 () = timeout => {
@@ -149,6 +198,11 @@ impl Session {
     /// The answer to a message, if it is a request of protoo's.
     fn answer(&mut self, text: &str) -> Option<String> {
         let message: Value = serde_json::from_str(text).ok()?;
+        if message["ok"] == true {
+            let accepted = self.consumers.iter_mut().filter(|c| message["id"] == c.offer);
+            accepted.for_each(|consumer| consumer.accepted = true);
+            return None;
+        }
         let (id, method) = (message["id"].as_u64()?, message["method"].as_str()?);
         let answer = match self.perform(method, &message["data"]) {
             Ok(data) => json!({ "response": true, "id": id, "ok": true, "data": data }),
@@ -159,7 +213,17 @@ impl Session {
 
     fn perform(&mut self, method: &str, data: &Value) -> Result<Value, String> {
         match method {
-            "createWebRtcTransport" => self.create(),
+            "createWebRtcTransport" => self.create(data["consuming"] == true),
+            "join" if data["token"] == self.dialog.perms_token.expose() => {
+                self.presence = Some(self.dialog.rooms.enter(&self.room, &self.peer));
+                Ok(json!({ "peers": [] }))
+            }
+            "join" => Err("jwt malformed".to_owned()),
+            "produce" => {
+                self.held(data)?;
+                self.presence.as_ref().ok_or("Peer not yet joined")?.speak();
+                Ok(json!({ "id": random::name::<36>() }))
+            }
             "connectWebRtcTransport" => {
                 let (ours, theirs) = dtls_parameters(&data["dtlsParameters"])?;
                 self.held(data)?.transport.connect(Instant::now(), ours, theirs)?;
@@ -179,7 +243,7 @@ impl Session {
     }
 
     /// Three ports: one that only dialog's own machine reaches, and twice one that it announces to the world.
-    fn create(&mut self) -> Result<Value, String> {
+    fn create(&mut self, consuming: bool) -> Result<Value, String> {
         if self.transports.len() == MOST_TRANSPORTS {
             return Err(format!("{MOST_TRANSPORTS} transports are enough for a demo"));
         }
@@ -198,8 +262,34 @@ impl Session {
         }
         let description = transport.describe(&candidates, &self.dialog.identity.fingerprints());
         let id = transport.id().to_owned();
-        self.transports.insert(id, Held { transport, sockets, _receivers: receivers });
+        self.transports.insert(id, Held { consuming, transport, sockets, _receivers: receivers });
         Ok(description)
+    }
+
+    /// What there is to tell the client: an offer, if somebody begins to speak and there is a transport for it.
+    fn hear(&mut self, news: News) -> Option<String> {
+        match news {
+            News::Speaks(speaker) => {
+                let (transport, _) = self.transports.iter().find(|(_, held)| held.consuming)?;
+                self.last_id += 1;
+                let (offer, ssrc) = (self.last_id, u32::from_be_bytes(random::bytes()));
+                let request = newcomer(offer, &speaker, ssrc);
+                let transport = transport.clone();
+                self.consumers.push(Consumer { offer, accepted: false, speaker, transport, ssrc });
+                Some(request)
+            }
+            News::Says(speaker, packet) => {
+                let consumers = self.consumers.iter().filter(|c| c.accepted && c.speaker == speaker);
+                for consumer in consumers {
+                    let mut packet = packet.to_vec();
+                    srtp::relabel(&mut packet, OPUS, consumer.ssrc);
+                    if let Some(held) = self.transports.get_mut(&consumer.transport) {
+                        held.transport.say(&packet);
+                    }
+                }
+                None
+            }
+        }
     }
 
     fn held(&mut self, data: &Value) -> Result<&mut Held, String> {
@@ -218,6 +308,25 @@ impl Held {
             }
         }
     }
+}
+
+/// What the others in the room have to say, to somebody who has joined.
+async fn news(presence: Option<&mut Presence>) -> News {
+    match presence {
+        Some(presence) => match presence.news.recv().await {
+            Some(news) => news,
+            None => std::future::pending().await,
+        },
+        None => std::future::pending().await,
+    }
+}
+
+/// The request by which dialog offers a consumer.
+fn newcomer(id: u64, speaker: &str, ssrc: u32) -> String {
+    let codec = json!({ "mimeType": "audio/opus", "payloadType": OPUS, "clockRate": 48_000, "channels": 2 });
+    let parameters = json!({ "codecs": [codec], "encodings": [{ "ssrc": ssrc }], "mid": "0" });
+    let data = json!({ "peerId": speaker, "kind": "audio", "rtpParameters": parameters });
+    json!({ "request": true, "id": id, "method": "newConsumer", "data": data }).to_string()
 }
 
 /// Our role and their certificate, as mediasoup reads them: of several fingerprints it takes the first.

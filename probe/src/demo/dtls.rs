@@ -20,6 +20,7 @@ use rtc_dtls::{
 use rtc_shared::TransportProtocol;
 use serde::Serialize;
 
+use super::srtp::Srtp;
 use crate::protoo::Fingerprint;
 
 /// The association belongs to the transport, whichever path ICE chooses for it: it knows its peer under this name.
@@ -166,6 +167,12 @@ impl Dtls {
 
     pub(super) fn state(&self) -> DtlsState {
         self.state
+    }
+
+    /// The keys of the media, once they are agreed on.
+    pub(super) fn srtp(&self) -> Option<Srtp> {
+        let endpoint = self.endpoint.as_ref().filter(|_| self.state == DtlsState::Connected)?;
+        Srtp::new(endpoint.get_connection_state(PEER)?, &*self.identity.provider)
     }
 
     fn take(&mut self, event: &EndpointEvent) {

@@ -14,6 +14,8 @@ mod ice_lite;
 pub(crate) mod narrative;
 mod reply;
 mod reticulum;
+mod rooms;
+mod srtp;
 mod transport;
 mod turn;
 

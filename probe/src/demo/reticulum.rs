@@ -14,6 +14,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 use super::reply::{Reply, Socket};
 use crate::{
+    facts::PermsToken,
     random,
     target::{DIALOG, Name, Room, TURN, Target},
 };
@@ -30,11 +31,13 @@ struct Inner {
     target: Target,
     room: Room,
     turn_secret: Secret,
+    /// With which dialog lets people in.
+    perms_token: PermsToken,
 }
 
 impl Reticulum {
-    pub(super) fn new(target: Target, room: Room, turn_secret: Secret) -> Self {
-        Self(Arc::new(Inner { target, room, turn_secret }))
+    pub(super) fn new(target: Target, room: Room, turn_secret: Secret, perms_token: PermsToken) -> Self {
+        Self(Arc::new(Inner { target, room, turn_secret, perms_token }))
     }
 
     pub(super) fn answer(&self, request: Request<Incoming>) -> Reply {
@@ -100,6 +103,7 @@ impl Reticulum {
         let credential = RestCredential::new(&self.0.turn_secret, "coturn", now + CREDENTIAL_SECONDS);
         json!({
             "session_id": random::name::<36>(),
+            "perms_token": self.0.perms_token.expose(),
             "hub_requires_oauth": false,
             "hubs": [{
                 "hub_id": self.0.room.sid(),

@@ -158,7 +158,14 @@ async fn as_shipped_the_certificate_is_the_cause_and_with_the_relay_media_connec
     assert!(shipped.verdict.explains.contains(&Code::CertificateOfCoturn), "{:#?}", shipped.verdict);
     assert_eq!(repaired.verdict.outcome, Outcome::Good, "{repaired:#?}");
     let passed = |code| repaired.findings.iter().any(|f| f.code == code && f.status == Status::Pass);
+    assert!(passed(Code::AudioTurnTls), "{repaired:#?}");
+    let warned: Vec<_> =
+        repaired.findings.iter().filter(|f| f.status == Status::Warn).map(|f| f.code).collect();
+    assert_eq!(warned, [Code::DirectPath], "{repaired:#?}");
     assert!(passed(Code::RelayedPath) && passed(Code::RelayedDtls) && !passed(Code::DirectPath));
+    for code in [Code::HubsMeta, Code::HubsName, Code::DialogBehindIngress, Code::TurnPermits] {
+        assert!(passed(code), "{code} did not pass: {repaired:#?}");
+    }
     assert_eq!(play.exit_code(), EXIT_GOOD);
 }
 

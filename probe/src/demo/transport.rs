@@ -8,8 +8,12 @@ use serde_json::{Value, json};
 use super::{
     dtls::{Dtls, Identity, Role},
     ice_lite::{IceLite, IceState, Tuple},
+    srtp::Srtp,
 };
 use crate::{protoo::Fingerprint, random};
+
+/// Packets that wait to be passed on.
+const MOST_HEARD: usize = 64;
 
 /// A media connection that waits for its client.
 #[derive(Debug)]
@@ -19,6 +23,10 @@ pub(super) struct Transport {
     dtls: Dtls,
     /// What the client's `connectWebRtcTransport` left to us, once it has come.
     role: Option<Role>,
+    /// The keys of the media, once they are needed.
+    srtp: Option<Srtp>,
+    /// Packets of RTP that came.
+    heard: VecDeque<Vec<u8>>,
     outgoing: VecDeque<Datagram>,
     received: usize,
     sent: usize,
@@ -38,6 +46,8 @@ impl Transport {
             ice: IceLite::new(),
             dtls: Dtls::new(identity),
             role: None,
+            srtp: None,
+            heard: VecDeque::new(),
             outgoing: VecDeque::new(),
             received: 0,
             sent: 0,
@@ -60,7 +70,7 @@ impl Transport {
         Ok(())
     }
 
-    /// Takes a datagram. What it is, its first byte tells (RFC 7983 section 7); for media there is nobody to consume it.
+    /// Takes a datagram. What it is, its first byte tells (RFC 7983 section 7).
     pub(super) fn handle(&mut self, now: Instant, tuple: Tuple, datagram: &[u8]) {
         self.received += datagram.len();
         match datagram.first() {
@@ -75,6 +85,10 @@ impl Transport {
                 self.ice.select(tuple);
                 self.dtls.handle(now, datagram);
             }
+            Some(128..=191) if self.ice.knows(tuple) => {
+                let packet = self.srtp().and_then(|srtp| srtp.decrypt(datagram));
+                self.heard.extend(packet.filter(|_| self.heard.len() < MOST_HEARD));
+            }
             _ => {}
         }
     }
@@ -85,6 +99,26 @@ impl Transport {
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         self.dtls.poll_timeout()
+    }
+
+    /// Sends a packet of RTP to the client, once there are keys for it.
+    pub(super) fn say(&mut self, packet: &[u8]) {
+        let datagram = self.srtp().and_then(|srtp| srtp.encrypt(packet));
+        if let (Some(tuple), Some(bytes)) = (self.ice.selected(), datagram) {
+            self.outgoing.push_back(Datagram { tuple, bytes });
+        }
+    }
+
+    /// The next packet of RTP that the client sent.
+    pub(super) fn poll_heard(&mut self) -> Option<Vec<u8>> {
+        self.heard.pop_front()
+    }
+
+    fn srtp(&mut self) -> Option<&mut Srtp> {
+        if self.srtp.is_none() {
+            self.srtp = self.dtls.srtp();
+        }
+        self.srtp.as_mut()
     }
 
     /// The next datagram to send.

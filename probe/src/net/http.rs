@@ -6,7 +6,10 @@ use std::time::Duration;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::{HeaderMap, Request, StatusCode, body::Bytes, client::conn::http1, header};
 use hyper_util::rt::TokioIo;
-use tokio::time::timeout;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::timeout,
+};
 
 use super::{Net, TlsError, Trust};
 
@@ -57,32 +60,47 @@ impl Net {
     /// `GET https://host:port path`.
     pub async fn get(&self, host: &str, port: u16, path: &str, trust: Trust) -> Result<Answer, HttpError> {
         let (stream, _) = self.tls(host, port, trust).await?;
-        let malformed = |e: &dyn std::fmt::Display| HttpError::Malformed(e.to_string());
-        let exchange = async {
-            let (mut sender, connection) =
-                http1::handshake(TokioIo::new(stream)).await.map_err(|e| malformed(&e))?;
-            let authority = if port == 443 { host.to_owned() } else { format!("{host}:{port}") };
-            let request = Request::get(path)
-                .header(header::HOST, authority)
-                .header(header::USER_AGENT, concat!("hubs-probe/", env!("CARGO_PKG_VERSION")))
-                .body(Empty::<Bytes>::new())
-                .map_err(|e| malformed(&e))?;
-            let answer = async {
-                let (head, body) =
-                    sender.send_request(request).await.map_err(|e| malformed(&e))?.into_parts();
-                let body =
-                    Limited::new(body, LONGEST_BODY).collect().await.map_err(|e| malformed(&e))?.to_bytes();
-                Ok(Answer { status: head.status, headers: head.headers, body })
-            };
-            // The connection only makes progress while it is polled; its own end is no news once the answer is there.
-            tokio::pin!(answer);
-            tokio::select! {
-                answer = &mut answer => answer,
-                _ = connection => answer.await,
-            }
-        };
-        timeout(ANSWER_LIMIT, exchange).await.map_err(|_| HttpError::Silent)?
+        let authority = if port == 443 { host.to_owned() } else { format!("{host}:{port}") };
+        exchange(stream, &authority, path).await
     }
+
+    /// `GET http://host:port path`: what only answers operators is not encrypted.
+    pub async fn get_plain(&self, host: &str, port: u16, path: &str) -> Result<Answer, HttpError> {
+        let stream = self.connect(host, port).await.map_err(TlsError::Connect)?;
+        let authority =
+            if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+        exchange(stream, &authority, path).await
+    }
+}
+
+async fn exchange(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    authority: &str,
+    path: &str,
+) -> Result<Answer, HttpError> {
+    let malformed = |e: &dyn std::fmt::Display| HttpError::Malformed(e.to_string());
+    let exchange = async {
+        let (mut sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(|e| malformed(&e))?;
+        let request = Request::get(path)
+            .header(header::HOST, authority)
+            .header(header::USER_AGENT, concat!("hubs-probe/", env!("CARGO_PKG_VERSION")))
+            .body(Empty::<Bytes>::new())
+            .map_err(|e| malformed(&e))?;
+        let answer = async {
+            let (head, body) = sender.send_request(request).await.map_err(|e| malformed(&e))?.into_parts();
+            let body =
+                Limited::new(body, LONGEST_BODY).collect().await.map_err(|e| malformed(&e))?.to_bytes();
+            Ok(Answer { status: head.status, headers: head.headers, body })
+        };
+        // The connection only makes progress while it is polled; its own end is no news once the answer is there.
+        tokio::pin!(answer);
+        tokio::select! {
+            answer = &mut answer => answer,
+            _ = connection => answer.await,
+        }
+    };
+    timeout(ANSWER_LIMIT, exchange).await.map_err(|_| HttpError::Silent)?
 }
 
 #[cfg(test)]

@@ -7,8 +7,8 @@ use unicode_width::UnicodeWidthStr;
 use crate::{
     check::Group,
     checks::CHECKS,
-    diagnose::{Outcome, Verdict},
-    finding::{Finding, Remedy, Status},
+    diagnose::{Confidence, Diagnosis, Outcome, leading},
+    finding::{Finding, Remedy, Status, Suppressed},
     report::{End, Report},
 };
 
@@ -99,8 +99,11 @@ impl Style {
 /// The whole report.
 pub fn render(report: &Report, style: Style) -> String {
     let mut out = String::new();
+    // What a cause explains stands under it.
+    let is_folded = |at: usize| report.diagnoses.iter().any(|d| d.explains.contains(&at));
+    let shown = report.findings.iter().enumerate().filter(|(at, _)| !is_folded(*at));
     for group in groups() {
-        let findings: Vec<_> = report.findings.iter().filter(|f| group_of(f) == Some(group)).collect();
+        let findings: Vec<_> = shown.clone().filter(|(_, f)| group_of(f) == Some(group)).collect();
         if findings.is_empty() {
             continue;
         }
@@ -108,14 +111,20 @@ pub fn render(report: &Report, style: Style) -> String {
         let line = if style.ascii { "-" } else { "─" }.repeat(title.width());
         let _ = writeln!(out, "{}\n{line}", style.paint(Colour::Bold, title));
         let mut before = None;
-        for finding in findings {
-            write_finding(&mut out, finding, before, style);
+        for (codes, at, finding) in merged(findings) {
+            write_finding(&mut out, &codes, finding, before, style);
+            let diagnosis = report.diagnoses.iter().find(|d| d.supports.first() == Some(&at));
+            write_explained(&mut out, report, diagnosis, style);
             before = Some(finding);
         }
         out.push('\n');
     }
     write_counts(&mut out, report, style);
-    write_verdict(&mut out, &report.verdict, style);
+    write_verdict(&mut out, report, style);
+    let first = leading(&report.diagnoses);
+    for diagnosis in report.diagnoses.iter().filter(|d| Some(*d) != first) {
+        write_diagnosis(&mut out, report, diagnosis, style);
+    }
     out
 }
 
@@ -130,14 +139,39 @@ fn group_of(finding: &Finding) -> Option<Group> {
     CHECKS.iter().find(|c| c.id == finding.check).map(|c| c.group)
 }
 
+/// What was skipped for one reason, one after the other, is told once.
+fn merged<'f>(findings: Vec<(usize, &'f Finding)>) -> Vec<(String, usize, &'f Finding)> {
+    let mut merged: Vec<(String, usize, &Finding)> = Vec::new();
+    for (at, finding) in findings {
+        match merged.last_mut() {
+            Some((codes, _, last))
+                if finding.status == Status::Skip
+                    && (last.status, &last.summary, &last.target)
+                        == (finding.status, &finding.summary, &finding.target) =>
+            {
+                if last.code != finding.code {
+                    let _ = write!(codes, ", {}", finding.code);
+                }
+            }
+            _ => merged.push((finding.code.to_string(), at, finding)),
+        }
+    }
+    merged
+}
+
 /// One finding, with its reason and fix unless the one before it had the same ones to show.
-fn write_finding(out: &mut String, finding: &Finding, before: Option<&Finding>, style: Style) {
+fn write_finding(out: &mut String, codes: &str, finding: &Finding, before: Option<&Finding>, style: Style) {
     let target = finding.target.as_deref().filter(|t| !finding.summary.contains(t));
     let about = target.map(|t| format!("{t}: ")).unwrap_or_default();
-    let text = format!("{about}{}", finding.summary);
-    let summary = style.wrapped(&text, SUMMARY, INDENT);
-    let _ = writeln!(out, "  {} {}  {summary}", style.mark(finding.status), finding.code);
-    if matches!(finding.status, Status::Pass | Status::Skip) {
+    let mark = match &finding.suppressed {
+        None => String::new(),
+        Some(Suppressed { reason: Some(reason), .. }) => format!(" (suppressed: {reason})"),
+        Some(Suppressed { reason: None, .. }) => " (suppressed)".to_owned(),
+    };
+    let text = format!("{about}{}{mark}", finding.summary);
+    let summary = style.wrapped(&text, SUMMARY + codes.width(), INDENT);
+    let _ = writeln!(out, "  {} {codes}  {summary}", style.mark(finding.status));
+    if matches!(finding.status, Status::Pass | Status::Skip) || finding.suppressed.is_some() {
         return;
     }
     let width = finding.evidence.iter().map(|e| e.label.width()).fold(LABEL, usize::max);
@@ -158,14 +192,36 @@ fn write_finding(out: &mut String, finding: &Finding, before: Option<&Finding>, 
     }
 }
 
+/// What the cause that this finding shows explains, a line for each; what was skipped for one reason on one line.
+fn write_explained(out: &mut String, report: &Report, diagnosis: Option<&Diagnosis>, style: Style) {
+    let findings = diagnosis.iter().flat_map(|d| &d.explains).filter_map(|at| report.findings.get(*at));
+    let mut lines: Vec<(Vec<String>, &Finding)> = Vec::new();
+    for finding in findings {
+        let code = finding.code.to_string();
+        match lines.last_mut() {
+            Some((codes, last)) if last.status == finding.status && last.summary == finding.summary => {
+                if !codes.contains(&code) {
+                    codes.push(code);
+                }
+            }
+            _ => lines.push((vec![code], finding)),
+        }
+    }
+    for (number, (codes, finding)) in lines.into_iter().enumerate() {
+        let label = if number == 0 { "so" } else { "" };
+        let text = format!("{} {}: {}", codes.join(", "), finding.status, finding.summary);
+        write_line(out, label, LABEL, &text, style);
+    }
+}
+
 fn commands(finding: &Finding) -> Option<&[String]> {
     finding.remedy.as_ref().map(|r| r.commands.as_slice())
 }
 
 /// Width of the label column, unless evidence needs more.
 const LABEL: usize = 7;
-/// Where a finding's summary begins, behind its mark and its code.
-const SUMMARY: usize = 19;
+/// Where a finding's summary begins, behind its mark, not counting its code.
+const SUMMARY: usize = 13;
 /// Where the second line of a finding begins, and with it what was seen.
 const INDENT: usize = 12;
 
@@ -188,6 +244,10 @@ fn write_counts(out: &mut String, report: &Report, style: Style) {
     let count = |status| format!("{} {status}", report.count(status));
     let counts =
         [Status::Pass, Status::Warn, Status::Fail, Status::Skip, Status::Error].map(count).join(", ");
+    let counts = match report.suppressed() {
+        0 => counts,
+        suppressed => format!("{counts}, {suppressed} suppressed"),
+    };
     let counts = format!("{}: {counts} in {seconds:.1} s", report.target);
     let _ = writeln!(out, "{}", style.wrapped(&counts, 0, 4));
     match report.end {
@@ -199,7 +259,8 @@ fn write_counts(out: &mut String, report: &Report, style: Style) {
     }
 }
 
-fn write_verdict(out: &mut String, verdict: &Verdict, style: Style) {
+fn write_verdict(out: &mut String, report: &Report, style: Style) {
+    let verdict = &report.verdict;
     let colour = match verdict.outcome {
         Outcome::Good => Colour::Green,
         Outcome::Broken => Colour::Red,
@@ -209,16 +270,57 @@ fn write_verdict(out: &mut String, verdict: &Verdict, style: Style) {
     let headline =
         style.paint(Colour::Bold, &style.wrapped(&verdict.headline, word.width() + 2, word.width() + 2));
     let _ = writeln!(out, "\n{}  {headline}", style.paint(colour, word));
-    let _ = writeln!(out, "    {}", style.wrapped(&verdict.detail, 4, 4));
+    // Other failures have a place of their own, so that the first cause's own words are enough.
+    let detail = leading(&report.diagnoses).map_or(&verdict.detail, |first| &first.detail);
+    let _ = writeln!(out, "    {}", style.wrapped(detail, 4, 4));
     if !verdict.explains.is_empty() {
         let codes: Vec<_> = verdict.explains.iter().map(ToString::to_string).collect();
         let _ = writeln!(out, "    see {}: hubs-probe explain {}", codes.join(", "), codes[0]);
     }
+    if let Some(first) = leading(&report.diagnoses) {
+        write_doubts(out, report, first, style);
+    }
     if let Some(remedy) = &verdict.remedy {
-        let _ = writeln!(out, "\n    {}", style.wrapped(&remedy.text, 4, 4));
-        for command in &remedy.commands {
-            let _ = writeln!(out, "      {}", style.paint(Colour::Bold, command));
-        }
+        out.push('\n');
+        write_steps(out, remedy, style);
+    }
+}
+
+/// A cause that stands beside the one that the verdict names.
+fn write_diagnosis(out: &mut String, report: &Report, diagnosis: &Diagnosis, style: Style) {
+    let title = format!("And {}", diagnosis.cause.code);
+    let indent = title.width() + 2;
+    let sentence = style.paint(Colour::Bold, &style.wrapped(&diagnosis.cause.sentence, indent, indent));
+    let _ = writeln!(out, "\n{title}  {sentence}");
+    let _ = writeln!(out, "    {}", style.wrapped(&diagnosis.detail, 4, 4));
+    write_doubts(out, report, diagnosis, style);
+    if let Some(remedy) = &diagnosis.remedy {
+        write_steps(out, remedy, style);
+    }
+}
+
+/// How sure a diagnosis is, where there is any doubt.
+fn write_doubts(out: &mut String, report: &Report, diagnosis: &Diagnosis, style: Style) {
+    if diagnosis.confidence == Confidence::Certain && diagnosis.contradicts.is_empty() {
+        return;
+    }
+    let named = |places: &[usize]| {
+        let findings = places.iter().filter_map(|at| report.findings.get(*at));
+        let mut codes: Vec<_> = findings.map(|f| format!("{} {}", f.code, f.status)).collect();
+        codes.dedup();
+        codes.join(", ")
+    };
+    let mut text = format!("{}: for it speaks {}", diagnosis.confidence.word(), named(&diagnosis.supports));
+    if !diagnosis.contradicts.is_empty() {
+        text += &format!("; against it {}", named(&diagnosis.contradicts));
+    }
+    let _ = writeln!(out, "    {}", style.wrapped(&text, 4, 4));
+}
+
+fn write_steps(out: &mut String, remedy: &Remedy, style: Style) {
+    let _ = writeln!(out, "    {}", style.wrapped(&remedy.text, 4, 4));
+    for command in &remedy.commands {
+        let _ = writeln!(out, "      {}", style.paint(Colour::Bold, command));
     }
 }
 

@@ -4,13 +4,13 @@ use serde::Serialize;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::{
-    diagnose::Verdict,
+    diagnose::{Diagnosis, Verdict},
     finding::{Finding, Status},
     report::{End, Report},
 };
 
 /// Version of the document's form.
-pub const SCHEMA_VERSION: &str = "1.0";
+pub const SCHEMA_VERSION: &str = "1.1";
 
 /// The report as one JSON document, ending with a line break.
 pub fn render(report: &Report) -> String {
@@ -47,8 +47,10 @@ fn document(report: &Report) -> Document<'_> {
             fail: count(Status::Fail),
             skip: count(Status::Skip),
             error: count(Status::Error),
+            suppressed: report.suppressed(),
         },
         verdict: &report.verdict,
+        diagnoses: &report.diagnoses,
         findings: &report.findings,
     }
 }
@@ -61,6 +63,7 @@ struct Document<'a> {
     target: Target<'a>,
     summary: Summary,
     verdict: &'a Verdict,
+    diagnoses: &'a [Diagnosis],
     findings: &'a [Finding],
 }
 
@@ -90,6 +93,7 @@ struct Summary {
     fail: usize,
     skip: usize,
     error: usize,
+    suppressed: usize,
 }
 
 fn rfc3339(when: OffsetDateTime) -> String {

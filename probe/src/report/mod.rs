@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 
 pub use crate::diagnose::End;
 use crate::{
-    diagnose::{self, Outcome, Verdict},
+    diagnose::{self, Diagnosed, Diagnosis, Outcome, Verdict},
     finding::{Finding, Status},
 };
 
@@ -24,7 +24,9 @@ pub struct Report {
     pub end: End,
     /// In the order of the table of checks.
     pub findings: Vec<Finding>,
-    /// The one cause, or that there is none.
+    /// The causes behind what fails, in the order of the path.
+    pub diagnoses: Vec<Diagnosis>,
+    /// The first of them, or that there is none.
     pub verdict: Verdict,
 }
 
@@ -60,26 +62,39 @@ impl Report {
         end: End,
         findings: Vec<Finding>,
     ) -> Self {
-        let verdict = diagnose::diagnose(&target, &findings, end);
-        Self { target, started, finished, end, findings, verdict }
+        let Diagnosed { diagnoses, verdict } = diagnose::diagnose(&target, &findings, end);
+        Self { target, started, finished, end, findings, diagnoses, verdict }
     }
 
-    /// How many findings have `status`.
+    /// How many findings have `status`, without those that are suppressed.
     pub fn count(&self, status: Status) -> usize {
-        self.findings.iter().filter(|f| f.status == status).count()
+        self.findings.iter().filter(|f| f.status == status && f.suppressed.is_none()).count()
+    }
+
+    /// How many findings are suppressed.
+    pub fn suppressed(&self) -> usize {
+        self.findings.iter().filter(|f| f.suppressed.is_some()).count()
     }
 
     /// The exit status of the program.
     pub fn exit_code(&self, fail_on: FailOn) -> u8 {
         let bad = self.count(Status::Fail) > 0 || (fail_on == FailOn::Warn && self.count(Status::Warn) > 0);
+        let is_broken = bad || self.diagnoses.iter().any(|d| !d.suppressed);
         match (self.end, self.verdict.outcome) {
             (End::Interrupted, _) => EXIT_INTERRUPTED,
             (End::Terminated, _) => EXIT_TERMINATED,
-            (_, Outcome::Broken) => EXIT_BROKEN,
-            _ if bad => EXIT_BROKEN,
-            (_, Outcome::Inconclusive) => EXIT_INCONCLUSIVE,
+            _ if is_broken => EXIT_BROKEN,
             (_, Outcome::Good) => EXIT_GOOD,
+            (End::Complete, _) if self.is_as_wanted() => EXIT_GOOD,
+            (_, Outcome::Broken | Outcome::Inconclusive) => EXIT_INCONCLUSIVE,
         }
+    }
+
+    /// Whether what keeps us from calling it good is what the person told us to leave aside.
+    fn is_as_wanted(&self) -> bool {
+        let is_set_aside = |f: &Finding| f.left_out.is_some() || f.suppressed.is_some();
+        self.findings.iter().any(is_set_aside)
+            && self.findings.iter().all(|f| f.status != Status::Error || is_set_aside(f))
     }
 }
 
@@ -90,7 +105,7 @@ pub(crate) mod tests {
     use time::macros::datetime;
 
     use super::*;
-    use crate::codes::Code;
+    use crate::{codes::Code, finding::Suppressed};
 
     /// A report with something of everything.
     pub(crate) fn sample() -> Report {
@@ -194,6 +209,26 @@ pub(crate) mod tests {
     fn report(end: End, findings: Vec<Finding>) -> Report {
         let now = datetime!(2026-11-22 11:30:00 UTC);
         Report::new("hubs.example.org".into(), now, now, end, findings)
+    }
+
+    #[test]
+    fn what_the_person_leaves_aside_does_not_count_for_the_exit_status() {
+        let known = |mut finding: Finding| {
+            finding.suppressed = Some(Suppressed { by: "HP".to_owned(), reason: Some("known".to_owned()) });
+            finding
+        };
+        let code = |findings| report(End::Complete, findings).exit_code(FailOn::Warn);
+        assert_eq!(code(vec![known(Finding::fail(Code::HubsMeta, "bad"))]), EXIT_GOOD);
+        assert_eq!(code(vec![known(Finding::warn(Code::HubsMeta, "bad"))]), EXIT_GOOD);
+        let one_known =
+            vec![known(Finding::fail(Code::HubsMeta, "bad")), Finding::fail(Code::HubsHealthy, "dead")];
+        assert_eq!(code(one_known.clone()), EXIT_BROKEN);
+        assert!(report(End::Complete, one_known).verdict.headline.contains("Hubs itself"));
+        let left_out = || Finding::skip(Code::DirectPath, "left out").left_out("--skip ice.*");
+        assert_eq!(code(vec![left_out()]), EXIT_GOOD);
+        let unable = Finding::error(Code::NameResolves, "no network");
+        assert_eq!(code(vec![left_out(), unable]), EXIT_INCONCLUSIVE);
+        assert_eq!(report(End::TimeLimit, vec![left_out()]).exit_code(FailOn::Fail), EXIT_INCONCLUSIVE);
     }
 
     #[test]

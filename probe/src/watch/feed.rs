@@ -22,6 +22,8 @@ pub(super) fn translate(event: Event) -> Vec<feed::Feed> {
             let findings = findings.iter().map(finding).collect();
             vec![feed::Feed::CheckFinished { check: check.to_owned(), findings }]
         }
+        // The live view runs the checks once, until it is asked to run them again.
+        Event::Waiting { .. } => Vec::new(),
         Event::RunFinished(report) => {
             vec![feed::Feed::Verdict(verdict(&report.verdict)), feed::Feed::RunFinished]
         }

@@ -128,7 +128,7 @@ impl Server {
     async fn open(&self, peer: SocketAddr) -> Result<Held, Obstacle> {
         let login = self.login().await?;
         let mut client = Client::connect(&self.cx.net, &self.host, self.port).await?;
-        if let Judgement::Refused(_) = client.judgement() {
+        if let Some(Judgement::Refused(_)) = client.judgement() {
             return Err(Obstacle::Certificate);
         }
         let challenge = client.challenge().await?;
@@ -139,7 +139,7 @@ impl Server {
 
     /// What the command line gives, or what the room gave; when that has run out, what it gives now.
     async fn login(&self) -> Result<Login, Obstacle> {
-        let Context { target, net, room, turn_login, facts } = &*self.cx;
+        let Context { target, net, room, turn_login, facts, .. } = &*self.cx;
         if let Some(given) = turn_login {
             return Ok(Login::given(given));
         }

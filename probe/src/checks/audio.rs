@@ -1,0 +1,290 @@
+//! Sound: does what one person says come back through dialog to another one, over each way that media has?
+//!
+//! Both people are we, in a room of our own that nobody else is in, with the permission that the given room gave us. What is sent is
+//! encrypted and decrypted as in a browser, and each packet is compared with what was sent.
+
+mod talk;
+mod way;
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::future::{join, join_all};
+
+use self::{
+    talk::{Obstacle, Signalling, talk},
+    way::{Direct, Through, Ways},
+};
+use crate::{
+    audio::Figures,
+    check::{Context, Outcome, Stop},
+    checks::turn::{LOG, PODS, holds, milliseconds},
+    codes::Code,
+    facts::TurnCertificate,
+    finding::Finding,
+    media::MediaError,
+    protoo::ProtooError,
+};
+
+/// Above these sound begins to suffer: words get lost, or people talk into each other.
+const MOST_LOSS: f32 = 0.05;
+const LONGEST_ROUND_TRIP: Duration = Duration::from_millis(500);
+const MOST_JITTER: Duration = Duration::from_millis(60);
+
+const DIALOG: [&str; 2] =
+    ["kubectl logs -n hcce deployment/dialog --tail=50", "kubectl rollout restart deployment dialog -n hcce"];
+
+const NONE: [&str; 0] = [];
+
+pub(crate) async fn room(cx: Arc<Context>) -> Outcome {
+    let Some(length) = cx.options.audio.filter(|length| !length.is_zero()) else {
+        return Err(Stop::Skip("nobody asked for it".to_owned()));
+    };
+    let endpoint = cx.facts.dialog.get()?;
+    let room = cx.facts.room.get()?;
+    let Some(token) = &room.perms_token else {
+        return Err(Stop::Skip(
+            "the room gave no permission to speak, without which dialog takes no sound".to_owned(),
+        ));
+    };
+    let ways = Ways::of(&cx).await;
+    if ways.is_none() {
+        let reason = "dialog answers neither directly nor through TURN, see ice.direct and turn.media";
+        return Err(Stop::Skip(reason.to_owned()));
+    }
+    let signalling = Signalling { net: &cx.net, endpoint, token, length };
+    let direct = join_all(ways.direct.iter().map(async |direct: &Direct| {
+        judge(Code::AudioDirect, &talk(&signalling, direct).await, TurnCertificate::Accepted)
+            .at(direct.to_string())
+    }));
+    let relayed = join_all(ways.through.iter().map(async |through: &Through<'_>| {
+        judge(through.code(), &talk(&signalling, through).await, through.certificate())
+            .at(through.to_string())
+    }));
+    let (mut findings, relayed) = join(direct, relayed).await;
+    findings.extend(relayed);
+    Ok(findings)
+}
+
+fn judge(code: Code, talked: &Result<Figures, Obstacle>, certificate: TurnCertificate) -> Finding {
+    match talked {
+        Ok(figures) => judge_figures(code, figures, certificate),
+        Err(obstacle) => judge_obstacle(code, obstacle),
+    }
+}
+
+fn judge_figures(code: Code, figures: &Figures, certificate: TurnCertificate) -> Finding {
+    let (loss, round_trip) = (figures.loss(), milliseconds(figures.round_trip));
+    let summary = format!(
+        "sound comes back through dialog: {} of {} packets, {round_trip} there and back",
+        figures.heard, figures.sent
+    );
+    let poor = [
+        (loss > MOST_LOSS, "many packets are lost"),
+        (figures.slow_round_trip > LONGEST_ROUND_TRIP, "it takes long"),
+        (figures.jitter > MOST_JITTER, "it comes unevenly"),
+    ];
+    let poor: Vec<_> = poor.into_iter().filter_map(|(is_so, what)| is_so.then_some(what)).collect();
+    let finding = if figures.damaged > 0 {
+        Finding::fail(
+            code,
+            format!(
+                "sound comes back damaged: {} of {} packets say something else",
+                figures.damaged, figures.heard
+            ),
+        )
+        .because("dialog, or something that it sends media through, changes what people say")
+        .fix("Look at dialog's log and its version:", DIALOG)
+    } else if poor.is_empty() {
+        holds(code, certificate, &summary)
+    } else {
+        Finding::warn(code, format!("{summary}, but poorly: {}", poor.join(", ")))
+            .because("the way between this machine and dialog is overloaded or bad somewhere; which end it is cannot be seen from one machine")
+            .fix("Compare it with the other ways, and run the check from another network:", NONE)
+    };
+    let finding = finding
+        .seen("lost", format!("{:.1} %", loss * 100.0))
+        .seen(
+            "there and back",
+            format!("{round_trip}, and 95 of 100 packets within {}", milliseconds(figures.slow_round_trip)),
+        )
+        .seen("jitter", milliseconds(figures.jitter))
+        .seen("sound", format!("{:.1} kbit/s", figures.bits_per_second as f64 / 1000.0));
+    [
+        (figures.reordered, "overtaken by later packets"),
+        (figures.misnumbered, "numbered wrongly by dialog"),
+        (figures.foreign, "packets that we did not send"),
+    ]
+    .into_iter()
+    .filter(|(count, _)| *count > 0)
+    .fold(finding, |finding, (count, what)| finding.seen(what, count))
+}
+
+fn judge_obstacle(code: Code, obstacle: &Obstacle) -> Finding {
+    let fail = Finding::fail(code, obstacle.to_string());
+    match obstacle {
+        // It is the same for each way, and says nothing of any.
+        Obstacle::NotLetIn(e) => {
+            Finding::skip(code, format!("dialog does not take the room's permission: {e}"))
+        }
+        Obstacle::Lost(_) | Obstacle::Media(MediaError::Unable(_)) => {
+            Finding::error(code, obstacle.to_string())
+        }
+        Obstacle::Dialog(ProtooError::NotOffered { .. }) => fail
+            .because("dialog takes sound from one person and does not offer it to the other one in the room")
+            .fix("Look at dialog's log, then restart it:", DIALOG),
+        Obstacle::Dialog(_) => fail
+            .because("dialog breaks at what it does for every person in a room")
+            .fix("Look at dialog's log:", DIALOG),
+        Obstacle::Media(_) => {
+            fail.because("a connection like it stood a moment ago: this way is not reliable").fix(
+                "Run the check again; if it stays so, look at the TURN server and at dialog:",
+                [LOG, DIALOG[0]],
+            )
+        }
+        Obstacle::Silent { sent, arrived: Some(arrived) } if arrived >= sent => fail
+            .because("dialog gets the sound and does not pass it on, or what it passes on gets lost")
+            .seen("arrived at dialog", format!("{arrived} bytes"))
+            .fix("Look at dialog's log, then restart it:", DIALOG),
+        Obstacle::Silent { arrived, .. } => {
+            let finding = fail
+                .because("both connections stand, but the packets of sound, of which there are fifty in a second, do not come through")
+                .fix("Look at what limits UDP or TURN on the way:", [LOG, PODS]);
+            match arrived {
+                Some(arrived) => finding.seen("arrived at dialog", format!("{arrived} bytes")),
+                None => finding,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        check::Options,
+        checks::{dialog, media, room as room_check, tls, turn},
+        demo::{Deployment, Turn},
+        finding::Status,
+        target::Name,
+        testing::context,
+    };
+
+    fn figures() -> Figures {
+        Figures {
+            sent: 250,
+            heard: 250,
+            damaged: 0,
+            reordered: 0,
+            misnumbered: 0,
+            foreign: 0,
+            round_trip: Duration::from_millis(41),
+            slow_round_trip: Duration::from_millis(55),
+            jitter: Duration::from_millis(3),
+            bits_per_second: 24_000,
+        }
+    }
+
+    fn judged(figures: Figures) -> Finding {
+        judge(Code::AudioDirect, &Ok(figures), TurnCertificate::Accepted)
+    }
+
+    #[test]
+    fn sound_that_comes_back_whole_passes_with_its_figures() {
+        let finding = judged(figures());
+        assert_eq!((finding.status, finding.evidence.len()), (Status::Pass, 4));
+        assert_eq!(
+            finding.summary,
+            "sound comes back through dialog: 250 of 250 packets, 41.0 ms there and back"
+        );
+        let behind_refused = judge(Code::AudioTurnTls, &Ok(figures()), TurnCertificate::Refused);
+        assert_eq!(behind_refused.status, Status::Warn);
+    }
+
+    #[test]
+    fn poor_sound_is_warned_of_and_blamed_on_nobody() {
+        for poor in [
+            Figures { heard: 230, ..figures() },
+            Figures { slow_round_trip: LONGEST_ROUND_TRIP * 2, ..figures() },
+            Figures { jitter: MOST_JITTER * 2, ..figures() },
+        ] {
+            let finding = judged(poor);
+            assert_eq!(finding.status, Status::Warn, "{finding:#?}");
+            assert!(finding.cause.unwrap().contains("which end"));
+        }
+        // One packet of a hundred is what any network loses.
+        assert_eq!(judged(Figures { heard: 248, ..figures() }).status, Status::Pass);
+    }
+
+    #[test]
+    fn damaged_sound_is_a_fault() {
+        assert_eq!(judged(Figures { damaged: 1, ..figures() }).status, Status::Fail);
+        let odd = judged(Figures { reordered: 2, foreign: 1, ..figures() });
+        assert_eq!((odd.status, odd.evidence.len()), (Status::Pass, 6));
+    }
+
+    fn obstacle(obstacle: Obstacle) -> Finding {
+        judge(Code::AudioTurnUdp, &Err(obstacle), TurnCertificate::Accepted)
+    }
+
+    #[test]
+    fn silence_is_explained_by_what_arrived_at_dialog() {
+        let silent = |arrived| obstacle(Obstacle::Silent { sent: 9000, arrived });
+        assert!(silent(Some(15_000)).cause.unwrap().contains("does not pass it on"));
+        for arrived in [Some(200), None] {
+            let finding = silent(arrived);
+            assert_eq!(finding.status, Status::Fail);
+            assert!(finding.cause.unwrap().contains("do not come through"));
+        }
+    }
+
+    #[test]
+    fn what_is_not_this_ways_fault_is_not_booked_on_it() {
+        let refused =
+            || ProtooError::Refused { method: "join", code: 500, reason: "invalid signature".to_owned() };
+        let finding = obstacle(Obstacle::NotLetIn(refused()));
+        assert_eq!(finding.status, Status::Skip);
+        assert!(finding.summary.contains("invalid signature"), "{finding:#?}");
+        assert_eq!(obstacle(Obstacle::Lost("no".to_owned())).status, Status::Error);
+        assert_eq!(obstacle(Obstacle::Media(MediaError::Unable("no".to_owned()))).status, Status::Error);
+        for fault in [
+            Obstacle::Dialog(refused()),
+            Obstacle::Dialog(ProtooError::NotOffered { method: "newConsumer" }),
+            Obstacle::Media(MediaError::TimedOut),
+        ] {
+            let finding = obstacle(fault);
+            assert_eq!((finding.status, finding.remedy.is_some()), (Status::Fail, true), "{finding:#?}");
+        }
+    }
+
+    async fn skipped(cx: Arc<Context>) -> String {
+        match room(cx).await {
+            Err(Stop::Skip(reason)) => reason,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn without_being_asked_for_nobody_speaks() {
+        let cx = Arc::into_inner(context(None, &[])).unwrap();
+        let options = Options { audio: None, ..Options::default() };
+        assert_eq!(skipped(Arc::new(Context { options, ..cx })).await, "nobody asked for it");
+        assert!(skipped(context(None, &[])).await.contains("dialog.candidates"));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn sound_goes_through_turn_to_dialog_and_back_and_says_how_it_went() {
+        let deployment = Deployment::start(Turn::Relay).await.unwrap();
+        let cx = deployment.context().unwrap();
+        cx.facts.addresses.learn(Name::ALL.map(|name| (name, vec![[127, 0, 0, 1].into()])).into());
+        room_check::join(Arc::clone(&cx)).await.unwrap();
+        tls::certificates(Arc::clone(&cx)).await.unwrap();
+        dialog::candidates(Arc::clone(&cx)).await.unwrap();
+        turn::allocate(Arc::clone(&cx)).await.unwrap();
+        assert!(skipped(Arc::clone(&cx)).await.contains("neither directly nor through TURN"));
+        media::relayed(Arc::clone(&cx)).await.unwrap();
+        let findings = room(Arc::clone(&cx)).await.unwrap();
+        let outcomes: Vec<_> = findings.iter().map(|f| f.code).collect();
+        assert_eq!(outcomes, [Code::AudioTurnTls], "{findings:#?}");
+        assert!(findings[0].summary.contains("of 50 packets"), "{findings:#?}");
+    }
+}

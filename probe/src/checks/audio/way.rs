@@ -1,0 +1,201 @@
+//! The ways that sound can take: those over which dialog has answered ICE, and TURN in datagrams, where it is offered.
+
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use futures_util::future::{BoxFuture, join_all};
+use tokio::time::timeout;
+
+use super::talk::Obstacle;
+use crate::{
+    candidate::{Candidate, Protocol},
+    check::Context,
+    codes::Code,
+    facts::{TurnCertificate, TurnFacts},
+    ice::{DirectPath, Path},
+    media::Purpose,
+    net::Net,
+    protoo::Transport,
+    turn::{Allocation, Client, TurnError},
+};
+
+/// Where TURN listens for datagrams if nobody says otherwise (RFC 8656 section 3.1).
+const TURN_UDP: u16 = 3478;
+
+/// How long a server that takes datagrams may take to say so. No browser is told of it, so it is no loss if it does not.
+const OFFER_LIMIT: Duration = Duration::from_secs(1);
+
+/// A way to dialog.
+pub(super) trait Way: Sync {
+    /// What datagrams take.
+    type Path: Path<Error: Send> + 'static;
+
+    /// The way to this transport, and the address that it leads to.
+    fn open<'a>(
+        &'a self,
+        transport: &'a Transport,
+        purpose: Purpose,
+    ) -> BoxFuture<'a, Result<(Self::Path, SocketAddr), Obstacle>>;
+
+    /// Gives back what servers hold for it.
+    fn close(path: Self::Path) -> BoxFuture<'static, ()>;
+}
+
+/// All of them.
+pub(super) struct Ways<'a> {
+    pub(super) direct: Option<Direct>,
+    pub(super) through: Vec<Through<'a>>,
+}
+
+impl<'a> Ways<'a> {
+    pub(super) async fn of(cx: &'a Context) -> Self {
+        let direct = cx.facts.answering.get().ok().and_then(|known| known.first());
+        let mut through = Vec::new();
+        let relayed = (cx.facts.turn.get(), cx.facts.relayed.get(), cx.facts.turn_certificate.get());
+        if let (Ok(server), Ok(&peer), Ok(&certificate)) = relayed {
+            let way = |carrier, port| Through { net: &cx.net, server, carrier, port, peer, certificate };
+            through.push(way(Carrier::Tls, server.port));
+            // The certificate is none of datagrams' business.
+            let offered = offered(&cx.net, server).await;
+            through.extend(
+                offered.map(|port| Through {
+                    certificate: TurnCertificate::Accepted,
+                    ..way(Carrier::Udp, port)
+                }),
+            );
+        }
+        Self { direct: direct.map(|address| Direct { ip: address.ip() }), through }
+    }
+
+    pub(super) fn is_none(&self) -> bool {
+        self.direct.is_none() && self.through.is_empty()
+    }
+}
+
+/// The port on which the TURN server takes datagrams, if it does.
+async fn offered(net: &Net, server: &TurnFacts) -> Option<u16> {
+    let ask = async |port| {
+        let mut client = Client::over_udp(net, &server.host, port).await.ok()?;
+        let challenge = timeout(OFFER_LIMIT, client.challenge()).await;
+        matches!(challenge, Ok(Ok(_))).then_some(port)
+    };
+    join_all([TURN_UDP, server.port].map(ask)).await.into_iter().flatten().next()
+}
+
+/// Straight to the address at which dialog answers.
+pub(super) struct Direct {
+    ip: IpAddr,
+}
+
+impl Way for Direct {
+    type Path = DirectPath;
+
+    fn open<'a>(
+        &'a self,
+        transport: &'a Transport,
+        _: Purpose,
+    ) -> BoxFuture<'a, Result<(DirectPath, SocketAddr), Obstacle>> {
+        Box::pin(async {
+            let peer = at(transport, self.ip)?;
+            Ok((DirectPath::open(peer).await.map_err(|e| Obstacle::Lost(e.to_string()))?, peer))
+        })
+    }
+
+    fn close(_: DirectPath) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::ready(()))
+    }
+}
+
+impl fmt::Display for Direct {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "udp:{}", self.ip)
+    }
+}
+
+/// Through the TURN server.
+pub(super) struct Through<'a> {
+    net: &'a Net,
+    server: &'a TurnFacts,
+    carrier: Carrier,
+    port: u16,
+    peer: IpAddr,
+    certificate: TurnCertificate,
+}
+
+/// What takes us to the TURN server.
+#[derive(Clone, Copy)]
+enum Carrier {
+    Tls,
+    Udp,
+}
+
+impl Through<'_> {
+    pub(super) fn code(&self) -> Code {
+        match self.carrier {
+            Carrier::Tls => Code::AudioTurnTls,
+            Carrier::Udp => Code::AudioTurnUdp,
+        }
+    }
+
+    pub(super) fn certificate(&self) -> TurnCertificate {
+        self.certificate
+    }
+
+    async fn allocate(&self) -> Result<Allocation, TurnError> {
+        let mut client = match self.carrier {
+            Carrier::Tls => Client::connect(self.net, &self.server.host, self.port).await?,
+            Carrier::Udp => Client::over_udp(self.net, &self.server.host, self.port).await?,
+        };
+        let challenge = client.challenge().await?;
+        client.allocate(challenge, &self.server.login).await
+    }
+}
+
+impl Way for Through<'_> {
+    type Path = Allocation;
+
+    /// Who speaks does it on a channel, as Chromium, and who listens hears in indications, as Firefox.
+    fn open<'a>(
+        &'a self,
+        transport: &'a Transport,
+        purpose: Purpose,
+    ) -> BoxFuture<'a, Result<(Allocation, SocketAddr), Obstacle>> {
+        Box::pin(async move {
+            let peer = at(transport, self.peer)?;
+            let lost = |e: TurnError| Obstacle::Lost(e.to_string());
+            let mut allocation = self.allocate().await.map_err(lost)?;
+            allocation.permit(peer).await.map_err(lost)?;
+            if matches!(purpose, Purpose::Speaking(_)) {
+                allocation.bind_channel(peer).await.map_err(lost)?;
+            }
+            Ok((allocation, peer))
+        })
+    }
+
+    fn close(allocation: Allocation) -> BoxFuture<'static, ()> {
+        Box::pin(async {
+            // Whether it is answered or not: it ends with the connection, or in ten minutes.
+            let _ = allocation.release().await;
+        })
+    }
+}
+
+impl fmt::Display for Through<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.carrier {
+            Carrier::Tls => write!(f, "turns:{}:{}", self.server.host, self.port),
+            Carrier::Udp => write!(f, "turn:{}:{}?transport=udp", self.server.host, self.port),
+        }
+    }
+}
+
+/// Where the transport is at the address that answered a moment ago.
+fn at(transport: &Transport, ip: IpAddr) -> Result<SocketAddr, Obstacle> {
+    let udp = transport.candidates.iter().filter(|c| c.protocol == Protocol::Udp);
+    udp.filter_map(Candidate::address)
+        .find(|address| address.ip() == ip)
+        .ok_or_else(|| Obstacle::Lost(format!("dialog announced {ip} a moment ago, and does not any more")))
+}

@@ -1,0 +1,257 @@
+//! Silence: does a path that nobody used for longer than Azure's load balancer waits still carry something?
+//!
+//! It takes more than four minutes, and therefore happens only when it is asked for.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use futures_util::future::join;
+use tokio::time::sleep;
+
+use crate::{
+    candidate::{Candidate, Protocol},
+    check::{Context, Outcome, Stop},
+    checks::turn::holds,
+    codes::Code,
+    facts::{DialogFacts, TurnCertificate, TurnFacts},
+    finding::Finding,
+    ice::{self, Agent, DirectPath, Schedule},
+    net::{Net, Trust},
+    protoo::{Dialog, ProtooError, Transport},
+    turn::{Allocation, Client, TurnError},
+};
+
+/// Azure's load balancer forgets a connection after four minutes. A permission on a TURN server lasts five.
+const SILENCE: Duration = Duration::from_secs(4 * 60 + 15);
+
+const TIMEOUT: &str =
+    "kubectl annotate service lb -n hcce service.beta.kubernetes.io/azure-load-balancer-tcp-idle-timeout=30";
+
+const NONE: [&str; 0] = [];
+
+pub(crate) async fn silence(cx: Arc<Context>) -> Outcome {
+    if !cx.options.long {
+        return Err(Stop::Skip("it takes more than four minutes: ask for it with --long".to_owned()));
+    }
+    outlive(&cx, SILENCE).await
+}
+
+async fn outlive(cx: &Context, silence: Duration) -> Outcome {
+    let endpoint = cx.facts.dialog.get()?;
+    let direct = cx.facts.answering.get().ok().and_then(|known| known.first());
+    let through = cx.facts.turn.get().ok().zip(cx.facts.relayed.get().ok());
+    let certificate = cx.facts.turn_certificate.get().copied().unwrap_or(TurnCertificate::Refused);
+    let direct = async {
+        let peer = direct?.ip();
+        Some(judge_direct(&direct_outlives(&cx.net, endpoint, peer, silence).await).at(format!("udp:{peer}")))
+    };
+    let through = async {
+        let (server, peer) = through?;
+        let outlived = turn_outlives(&cx.net, endpoint, server, *peer, silence).await;
+        Some(judge_turn(&outlived, certificate).at(format!("turns:{}:{}", server.host, server.port)))
+    };
+    let (direct, through) = join(direct, through).await;
+    let findings: Vec<_> = [through, direct].into_iter().flatten().collect();
+    if findings.is_empty() {
+        return Err(Stop::Skip("dialog answers neither directly nor through TURN".to_owned()));
+    }
+    Ok(findings)
+}
+
+/// Why nothing can be said.
+#[derive(Debug, thiserror::Error)]
+enum Unproven {
+    #[error("dialog: {0}")]
+    Dialog(#[from] ProtooError),
+    #[error("dialog does not answer before the silence either")]
+    NotAnswered,
+    #[error("{0}")]
+    Path(String),
+}
+
+/// A transport that is there for as long as it takes, because somebody listens to dialog meanwhile.
+struct Kept {
+    dialog: Dialog,
+    transport: Transport,
+    peer: SocketAddr,
+}
+
+impl Kept {
+    async fn open(net: &Net, endpoint: &DialogFacts, ip: std::net::IpAddr) -> Result<Self, Unproven> {
+        let mut dialog = Dialog::open(net, &endpoint.host, endpoint.port, Trust::Anything).await?;
+        let transport = dialog.create_transport().await?;
+        let udp = transport.candidates.iter().filter(|c| c.protocol == Protocol::Udp);
+        let peer = udp.filter_map(Candidate::address).find(|a| a.ip() == ip).ok_or(Unproven::NotAnswered)?;
+        Ok(Self { dialog, transport, peer })
+    }
+
+    /// Nothing is sent, and dialog's own questions are answered.
+    async fn wait(&mut self, silence: Duration) -> Result<(), Unproven> {
+        tokio::select! {
+            () = sleep(silence) => Ok(()),
+            error = self.dialog.ended() => Err(error.into()),
+        }
+    }
+
+    async fn close(mut self) {
+        let _ = self.dialog.close_transport(&self.transport.id).await;
+        self.dialog.close().await;
+    }
+}
+
+/// Where dialog saw us before, and what came of asking again.
+struct Outlived {
+    before: SocketAddr,
+    after: ice::Outcome,
+}
+
+async fn direct_outlives(
+    net: &Net,
+    endpoint: &DialogFacts,
+    ip: std::net::IpAddr,
+    silence: Duration,
+) -> Result<Outlived, Unproven> {
+    let mut kept = Kept::open(net, endpoint, ip).await?;
+    let agent = Agent::new(&kept.transport.ice);
+    let broken = |e: std::io::Error| Unproven::Path(e.to_string());
+    let mut path = DirectPath::open(kept.peer).await.map_err(broken)?;
+    let before = path.check(&agent, Schedule::default()).await.map_err(broken)?;
+    let ice::Outcome::Answered { mapped: before, .. } = before else { return Err(Unproven::NotAnswered) };
+    kept.wait(silence).await?;
+    let after = path.check(&agent, Schedule::default()).await.map_err(broken)?;
+    kept.close().await;
+    Ok(Outlived { before, after })
+}
+
+fn judge_direct(outlived: &Result<Outlived, Unproven>) -> Finding {
+    let code = Code::DirectIdle;
+    match outlived {
+        Ok(Outlived { before, after: ice::Outcome::Answered { mapped, .. } }) if mapped == before => {
+            Finding::pass(code, "the direct path carries on after more than four silent minutes").seen("seen by dialog as", before)
+        }
+        Ok(Outlived { before, after: ice::Outcome::Answered { mapped, .. } }) => {
+            Finding::pass(code, "the direct path carries on after more than four silent minutes, from another port")
+                .seen("seen by dialog as", format!("{before}, then {mapped}"))
+                .seen("what it means", "a NAT, most often this network's own, forgot us meanwhile; browsers are never silent for so long")
+        }
+        Ok(Outlived { after, .. }) => Finding::warn(code, "the direct path is dead after more than four silent minutes")
+            .because("a firewall or NAT on the way, perhaps this network's own, takes what comes after a pause for something new and drops it")
+            .seen("after the silence", after)
+            .fix("None is needed as long as browsers stay connected, since they ask every five seconds; a muted laptop that slept reconnects", NONE),
+        Err(e) => Finding::error(code, e.to_string()),
+    }
+}
+
+async fn turn_outlives(
+    net: &Net,
+    endpoint: &DialogFacts,
+    server: &TurnFacts,
+    ip: std::net::IpAddr,
+    silence: Duration,
+) -> Result<Result<ice::Outcome, TurnError>, Unproven> {
+    let mut kept = Kept::open(net, endpoint, ip).await?;
+    let agent = Agent::new(&kept.transport.ice);
+    let broken = |e: TurnError| Unproven::Path(e.to_string());
+    let mut allocation = allocate(net, server, kept.peer).await.map_err(broken)?;
+    let before = ice::check(&mut allocation, kept.peer, &agent, Schedule::default()).await.map_err(broken)?;
+    if !before.is_answered() {
+        return Err(Unproven::NotAnswered);
+    }
+    kept.wait(silence).await?;
+    let after = ice::check(&mut allocation, kept.peer, &agent, Schedule::default()).await;
+    let _ = allocation.release().await;
+    kept.close().await;
+    Ok(after)
+}
+
+async fn allocate(net: &Net, server: &TurnFacts, peer: SocketAddr) -> Result<Allocation, TurnError> {
+    let mut client = Client::connect(net, &server.host, server.port).await?;
+    let challenge = client.challenge().await?;
+    let mut allocation = client.allocate(challenge, &server.login).await?;
+    allocation.permit(peer).await?;
+    Ok(allocation)
+}
+
+fn judge_turn(
+    outlived: &Result<Result<ice::Outcome, TurnError>, Unproven>,
+    certificate: TurnCertificate,
+) -> Finding {
+    let code = Code::TurnIdle;
+    let dead = |what: String| {
+        Finding::warn(code, format!("the connection to TURN is dead after more than four silent minutes: {what}"))
+            .because("the load balancer forgets TCP connections on which nothing is sent for four minutes, or a proxy on the way does")
+            .fix("Let Azure's load balancer wait longer; browsers themselves are never silent for so long:", [TIMEOUT])
+    };
+    match outlived {
+        Ok(Ok(outcome)) if outcome.is_answered() => {
+            holds(code, certificate, "the connection to TURN carries on after more than four silent minutes")
+        }
+        Ok(Ok(outcome)) => dead(outcome.to_string()),
+        Ok(Err(e)) => dead(e.to_string()),
+        Err(e) => Finding::error(code, e.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        checks::{dialog, media, room, tls, turn},
+        demo::{Deployment, Turn},
+        finding::Status,
+        testing::context,
+    };
+
+    #[tokio::test]
+    async fn without_being_asked_for_nobody_waits_for_four_minutes() {
+        let Err(Stop::Skip(reason)) = silence(context(None, &[])).await else { panic!("no skip") };
+        assert!(reason.contains("--long"), "{reason}");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_path_through_turn_is_tried_again_after_the_silence() {
+        let deployment = Deployment::start(Turn::Relay).await.unwrap();
+        let cx = deployment.context().unwrap();
+        cx.facts.addresses.learn(
+            [
+                (crate::target::Name::Stream, vec![[127, 0, 0, 1].into()]),
+                (crate::target::Name::Root, vec![[127, 0, 0, 1].into()]),
+            ]
+            .into(),
+        );
+        room::join(Arc::clone(&cx)).await.unwrap();
+        tls::certificates(Arc::clone(&cx)).await.unwrap();
+        dialog::candidates(Arc::clone(&cx)).await.unwrap();
+        turn::allocate(Arc::clone(&cx)).await.unwrap();
+        media::relayed(Arc::clone(&cx)).await.unwrap();
+        let findings = outlive(&cx, Duration::from_millis(10)).await.unwrap();
+        let outcomes: Vec<_> = findings.iter().map(|f| (f.code, f.status)).collect();
+        assert_eq!(outcomes, [(Code::TurnIdle, Status::Pass)], "{findings:#?}");
+    }
+
+    fn direct(after: ice::Outcome) -> Finding {
+        judge_direct(&Ok(Outlived { before: ([192, 0, 2, 7], 50_000).into(), after }))
+    }
+
+    fn answered(port: u16) -> ice::Outcome {
+        ice::Outcome::Answered { round_trip: Duration::ZERO, mapped: ([192, 0, 2, 7], port).into(), sent: 1 }
+    }
+
+    #[test]
+    fn another_mapping_is_no_fault_and_silence_is_warned_of() {
+        assert_eq!(direct(answered(50_000)).status, Status::Pass);
+        assert_eq!(direct(answered(50_001)).status, Status::Pass);
+        assert_eq!(direct(ice::Outcome::Silent { sent: 10 }).status, Status::Warn);
+        assert_eq!(judge_direct(&Err(Unproven::NotAnswered)).status, Status::Error);
+    }
+
+    #[test]
+    fn a_connection_that_was_cut_is_the_load_balancers_doing() {
+        for outlived in [Err(TurnError::Closed), Ok(ice::Outcome::Silent { sent: 10 })] {
+            let finding = judge_turn(&Ok(outlived), TurnCertificate::Accepted);
+            assert_eq!(finding.status, Status::Warn);
+            assert_eq!(finding.remedy.unwrap().commands, [TIMEOUT]);
+        }
+        let unproven = judge_turn(&Err(Unproven::Path("no".to_owned())), TurnCertificate::Accepted);
+        assert_eq!(unproven.status, Status::Error);
+    }
+}

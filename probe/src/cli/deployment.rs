@@ -1,0 +1,177 @@
+//! Which deployment is examined, and how to get there: the same options for every command that looks at one.
+
+use std::{fs, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use clap::Args;
+
+use crate::{
+    check::{Context, Options},
+    choice::UnknownPattern,
+    facts::Facts,
+    net::{ConnectTo, Family, Net, NetError, NetOptions},
+    target::{RelayAdmin, Room, Target, TurnLogin},
+};
+
+/// What is examined, and how to get there.
+#[derive(Debug, Args)]
+pub(crate) struct DeploymentArgs {
+    /// The domain that people open in their browser.
+    domain: Target,
+    /// Join this room (its URL, or the part after the domain) for TURN credentials, as a browser does.
+    #[arg(long, value_name = "URL")]
+    room: Option<Room>,
+    /// Without a room: derive TURN credentials from this secret, as Reticulum does.
+    #[arg(
+        long,
+        value_name = "SECRET",
+        env = "HUBS_PROBE_TURN_SECRET",
+        hide_env_values = true,
+        conflicts_with = "turn_user"
+    )]
+    turn_secret: Option<String>,
+    /// Without a room: a TURN user, with --turn-password.
+    #[arg(long, value_name = "USER", requires = "turn_password")]
+    turn_user: Option<String>,
+    /// The password of --turn-user.
+    #[arg(
+        long,
+        value_name = "PASSWORD",
+        env = "HUBS_PROBE_TURN_PASSWORD",
+        hide_env_values = true,
+        requires = "turn_user"
+    )]
+    turn_password: Option<String>,
+    /// Ask this resolver instead of the system's.
+    #[arg(long, value_name = "IP:PORT")]
+    resolver: Option<SocketAddr>,
+    /// Trust the certificates in this PEM file besides Mozilla's roots.
+    #[arg(long, value_name = "PEM")]
+    ca_file: Option<PathBuf>,
+    /// For HOST:PORT connect to ADDRESS:PORT instead; can be given several times.
+    #[arg(long, value_name = "HOST:PORT:ADDRESS:PORT")]
+    connect_to: Vec<ConnectTo>,
+    /// Use IPv4 only.
+    #[arg(short = '4', conflicts_with = "ipv6")]
+    ipv4: bool,
+    /// Use IPv6 only.
+    #[arg(short = '6')]
+    ipv6: bool,
+    /// Open so many of dialog's transports to sample its ports; each has two or three.
+    #[arg(long, value_name = "NUMBER", default_value = "8", value_parser = clap::value_parser!(u8).range(1..=32))]
+    samples: u8,
+    /// With a room: do not send sound through dialog and back, which takes five seconds.
+    #[arg(long)]
+    no_audio: bool,
+    /// Also find out whether paths outlive the load balancer's four silent minutes. Takes six.
+    #[arg(long)]
+    long: bool,
+    /// Ask hubs-relay itself at its admin address, which is open to you with `kubectl port-forward`.
+    #[arg(long, value_name = "URL")]
+    relay_admin: Option<RelayAdmin>,
+    /// End after this time with what was found by then: 90s, 2m. With --long never before eight minutes are over.
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
+    timeout: Duration,
+}
+
+/// What --long takes, with everything else.
+const LONG: Duration = Duration::from_mins(8);
+
+/// Why the command line can't be followed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UsageError {
+    #[error("--ca-file {}: {source}", path.display())]
+    CaFile { path: PathBuf, source: io::Error },
+    #[error("--room is a room of {room}, and {target} is to be checked: give a room of {target}")]
+    OtherRoom { room: String, target: Target },
+    #[error(transparent)]
+    Net(#[from] NetError),
+    #[error(transparent)]
+    Pattern(#[from] UnknownPattern),
+    #[error(
+        "watch draws on a terminal, and {0} is none: run `hubs-probe check` instead, with --output json for a program"
+    )]
+    NoTerminal(&'static str),
+    #[error("the terminal cannot be used ({0}): run `hubs-probe check` instead")]
+    Terminal(#[source] io::Error),
+}
+
+impl DeploymentArgs {
+    /// When to end with what was found by then.
+    pub(crate) fn time_limit(&self) -> Duration {
+        if self.long { self.timeout.max(LONG) } else { self.timeout }
+    }
+
+    /// A fresh context: nothing is known yet.
+    pub(crate) fn context(&self) -> Result<Arc<Context>, UsageError> {
+        let ca_pem = match &self.ca_file {
+            None => None,
+            Some(path) => {
+                Some(fs::read(path).map_err(|source| UsageError::CaFile { path: path.clone(), source })?)
+            }
+        };
+        if let Some(room) = self.room.as_ref().and_then(Room::domain).filter(|d| *d != self.domain.domain()) {
+            return Err(UsageError::OtherRoom { room: room.to_owned(), target: self.domain.clone() });
+        }
+        let net = Net::new(&NetOptions {
+            resolver: self.resolver,
+            ca_pem,
+            connect_to: self.connect_to.clone(),
+            family: match (self.ipv4, self.ipv6) {
+                (true, _) => Family::V4,
+                (_, true) => Family::V6,
+                _ => Family::Any,
+            },
+        })?;
+        let turn_login = match (&self.turn_secret, &self.turn_user, &self.turn_password) {
+            (Some(secret), ..) => Some(TurnLogin::Secret(secret.clone())),
+            (None, Some(name), Some(password)) => {
+                Some(TurnLogin::User { name: name.clone(), password: password.clone() })
+            }
+            _ => None,
+        };
+        Ok(Arc::new(Context {
+            target: self.domain.clone(),
+            net,
+            room: self.room.clone(),
+            turn_login,
+            options: Options {
+                samples: self.samples.into(),
+                audio: Options::default().audio.filter(|_| !self.no_audio),
+                long: self.long,
+                relay_admin: self.relay_admin.clone(),
+            },
+            facts: Facts::default(),
+        }))
+    }
+}
+
+/// Reads `90`, `90s` or `2m`.
+pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let number: u32 = number.parse().map_err(|_| "give a number of seconds, or 90s, 2m".to_owned())?;
+    let seconds = match unit {
+        "" | "s" => number,
+        "m" => number.saturating_mul(60),
+        _ => return Err(format!("{unit:?} is no unit of time here: give 90s or 2m")),
+    };
+    if seconds == 0 {
+        Err("no time at all is too little".to_owned())
+    } else {
+        Ok(Duration::from_secs(seconds.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_is_read_with_and_without_unit() {
+        assert_eq!(parse_duration("90"), Ok(Duration::from_secs(90)));
+        assert_eq!(parse_duration("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(parse_duration("2m"), Ok(Duration::from_mins(2)));
+        assert!(
+            parse_duration("0").is_err() && parse_duration("5h").is_err() && parse_duration("s").is_err()
+        );
+    }
+}

@@ -1,0 +1,222 @@
+//! The command line: words in, an exit status out. What a check is or means is nobody's business here.
+
+mod check;
+mod deployment;
+mod progress;
+mod reference;
+mod terminal;
+
+use std::{
+    future::Future,
+    io::{self, IsTerminal, Write},
+    process::ExitCode,
+};
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+use futures_util::FutureExt;
+
+use crate::{
+    checks::CHECKS,
+    codes::Code,
+    demo::{self, Deployment, DeploymentError, Turn, narrative},
+    report::{self, EXIT_BROKEN, EXIT_GOOD, EXIT_USAGE, End, human::Style},
+    watch,
+};
+use check::{CheckArgs, Output, check, sink};
+use deployment::{DeploymentArgs, UsageError};
+use reference::ManualOf;
+use terminal::{interrupted, print, style};
+
+/// Finds out why nobody hears anybody in a Hubs room.
+///
+/// Walks the path of the media from this machine, as a browser does: names, certificates, web, signalling, ICE, TURN. Names
+/// the one cause of silence and the command that mends it. Needs no account; leaves nothing behind on the server.
+#[derive(Debug, Parser)]
+#[command(name = "hubs-probe", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(
+    after_help = "Exit status: 0 good, 1 broken, 2 wrong usage, 3 could not be decided, 130/143 interrupted.\n\
+    Start with:  hubs-probe check hubs.example.org --room https://hubs.example.org/ROOM"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check a deployment and say what is broken.
+    Check(Box<CheckArgs>),
+    /// Show a deployment live: the checks, then each path to its media server, measured once a second.
+    Watch(Box<DeploymentArgs>),
+    /// Watch the probe find out what is broken, and the relay mend it, on a deployment inside this process.
+    ///
+    /// Needs no network and no rights, and takes some seconds. Exit status: 0 if all went as announced.
+    Demo(DemoArgs),
+    /// Show every check: what it asks, the codes that it reports, whom it contacts.
+    List,
+    /// Explain a code: what it means, how it is found out, what to do.
+    Explain {
+        /// The code, such as HP0204. Without one, all codes are listed.
+        code: Option<Code>,
+    },
+    /// Print completions for a shell.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+    /// Print the manual page, for `man -l -`.
+    Man {
+        /// The command that it is to be about instead of the whole program.
+        command: Option<ManualOf>,
+    },
+}
+
+#[derive(Debug, Args)]
+struct DemoArgs {
+    /// The form of the reports: the story for people, or a JSON array of both.
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+    /// Check nothing; keep the deployment running with this TURN server, and say how to look at it.
+    #[arg(long, value_enum, value_name = "TURN", num_args = 0..=1, default_missing_value = "relay", conflicts_with = "output")]
+    serve: Option<Turn>,
+}
+
+/// The command line as a whole.
+fn command() -> clap::Command {
+    Cli::command()
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let code = match cli.command {
+        Command::Check(args) => in_runtime(check(*args)),
+        Command::Watch(args) => in_runtime(watch(*args)),
+        Command::Demo(args) => in_runtime(demo(args)),
+        Command::List => tell(&reference::list(CHECKS)),
+        Command::Explain { code: Some(code) } => tell(code.page()),
+        Command::Explain { code: None } => tell(&reference::codes()),
+        Command::Completions { shell } => tell(&reference::completions(command(), shell)),
+        Command::Man { command: of } => tell(&reference::manual(command(), of)),
+    };
+    ExitCode::from(code)
+}
+
+fn tell(text: &str) -> u8 {
+    print(text);
+    EXIT_GOOD
+}
+
+fn in_runtime(work: impl Future<Output = Result<u8, UsageError>>) -> u8 {
+    let outcome = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| e.to_string())
+        .and_then(|runtime| runtime.block_on(work).map_err(|e| e.to_string()));
+    outcome.unwrap_or_else(|message| {
+        let _ = writeln!(io::stderr(), "hubs-probe: {message}");
+        EXIT_USAGE
+    })
+}
+
+async fn watch(args: DeploymentArgs) -> Result<u8, UsageError> {
+    let not_ours =
+        [("standard input", io::stdin().is_terminal()), ("standard output", io::stdout().is_terminal())];
+    if let Some((name, _)) = not_ours.into_iter().find(|(_, is_terminal)| !is_terminal) {
+        return Err(UsageError::NoTerminal(name));
+    }
+    let Style { colour, ascii, .. } = style();
+    let theme = hubs_tui::Theme { colour, ascii };
+    let watched =
+        watch::watch(args.context()?, args.time_limit(), theme).await.map_err(UsageError::Terminal)?;
+    print(&report::human::render(&watched.report, style()));
+    Ok(watched.exit_code())
+}
+
+async fn demo(args: DemoArgs) -> Result<u8, UsageError> {
+    let stop = interrupted().shared();
+    // Signals are ours from the first poll on; one that came before would leave the deployment's files behind.
+    let _ = stop.clone().now_or_never();
+    let played = match args.serve {
+        Some(turn) => serve(turn, stop).await,
+        None => play(args.output, stop).await,
+    };
+    Ok(played.unwrap_or_else(|e| {
+        let _ = writeln!(io::stderr(), "hubs-probe: the demo cannot start: {e}");
+        EXIT_BROKEN
+    }))
+}
+
+async fn play(output: Output, stop: impl Future<Output = End> + Clone) -> Result<u8, DeploymentError> {
+    let style = style();
+    let play = demo::play(&sink(output), stop, |scene| {
+        if output == Output::Human {
+            print(&narrative::scene(&scene, style));
+        }
+    })
+    .await?;
+    print(&match output {
+        Output::Human => narrative::end(&play, style),
+        Output::Json => report::json::render_all(play.reports()),
+    });
+    Ok(play.exit_code())
+}
+
+async fn serve(turn: Turn, stop: impl Future<Output = End>) -> Result<u8, DeploymentError> {
+    let deployment = Deployment::start(turn).await?;
+    let program = std::env::args().next().unwrap_or_else(|| "hubs-probe".to_owned());
+    print(&narrative::serving(&deployment, turn, &program));
+    stop.await;
+    Ok(EXIT_GOOD)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        net::Trust,
+        target::{DIALOG, HTTPS, Name, TURN},
+    };
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        command().debug_assert();
+    }
+
+    #[tokio::test]
+    async fn what_the_demo_says_to_type_leads_to_the_demo() {
+        let deployment = Deployment::start(Turn::Relay).await.unwrap();
+        for verb in ["check", "watch"] {
+            let typed = deployment.command("hubs-probe", verb).join(" ");
+            let cli = Cli::try_parse_from(typed.split_whitespace()).unwrap();
+            let arguments = match cli.command {
+                Command::Check(check) => check.deployment,
+                Command::Watch(watch) => *watch,
+                other => panic!("{other:?}"),
+            };
+            let cx = arguments.context().unwrap();
+            assert_eq!((&cx.target, &cx.room), (deployment.target(), &deployment.context().unwrap().room));
+            let stream = cx.target.host(Name::Stream);
+            cx.net.lookup(&stream).await.unwrap();
+            for port in [HTTPS, DIALOG, TURN] {
+                cx.net.tls(&stream, port, Trust::Browser).await.unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn a_room_of_another_deployment_is_a_mistake() {
+        let context = |room| {
+            let cli =
+                Cli::try_parse_from(["hubs-probe", "watch", "hubs.example.org", "--room", room]).unwrap();
+            let Command::Watch(args) = cli.command else { panic!() };
+            args.context()
+        };
+        let refused = context("https://rooms.example.com/k7Xq2Zd/my-room").unwrap_err();
+        assert!(refused.to_string().contains("a room of rooms.example.com"), "{refused}");
+        for room in ["https://Hubs.example.org/k7Xq2Zd/my-room", "k7Xq2Zd/my-room"] {
+            assert_eq!(context(room).unwrap().room.as_ref().unwrap().sid(), "k7Xq2Zd");
+        }
+    }
+}

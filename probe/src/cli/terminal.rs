@@ -1,0 +1,48 @@
+//! The terminal, or what stands in its place: how it is to be written to, and when the person has had enough.
+
+use std::io::{self, IsTerminal, Write};
+
+use crate::report::{End, human::Style};
+
+/// Completes when the person or the system wants the program to end.
+pub(crate) async fn interrupted() -> End {
+    let terminated = async {
+        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            Ok(mut signal) => signal.recv().await,
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => End::Interrupted,
+        _ = terminated => End::Terminated,
+    }
+}
+
+/// How many columns the terminal has, as far as lines may be long; a file has as many.
+pub(super) fn columns() -> usize {
+    let terminal = io::stdout().is_terminal().then(|| crossterm::terminal::size().ok()).flatten();
+    terminal.map_or(Style::COLUMNS, |(columns, _)| usize::from(columns).clamp(40, Style::COLUMNS))
+}
+
+/// Decided once, from the terminal and the environment: <https://no-color.org>.
+pub(crate) fn style() -> Style {
+    style_of(&io::stdout())
+}
+
+/// The same for another output.
+pub(super) fn style_of(output: &impl IsTerminal) -> Style {
+    let set = |name| std::env::var(name).ok().filter(|v: &String| !v.is_empty());
+    let locale =
+        set("LC_ALL").or_else(|| set("LC_CTYPE")).or_else(|| set("LANG")).unwrap_or_default().to_uppercase();
+    Style {
+        colour: output.is_terminal() && set("NO_COLOR").is_none() && set("TERM").is_some_and(|t| t != "dumb"),
+        ascii: !(locale.contains("UTF-8") || locale.contains("UTF8")),
+        columns: columns(),
+    }
+}
+
+/// Prints to standard output. Somebody who closes it, such as `head`, has read enough.
+pub(crate) fn print(text: &str) {
+    let mut out = io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}

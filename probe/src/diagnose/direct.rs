@@ -1,0 +1,33 @@
+//! Media that cannot go directly: no fault where TURN works, and the other half of the silence where it does not.
+
+use super::{
+    Confidence,
+    rule::Rule,
+    seen::{Direct, Turn},
+};
+use crate::{
+    codes::Code,
+    finding::{Finding, Status},
+};
+
+pub(super) const RULES: &[Rule] = &[
+    // D01, D16. That the address was tried from one network only leaves that network under suspicion (D05). Where the relay
+    // does not get there either, that is the same fault seen twice.
+    Rule::new("direct.announced", &[Code::DirectPath], |_, _| {
+        "voice cannot go directly either: the address that the media server tells browsers does not lead to it"
+            .to_owned()
+    })
+    .status(Status::Warn)
+    .when(|seen, cause| {
+        seen.direct() == Direct::Dead
+            && seen.turn() == Turn::Broken
+            && !seen.has(Code::RelayedPath, Status::Fail)
+            && !heard_us(cause)
+    })
+    .confidence(Confidence::Likely),
+];
+
+/// Whether dialog itself says that a check of ours came to it, so that it is the way back that is broken.
+fn heard_us(direct: &Finding) -> bool {
+    direct.evidence.iter().any(|e| e.label == "dialog saw" && e.value.starts_with("a check"))
+}

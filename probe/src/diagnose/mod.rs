@@ -1,0 +1,133 @@
+//! From findings to the causes behind them, and to one verdict. Pure: the same findings, the same verdict.
+//!
+//! A rule ([`rule::Rule`]) knows one cause: which findings show it, what speaks for and against it, what else it explains. The
+//! rules stand in the order in which a person walks the path, a module for each stretch of it, because a fault early on explains
+//! what fails behind it. What no rule accounts for is a cause of its own, so that no failure is left unnamed.
+
+mod direct;
+mod entrance;
+mod names;
+#[cfg(test)]
+mod properties;
+mod rest;
+mod rule;
+mod seen;
+mod signalling;
+#[cfg(test)]
+mod tests;
+mod turn;
+mod verdict;
+mod web;
+
+use serde::Serialize;
+
+use crate::{
+    codes::Code,
+    finding::{Finding, Remedy},
+};
+use rule::Rule;
+use seen::Seen;
+pub(crate) use verdict::leading;
+pub use verdict::{Outcome, Verdict};
+
+/// Along the path. A cause that an earlier rule explains is no cause.
+const RULES: &[&[Rule]] =
+    &[names::RULES, entrance::RULES, web::RULES, signalling::RULES, turn::RULES, direct::RULES, rest::RULES];
+
+/// How a run came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum End {
+    /// Every check ended.
+    Complete,
+    /// The time limit of the whole run passed.
+    TimeLimit,
+    /// The person stopped it.
+    Interrupted,
+    /// The system asked the program to end.
+    Terminated,
+}
+
+/// How sure it is that a cause is the cause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Confidence {
+    /// It fits what was seen, and so would something else.
+    Possible,
+    /// Little else fits what was seen.
+    Likely,
+    /// It was seen itself.
+    Certain,
+}
+
+impl Confidence {
+    /// The word that stands for it in reports.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Possible => "possible",
+            Self::Likely => "likely",
+            Self::Certain => "certain",
+        }
+    }
+
+    /// One degree less.
+    fn lowered(self) -> Self {
+        match self {
+            Self::Certain => Self::Likely,
+            Self::Likely | Self::Possible => Self::Possible,
+        }
+    }
+}
+
+/// What is broken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Cause {
+    /// The code of the finding that shows it best.
+    pub code: Code,
+    /// What it is, in one sentence.
+    pub sentence: String,
+}
+
+/// A cause, and what follows from it. Findings are given by their place in the report's list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Diagnosis {
+    /// The stable name of the rule that found it.
+    pub rule: &'static str,
+    /// What is broken.
+    pub cause: Cause,
+    /// What that does to people: one sentence that somebody understands who does not know what ICE is.
+    pub headline: String,
+    /// Why, in one or two sentences more.
+    pub detail: String,
+    /// How sure it is.
+    pub confidence: Confidence,
+    /// What speaks for it; the finding that shows it best comes first.
+    #[serde(rename = "for")]
+    pub supports: Vec<usize>,
+    /// What speaks against it.
+    #[serde(rename = "against")]
+    pub contradicts: Vec<usize>,
+    /// What would not be so without it. No finding is explained twice.
+    pub explains: Vec<usize>,
+    /// What to do.
+    pub remedy: Option<Remedy>,
+    /// Whether the person knows of it and wants it not to count.
+    pub suppressed: bool,
+}
+
+/// What the findings amount to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnosed {
+    /// Every independent cause, in the order of the path.
+    pub diagnoses: Vec<Diagnosis>,
+    /// The first of them, or that there is none.
+    pub verdict: Verdict,
+}
+
+/// What is to be said of `findings` about `domain`, from a run that ended so.
+pub fn diagnose(domain: &str, findings: &[Finding], end: End) -> Diagnosed {
+    let seen = Seen { domain, findings, end };
+    let diagnoses = rule::apply(&seen, RULES);
+    let verdict = verdict::conclude(&seen, &diagnoses);
+    Diagnosed { diagnoses, verdict }
+}

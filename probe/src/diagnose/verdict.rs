@@ -1,0 +1,238 @@
+//! The one thing to be said of a run: its first cause, or that there is none, or what to run to find out.
+
+use serde::Serialize;
+
+use super::{
+    Diagnosis, End,
+    seen::{Direct, Seen, Turn},
+};
+use crate::{
+    codes::Code,
+    finding::{Finding, Remedy, Status, Suppressed},
+};
+
+/// What the findings amount to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// Media flows on at least one path, and nothing that people need is broken.
+    Good,
+    /// Something that people need is broken.
+    Broken,
+    /// What was examined does not suffice to say.
+    Inconclusive,
+}
+
+impl Outcome {
+    /// The word that stands for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Good => "GOOD",
+            Self::Broken => "BROKEN",
+            Self::Inconclusive => "UNDECIDED",
+        }
+    }
+}
+
+/// The first cause, or that there is none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Verdict {
+    /// What the findings amount to.
+    pub outcome: Outcome,
+    /// One sentence that somebody understands who does not know what ICE is.
+    pub headline: String,
+    /// Why, in one or two sentences more.
+    pub detail: String,
+    /// The codes that it rests on or explains, its own cause's first.
+    pub explains: Vec<Code>,
+    /// What to do.
+    pub remedy: Option<Remedy>,
+}
+
+/// As many other faults as a person reads through; the report has them all.
+const MOST_OTHERS: usize = 4;
+
+/// The verdict over what was seen, with these causes in it.
+pub(super) fn conclude(seen: &Seen<'_>, diagnoses: &[Diagnosis]) -> Verdict {
+    match leading(diagnoses) {
+        Some(first) => broken(seen, first),
+        None => good(seen)
+            .or_else(|| cut_short(seen))
+            .or_else(|| in_part(seen))
+            .unwrap_or_else(|| undecided(seen)),
+    }
+}
+
+/// The diagnosis that the verdict is about: the first that counts, or else the first of those that the person knows of.
+pub(crate) fn leading(diagnoses: &[Diagnosis]) -> Option<&Diagnosis> {
+    diagnoses.iter().find(|d| !d.suppressed).or_else(|| diagnoses.first())
+}
+
+/// A verdict that says what its first diagnosis says, and names what else fails.
+fn broken(seen: &Seen<'_>, first: &Diagnosis) -> Verdict {
+    Verdict {
+        outcome: Outcome::Broken,
+        headline: first.headline.clone(),
+        detail: format!("{}{}{}", first.detail, known(seen, first), others(seen, first.cause.code)),
+        explains: led_by(first.cause.code, seen.symptoms()),
+        remedy: first.remedy.clone(),
+    }
+}
+
+/// That the person knows of it, and lives with it.
+fn known(seen: &Seen<'_>, diagnosis: &Diagnosis) -> String {
+    let cause = diagnosis.supports.first().and_then(|at| seen.findings.get(*at));
+    match cause.and_then(|f| f.suppressed.as_ref()) {
+        None => String::new(),
+        Some(Suppressed { reason: Some(reason), .. }) => format!(" It is suppressed: {reason}."),
+        Some(Suppressed { reason: None, .. }) => " It is suppressed.".to_owned(),
+    }
+}
+
+/// A sentence on the failures that have another code than the cause, each code once, or nothing.
+fn others(seen: &Seen<'_>, cause: Code) -> String {
+    let mut named = vec![cause];
+    let mut others = Vec::new();
+    for finding in seen.findings.iter().filter(|f| f.status == Status::Fail) {
+        if !named.contains(&finding.code) {
+            named.push(finding.code);
+            others.push(format!("{} ({})", finding.summary, finding.code));
+        }
+    }
+    let more = others.len().saturating_sub(MOST_OTHERS);
+    others.truncate(MOST_OTHERS);
+    match (others.is_empty(), more) {
+        (true, _) => String::new(),
+        (false, 0) => format!(" Failing as well: {}.", others.join("; ")),
+        (false, more) => format!(" Failing as well: {}; and {more} more.", others.join("; ")),
+    }
+}
+
+/// `first`, and then the others.
+fn led_by(first: Code, mut codes: Vec<Code>) -> Vec<Code> {
+    codes.retain(|code| *code != first);
+    codes.insert(0, first);
+    codes
+}
+
+fn good(seen: &Seen<'_>) -> Option<Verdict> {
+    let (detail, remedy) = match (seen.direct(), seen.turn()) {
+        (Direct::Works, Turn::Works) => ("Media reaches the media server directly and through TURN.", None),
+        (Direct::Works, _) => (
+            "Media reaches the media server directly. TURN, which people behind strict firewalls need, was not proven.",
+            seen.lacks_credentials().then(|| seen.name_a_room()),
+        ),
+        (Direct::Dead, Turn::Works) => (
+            "Media reaches the media server through TURN, which is enough. It cannot go directly, which costs some delay.",
+            None,
+        ),
+        (Direct::Unknown, Turn::Works) => (
+            "Media reaches the media server through TURN, which is enough. The direct path was not examined.",
+            None,
+        ),
+        _ => return None,
+    };
+    let mut detail = detail.to_owned();
+    if seen.turn() == Turn::Works && !seen.has(Code::RoomJoined, Status::Pass) {
+        detail += " TURN took the credentials that were given; those that rooms give were not tried.";
+    }
+    Some(Verdict {
+        outcome: Outcome::Good,
+        headline: format!("People in rooms of {} can hear each other.", seen.domain),
+        detail,
+        explains: seen.symptoms(),
+        remedy,
+    })
+}
+
+/// The run ended before it was through, so what it did not find means nothing.
+fn cut_short(seen: &Seen<'_>) -> Option<Verdict> {
+    let (by, advice) = match seen.end {
+        End::Complete => return None,
+        End::TimeLimit => {
+            ("the time limit ended the check", "Run it again with more time, such as --timeout 3m")
+        }
+        End::Interrupted | End::Terminated => (
+            "the check was interrupted",
+            "Run it again and let it come to its end, which takes a minute at most",
+        ),
+    };
+    Some(Verdict {
+        outcome: Outcome::Inconclusive,
+        headline: format!("Whether people hear each other is not known: {by}."),
+        detail: "No path of the media had been followed to its end by then.".to_owned(),
+        explains: seen.symptoms(),
+        remedy: Some(Remedy { text: advice.to_owned(), commands: Vec::new() }),
+    })
+}
+
+/// The person wanted only part of it to be examined, and that is in order.
+fn in_part(seen: &Seen<'_>) -> Option<Verdict> {
+    let mut left_out: Vec<_> =
+        seen.findings.iter().filter(|f| f.left_out.is_some()).map(|f| f.check).collect();
+    left_out.dedup();
+    if left_out.is_empty() || seen.findings.iter().any(|f| f.status == Status::Error) {
+        return None;
+    }
+    Some(Verdict {
+        outcome: Outcome::Inconclusive,
+        headline: "What was examined is in order; whether people hear each other was not part of it."
+            .to_owned(),
+        detail: format!("Left out: {}.", left_out.join(", ")),
+        explains: seen.symptoms(),
+        remedy: Some(everything(seen)),
+    })
+}
+
+/// Nothing is broken that we saw, and no path of the media was seen to work.
+fn undecided(seen: &Seen<'_>) -> Verdict {
+    let unable = seen.findings.iter().find(|f| f.status == Status::Error);
+    let (headline, detail, remedy) = match (seen.direct(), unable) {
+        (_, Some(finding)) => (
+            "Whether people hear each other could not be decided from here.",
+            format!("{}: {}.", finding.code, finding.summary),
+            finding.remedy.clone().unwrap_or_else(|| again_elsewhere(seen, finding)),
+        ),
+        (Direct::Dead, None) if seen.lacks_credentials() => (
+            "Voice cannot go directly; whether TURN carries it was not tried.",
+            "That is how Hubs on AKS is meant to be, so all depends on TURN. A room gives the credentials to try it."
+                .to_owned(),
+            seen.name_a_room(),
+        ),
+        (_, None) => (
+            "Whether people hear each other could not be decided.",
+            "No path of the media was followed to its end.".to_owned(),
+            if seen.lacks_credentials() { seen.name_a_room() } else { everything(seen) },
+        ),
+    };
+    let explains = match unable {
+        Some(finding) => led_by(finding.code, seen.symptoms()),
+        None => seen.symptoms(),
+    };
+    Verdict {
+        outcome: Outcome::Inconclusive,
+        headline: headline.to_owned(),
+        detail,
+        explains,
+        remedy: Some(remedy),
+    }
+}
+
+/// What kept us from telling, and says no way out of it, may be this machine's network.
+fn again_elsewhere(seen: &Seen<'_>, unable: &Finding) -> Remedy {
+    Remedy {
+        text: "Read what kept the check from telling, and run it again, if need be from another network:"
+            .to_owned(),
+        commands: vec![
+            format!("hubs-probe explain {}", unable.code),
+            format!("hubs-probe check {}", seen.domain),
+        ],
+    }
+}
+
+fn everything(seen: &Seen<'_>) -> Remedy {
+    Remedy {
+        text: "Run every check, with a room for the credentials of TURN:".to_owned(),
+        commands: vec![format!("hubs-probe check {0} --room https://{0}/ROOM", seen.domain)],
+    }
+}
