@@ -54,6 +54,11 @@ impl Sink {
         Self::new(|_| {})
     }
 
+    /// Events go to each of `sinks`.
+    pub fn all(sinks: Vec<Self>) -> Self {
+        Self::new(move |event| sinks.iter().for_each(|sink| sink.emit(event.clone())))
+    }
+
     pub(crate) fn emit(&self, event: Event) {
         (self.0)(event);
     }

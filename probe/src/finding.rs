@@ -223,12 +223,13 @@ pub fn printable(text: &str) -> String {
     out
 }
 
-/// Characters that show nothing themselves and change or carry what is not seen: Unicode's format characters, and tags.
+/// Characters that show nothing themselves and change or carry what is not seen: Unicode's format characters, tags, and the two
+/// code points that no XML may contain.
 const fn is_hidden(c: char) -> bool {
     matches!(
         c,
         '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{fffe}' | '\u{ffff}' | '\u{e0000}'..='\u{e007f}'
     )
 }
 
@@ -245,7 +246,9 @@ mod tests {
 
     #[test]
     fn what_reorders_or_hides_text_is_shown() {
-        for hidden in ['\u{ad}', '\u{61c}', '\u{200b}', '\u{202e}', '\u{2066}', '\u{feff}', '\u{e0041}'] {
+        for hidden in
+            ['\u{ad}', '\u{61c}', '\u{200b}', '\u{202e}', '\u{2066}', '\u{feff}', '\u{ffff}', '\u{e0041}']
+        {
             assert_eq!(printable(&hidden.to_string()), hidden.escape_default().to_string());
         }
         assert_eq!(printable("Zürich – 東京"), "Zürich – 東京");

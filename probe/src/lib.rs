@@ -22,6 +22,7 @@ pub mod net;
 pub mod phoenix;
 pub mod protoo;
 mod random;
+mod redact;
 pub mod report;
 pub mod target;
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod browsers_refuse_shipped_turn;
 mod lab;
 mod probe_hears_itself;
 mod probe_names_the_cause;
+mod probe_reports_when_interrupted;
 mod probe_survives_hostile_servers;
 mod relay_asks_dialog_what_it_announces;
 mod relay_behind_haproxy;

@@ -1,12 +1,13 @@
 //! `hubs-probe check`.
 
-use std::{io, io::IsTerminal, time::Duration};
+use std::{io, io::IsTerminal, path::PathBuf, time::Duration};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use super::{
     deployment::{DeploymentArgs, UsageError, parse_duration},
-    progress::progress,
+    output::{Destination, Existing, Lines, Output, Stream, print_report},
+    progress::{Scroll, progress},
     terminal::{interrupted, print, style},
 };
 use crate::{
@@ -14,7 +15,7 @@ use crate::{
     choice::{Choice, Pattern, Suppression},
     engine::{self, Patience, Plan},
     event::Sink,
-    report::{self, FailOn, Report},
+    report::{FailOn, human},
 };
 
 /// The options of `check`.
@@ -22,9 +23,22 @@ use crate::{
 pub(super) struct CheckArgs {
     #[command(flatten)]
     pub(super) deployment: DeploymentArgs,
-    /// The form of the report.
-    #[arg(long, value_enum, default_value_t)]
-    output: Output,
+    /// The form of the report [default: human].
+    #[arg(long, value_enum)]
+    output: Option<Output>,
+    /// Write the report to this file, in the form of --output or of the file's name (.json .jsonl .xml .sarif .md .html .prom
+    /// .txt), besides the one for people on the terminal.
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// Write over the file of --report if it is there.
+    #[arg(long, requires = "report")]
+    overwrite: bool,
+    /// Take addresses, rooms and user names out of everything that is told of the run.
+    #[arg(long)]
+    redact: bool,
+    /// Show no progress, and for people the verdict only.
+    #[arg(short, long)]
+    quiet: bool,
     /// Which findings make the exit status 1.
     #[arg(long, value_enum, default_value_t)]
     fail_on: FailOn,
@@ -42,46 +56,58 @@ pub(super) struct CheckArgs {
     wait: Option<Duration>,
 }
 
-/// The form of a report.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(super) enum Output {
-    /// For people.
-    #[default]
-    Human,
-    /// One JSON document.
-    Json,
-}
-
 impl CheckArgs {
     fn plan(&self) -> Result<Plan, UsageError> {
         let choice =
             Choice { only: self.only.clone(), skip: self.skip.clone(), suppress: self.suppress.clone() };
         choice.validate(CHECKS)?;
         let patience = self.wait.map(|wait| Patience { wait, fail_on: self.fail_on });
-        Ok(Plan { limit: self.deployment.time_limit(), choice, patience })
+        Ok(Plan { limit: self.deployment.time_limit(), choice, patience, redact: self.redact })
     }
 }
 
-/// Checks a deployment and prints the report.
+/// Checks a deployment and reports.
 pub(super) async fn check(args: CheckArgs) -> Result<u8, UsageError> {
     let plan = args.plan()?;
+    let destination = match args.report {
+        Some(path) => {
+            let existing = if args.overwrite { Existing::Overwritten } else { Existing::Kept };
+            Some(Destination::new(path, args.output, existing)?)
+        }
+        None => None,
+    };
+    // A report that goes to a file leaves the terminal to the person.
+    let shown = if destination.is_some() { Output::Human } else { args.output.unwrap_or(Output::Human) };
     let cx = args.deployment.context()?;
-    let report = engine::run(cx, CHECKS, plan, &sink(args.output), interrupted()).await;
-    print(&render(&report, args.output));
+
+    let (lines, mut stream, mut sinks) = (Lines::default(), None, Vec::new());
+    if destination.as_ref().is_some_and(|it| it.format() == Output::Jsonl) {
+        sinks.push(lines.sink());
+    }
+    if shown == Output::Jsonl {
+        let (started, sink) = Stream::start();
+        stream = Some(started);
+        sinks.push(sink);
+    }
+    if shown == Output::Human && !args.quiet && can_show_progress() {
+        sinks.push(progress(Scroll::Ended));
+    }
+    let report = engine::run(cx, CHECKS, plan, &Sink::all(sinks), interrupted()).await;
+    if let Some(stream) = stream {
+        stream.finish();
+    }
+    if shown == Output::Human && args.quiet {
+        print(&human::verdict(&report, style()));
+    } else {
+        print_report(&report, shown, style());
+    }
+    if let Some(destination) = destination {
+        destination.write(&report, &lines)?;
+    }
     Ok(report.exit_code(args.fail_on))
 }
 
-/// Where the events of a run go whose report has this form.
-pub(super) fn sink(output: Output) -> Sink {
-    match output {
-        Output::Human if io::stderr().is_terminal() => progress(),
-        Output::Human | Output::Json => Sink::none(),
-    }
-}
-
-fn render(report: &Report, output: Output) -> String {
-    match output {
-        Output::Human => report::human::render(report, style()),
-        Output::Json => report::json::render(report),
-    }
+/// Whether standard error is a terminal that can take back what it shows.
+pub(super) fn can_show_progress() -> bool {
+    io::stderr().is_terminal() && std::env::var("TERM").is_ok_and(|term| term != "dumb")
 }

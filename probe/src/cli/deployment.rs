@@ -85,6 +85,12 @@ pub(crate) enum UsageError {
     OtherRoom { room: String, target: Target },
     #[error(transparent)]
     Net(#[from] NetError),
+    #[error("--report {}: it is there already; --overwrite writes over it", .0.display())]
+    ReportExists(PathBuf),
+    #[error("--report {}: its name asks for no form of report; give one with --output", .0.display())]
+    NoFormat(PathBuf),
+    #[error("--report {}: {source}", path.display())]
+    Report { path: PathBuf, source: io::Error },
     #[error(transparent)]
     Pattern(#[from] UnknownPattern),
     #[error(

@@ -2,6 +2,7 @@
 
 mod check;
 mod deployment;
+mod output;
 mod progress;
 mod reference;
 mod terminal;
@@ -12,7 +13,7 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use futures_util::FutureExt;
 
@@ -20,11 +21,13 @@ use crate::{
     checks::CHECKS,
     codes::Code,
     demo::{self, Deployment, DeploymentError, Turn, narrative},
+    event::Sink,
     report::{self, EXIT_BROKEN, EXIT_GOOD, EXIT_USAGE, End, human::Style},
     watch,
 };
-use check::{CheckArgs, Output, check, sink};
+use check::{CheckArgs, can_show_progress, check};
 use deployment::{DeploymentArgs, UsageError};
+use progress::{Scroll, progress};
 use reference::ManualOf;
 use terminal::{interrupted, print, style};
 
@@ -76,10 +79,19 @@ enum Command {
 struct DemoArgs {
     /// The form of the reports: the story for people, or a JSON array of both.
     #[arg(long, value_enum, default_value_t)]
-    output: Output,
+    output: DemoOutput,
     /// Check nothing; keep the deployment running with this TURN server, and say how to look at it.
     #[arg(long, value_enum, value_name = "TURN", num_args = 0..=1, default_missing_value = "relay", conflicts_with = "output")]
     serve: Option<Turn>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum DemoOutput {
+    /// For people.
+    #[default]
+    Human,
+    /// A JSON array of both reports.
+    Json,
 }
 
 /// The command line as a whole.
@@ -148,17 +160,21 @@ async fn demo(args: DemoArgs) -> Result<u8, UsageError> {
     }))
 }
 
-async fn play(output: Output, stop: impl Future<Output = End> + Clone) -> Result<u8, DeploymentError> {
+async fn play(output: DemoOutput, stop: impl Future<Output = End> + Clone) -> Result<u8, DeploymentError> {
     let style = style();
-    let play = demo::play(&sink(output), stop, |scene| {
-        if output == Output::Human {
+    let sink = match output {
+        DemoOutput::Human if can_show_progress() => progress(Scroll::Nothing),
+        DemoOutput::Human | DemoOutput::Json => Sink::none(),
+    };
+    let play = demo::play(&sink, stop, |scene| {
+        if output == DemoOutput::Human {
             print(&narrative::scene(&scene, style));
         }
     })
     .await?;
     print(&match output {
-        Output::Human => narrative::end(&play, style),
-        Output::Json => report::json::render_all(play.reports()),
+        DemoOutput::Human => narrative::end(&play, style),
+        DemoOutput::Json => report::json::render_all(play.reports()),
     });
     Ok(play.exit_code())
 }

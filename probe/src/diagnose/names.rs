@@ -1,6 +1,10 @@
 //! Names that lead nowhere, or elsewhere.
 
-use super::{Confidence, rule::Rule, seen::Seen};
+use super::{
+    Confidence,
+    rule::Rule,
+    seen::{Seen, is_certificate},
+};
 use crate::{
     codes::Code,
     finding::{Evidence, Finding, Status},
@@ -13,25 +17,46 @@ pub(super) const RULES: &[Rule] = &[
         .when(|_, cause| cause.target.as_deref().is_none_or(|name| !name.starts_with("cors.")))
         .means(|_, _, why| format!("{why}, so browsers cannot find it."))
         .folds(|_, cause, other| other.code != cause.code && other.host().is_some() && other.host() == cause.host()),
-    // D09. That a name leads elsewhere is a matter of taste as long as what is there works.
-    Rule::new("names.apart", &[Code::NamesAgree], |_, _| {
-        "a name of the deployment leads to another server than the others, and what is there does not work"
-            .to_owned()
-    })
-    .status(Status::Warn)
-    .when(|seen, cause| seen.findings.iter().any(|f| f.status == Status::Fail && is_apart(seen, cause, f)))
-    .means(|seen, cause, _| {
-        let apart: Vec<_> = apart(seen, cause).map(|e| e.label.as_str()).collect();
-        format!(
-            "Browsers are sent to the wrong server: {} leads elsewhere than {}, and what is there does not work.",
-            apart.join(", "),
-            seen.domain
-        )
-    })
-    .folds(is_apart)
-    .contradicts(|seen, cause, other| other.status == Status::Pass && other.code != Code::NameResolves && is_apart(seen, cause, other))
-    .confidence(Confidence::Likely),
+    APART.when(|seen, cause| leads_to_nothing(seen, cause, |host| !host.starts_with("cors."))).means(
+        |seen, cause, _| {
+            let apart: Vec<_> = apart(seen, cause).map(|e| e.label.as_str()).collect();
+            format!(
+                "Browsers are sent to the wrong server: {} leads elsewhere than {}, and nothing of Hubs is there.",
+                apart.join(", "),
+                seen.domain
+            )
+        },
+    ),
 ];
+
+/// D09. That a name leads elsewhere is a matter of taste as long as Hubs is there.
+const APART: Rule = Rule::new("names.apart", &[Code::NamesAgree], |_, _| {
+    "a name of the deployment leads to another server than the others, and nothing of Hubs is there"
+        .to_owned()
+})
+.status(Status::Warn)
+.folds(is_apart)
+.contradicts(|seen, cause, other| {
+    is_certificate(other.code) && other.status == Status::Pass && is_apart(seen, cause, other)
+})
+.confidence(Confidence::Likely);
+
+/// The same of a name without which people still meet and hear each other.
+pub(super) const APART_BESIDE: Rule =
+    APART.named("names.beside").when(|seen, cause| leads_to_nothing(seen, cause, |_| true));
+
+/// Whether something fails at a host that leads elsewhere, as far as it `matters`, and nothing there works as Hubs does.
+fn leads_to_nothing(seen: &Seen<'_>, names_agree: &Finding, matters: fn(&str) -> bool) -> bool {
+    let at =
+        |host: &str, finding: &Finding| finding.host() == Some(host) && is_apart(seen, names_agree, finding);
+    apart(seen, names_agree).map(|e| e.label.as_str()).filter(|host| matters(host)).any(|host| {
+        let there = || seen.findings.iter().filter(|f| at(host, f));
+        let fails = there().any(|f| f.status == Status::Fail && f.suppressed.is_none());
+        let works =
+            |f: &Finding| f.status == Status::Pass && f.code != Code::NameResolves && !is_certificate(f.code);
+        fails && !there().any(works)
+    })
+}
 
 fn missing(seen: &Seen<'_>, cause: &Finding) -> String {
     if seen.with(Code::NameResolves, Status::Fail).count() == Name::ALL.len() {

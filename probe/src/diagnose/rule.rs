@@ -12,7 +12,7 @@
 use super::{Cause, Confidence, Diagnosis, seen::Seen};
 use crate::{
     codes::Code,
-    finding::{Finding, Remedy, Status},
+    finding::{Finding, Remedy, Status, Suppressed},
 };
 
 /// Something that holds of a finding, or not.
@@ -65,6 +65,12 @@ impl Rule {
             contradicts: |_, _, _| false,
             confidence: Confidence::Certain,
         }
+    }
+
+    /// The same under another name.
+    pub(super) const fn named(mut self, name: &'static str) -> Self {
+        self.name = name;
+        self
     }
 
     /// The cause shows as this status instead of a failure.
@@ -221,9 +227,10 @@ impl Accounts<'_> {
             headline: (rule.means)(seen, cause, &why),
             cause: Cause { code: cause.code, sentence: sentence(&why) },
             detail: format!(
-                "Because {}.{}",
+                "Because {}.{}{}",
                 cause.cause.as_ref().unwrap_or(&cause.summary),
-                (rule.note)(seen, cause)
+                (rule.note)(seen, cause),
+                known(cause)
             ),
             confidence: if contradicts.is_empty() { rule.confidence } else { rule.confidence.lowered() },
             supports,
@@ -285,6 +292,15 @@ impl Accounts<'_> {
 /// Whether one fault was seen twice. What is known of one place says nothing of another.
 fn is_alike(cause: &Finding, finding: &Finding) -> bool {
     cause.code == finding.code && cause.suppressed.is_some() == finding.suppressed.is_some()
+}
+
+/// That the person knows of it, and lives with it.
+fn known(cause: &Finding) -> String {
+    match &cause.suppressed {
+        None => String::new(),
+        Some(Suppressed { reason: Some(reason), .. }) => format!(" It is suppressed: {reason}."),
+        Some(Suppressed { reason: None, .. }) => " It is suppressed.".to_owned(),
+    }
 }
 
 /// What to do about findings of one kind: the first one's remedy, and of the others the commands that it lacks.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{seen::is_certificate, *};
-use crate::finding::Status;
+use crate::finding::{Status, Suppressed};
 
 const TURN: &str = "turns:stream.example.org:5349";
 
@@ -289,6 +289,20 @@ fn a_machine_without_network_decides_nothing() {
     assert_eq!((verdict.outcome, verdict.explains[0]), (Outcome::Inconclusive, Code::NameResolves));
 }
 
+#[test]
+fn what_was_left_out_is_named_by_check_or_by_code_and_decides_nothing() {
+    let left_out = |check, code| Finding { check, ..Finding::skip(code, "left out").left_out("--skip") };
+    let findings = [
+        Finding { check: "dns.addresses", ..pass(Code::NameResolves) },
+        left_out("dns.addresses", Code::NamesAgree),
+        left_out("ice.direct", Code::DirectPath),
+    ];
+    let verdict = diagnose("example.org", &findings, End::Complete).verdict;
+    assert_eq!(verdict.outcome, Outcome::Inconclusive);
+    assert!(verdict.headline.starts_with("What was examined is in order"), "{verdict:#?}");
+    assert_eq!(verdict.detail, "Left out: HP0102, ice.direct.");
+}
+
 // ---- causes beside each other, and what they explain
 
 fn diagnosed(with: impl IntoIterator<Item = Finding>) -> (Vec<Finding>, Vec<Diagnosis>) {
@@ -392,16 +406,36 @@ fn a_name_that_leads_elsewhere_is_the_cause_only_of_what_is_broken_there() {
             .seen(host, "192.0.2.8")
             .fix("Point it at the others:", ["kubectl get service lb"])
     };
-    let wrong = || fail(Code::CertificateWrongName).at("wss://stream.example.org:4443");
-    let (findings, diagnoses) = diagnosed([apart("stream.example.org"), wrong()]);
+    let wrong = |host: &str| fail(Code::CertificateWrongName).at(format!("https://{host}"));
+    let (findings, diagnoses) = diagnosed([apart("assets.example.org"), wrong("assets.example.org")]);
     assert_eq!(rules(&diagnoses), ["names.apart"]);
     assert_eq!(codes(&findings, &diagnoses[0].explains), [Code::CertificateWrongName]);
-    assert_eq!(diagnoses[0].confidence, Confidence::Possible, "TURN works there");
-    assert!(diagnoses[0].headline.contains("stream.example.org leads elsewhere than example.org"));
-    let (_, diagnoses) = diagnosed([apart("assets.example.org"), wrong()]);
-    assert_eq!(rules(&diagnoses), ["entrance.closed"]);
-    let (_, diagnoses) = diagnosed([apart("assets.example.org")]);
-    assert_eq!(rules(&diagnoses), [""; 0]);
+    assert_eq!(diagnoses[0].confidence, Confidence::Likely);
+    assert!(diagnoses[0].headline.contains("assets.example.org leads elsewhere than example.org"));
+    let rules_of = |with: [Finding; 2]| rules(&diagnosed(with).1).join(" ");
+    // TURN works there, so it is the right server.
+    let dialog = fail(Code::CertificateWrongName).at("wss://stream.example.org:4443");
+    assert_eq!(rules_of([apart("stream.example.org"), dialog]), "entrance.closed");
+    assert_eq!(rules_of([apart("cors.example.org"), wrong("assets.example.org")]), "entrance.closed");
+    assert_eq!(rules_of([apart("cors.example.org"), direct(Status::Warn)]), "");
+    // What is known elsewhere makes no cause of it.
+    let mut known = wrong("assets.example.org");
+    known.suppressed = Some(Suppressed { by: "HP0205".to_owned(), reason: None });
+    let diagnoses = diagnosed([apart("assets.example.org"), known]).1;
+    assert_eq!((rules(&diagnoses), diagnoses[0].suppressed), (vec!["entrance.closed"], true));
+    assert!(diagnoses[0].detail.ends_with("It is suppressed."), "{}", diagnoses[0].detail);
+}
+
+#[test]
+fn a_name_that_people_meet_without_does_not_come_before_what_silences_them() {
+    let apart = Finding::warn(Code::NamesAgree, "cors. leads elsewhere")
+        .seen("example.org", "192.0.2.7")
+        .seen("cors.example.org", "192.0.2.8");
+    let with = [apart, fail(Code::CertificateDates).at("https://cors.example.org")];
+    let with = with.into_iter().chain(turn_broken_at(Code::TurnAllocates));
+    let (findings, diagnoses) = diagnosed(with);
+    assert_eq!(rules(&diagnoses), ["turn.login", "direct.announced", "names.beside"]);
+    assert_eq!(codes(&findings, &diagnoses[2].explains), [Code::CertificateDates]);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     codes::Code,
-    finding::{Finding, Remedy, Status, Suppressed},
+    finding::{Finding, Remedy, Status},
 };
 
 /// What the findings amount to.
@@ -73,19 +73,9 @@ fn broken(seen: &Seen<'_>, first: &Diagnosis) -> Verdict {
     Verdict {
         outcome: Outcome::Broken,
         headline: first.headline.clone(),
-        detail: format!("{}{}{}", first.detail, known(seen, first), others(seen, first.cause.code)),
+        detail: format!("{}{}", first.detail, others(seen, first.cause.code)),
         explains: led_by(first.cause.code, seen.symptoms()),
         remedy: first.remedy.clone(),
-    }
-}
-
-/// That the person knows of it, and lives with it.
-fn known(seen: &Seen<'_>, diagnosis: &Diagnosis) -> String {
-    let cause = diagnosis.supports.first().and_then(|at| seen.findings.get(*at));
-    match cause.and_then(|f| f.suppressed.as_ref()) {
-        None => String::new(),
-        Some(Suppressed { reason: Some(reason), .. }) => format!(" It is suppressed: {reason}."),
-        Some(Suppressed { reason: None, .. }) => " It is suppressed.".to_owned(),
     }
 }
 
@@ -168,8 +158,13 @@ fn cut_short(seen: &Seen<'_>) -> Option<Verdict> {
 
 /// The person wanted only part of it to be examined, and that is in order.
 fn in_part(seen: &Seen<'_>) -> Option<Verdict> {
-    let mut left_out: Vec<_> =
-        seen.findings.iter().filter(|f| f.left_out.is_some()).map(|f| f.check).collect();
+    let is_left_out_whole = |check| seen.findings.iter().all(|f| f.check != check || f.left_out.is_some());
+    let mut left_out: Vec<_> = seen
+        .findings
+        .iter()
+        .filter(|f| f.left_out.is_some())
+        .map(|f| if is_left_out_whole(f.check) { f.check.to_owned() } else { f.code.to_string() })
+        .collect();
     left_out.dedup();
     if left_out.is_empty() || seen.findings.iter().any(|f| f.status == Status::Error) {
         return None;

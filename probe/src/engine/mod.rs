@@ -24,6 +24,7 @@ use crate::{
     choice::Choice,
     event::{Event, Sink},
     finding::{Finding, Status},
+    redact::Redaction,
     report::{EXIT_GOOD, End, FailOn, Report},
 };
 
@@ -39,6 +40,8 @@ pub struct Plan {
     pub choice: Choice,
     /// Whether to go on until all is good.
     pub patience: Option<Patience>,
+    /// Whether addresses, rooms and user names are taken out of everything that is told of it.
+    pub redact: bool,
 }
 
 /// How long to go on until all is good, and what that is.
@@ -53,7 +56,7 @@ pub struct Patience {
 impl From<Duration> for Plan {
     /// Every check, once.
     fn from(limit: Duration) -> Self {
-        Self { limit, choice: Choice::default(), patience: None }
+        Self { limit, choice: Choice::default(), patience: None, redact: false }
     }
 }
 
@@ -71,6 +74,7 @@ pub async fn run(
     let mut interrupt = pin!(interrupt);
     let target = cx.target.to_string();
     let mut found: BTreeMap<&'static str, Vec<Finding>> = BTreeMap::new();
+    let mut redaction = plan.redact.then(Redaction::default);
     let mut chosen = Vec::new();
     for check in checks {
         match plan.choice.leaves_out(check, checks) {
@@ -87,7 +91,7 @@ pub async fn run(
         Report::new(target.clone(), started, OffsetDateTime::now_utc(), end, findings)
     };
     let report = loop {
-        let round = Round::new(&cx, checks, &plan, sink, due);
+        let round = Round::new(&cx, checks, &plan, sink, due, redaction.as_mut());
         let (end, newly_found) = round.play(interrupt.as_mut()).await;
         found.extend(newly_found);
         let so_far = report(&found, end);
@@ -120,6 +124,7 @@ struct Round<'a> {
     sink: &'a Sink,
     checks: &'static [Check],
     plan: &'a Plan,
+    redaction: Option<&'a mut Redaction>,
     waiting: Vec<&'static Check>,
     tasks: JoinSet<Vec<Finding>>,
     running: BTreeMap<tokio::task::Id, (&'static Check, Instant)>,
@@ -133,9 +138,10 @@ impl<'a> Round<'a> {
         plan: &'a Plan,
         sink: &'a Sink,
         due: Vec<&'static Check>,
+        redaction: Option<&'a mut Redaction>,
     ) -> Self {
         let (tasks, running, ended) = (JoinSet::new(), BTreeMap::new(), BTreeMap::new());
-        Self { cx, sink, checks, plan, waiting: due, tasks, running, ended }
+        Self { cx, sink, checks, plan, redaction, waiting: due, tasks, running, ended }
     }
 
     async fn play<I: Future<Output = End>>(
@@ -212,6 +218,10 @@ impl<'a> Round<'a> {
             finding.check = check.id;
             finding.duration = duration;
             finding.needs = self.needed_by(finding);
+            if let Some(redaction) = &mut self.redaction {
+                redaction.learn(self.cx);
+                redaction.apply(finding);
+            }
         }
         self.sink.emit(Event::CheckFinished { check: check.id, findings: findings.clone(), duration });
         self.ended.insert(check.id, findings);

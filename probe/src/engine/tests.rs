@@ -1,6 +1,7 @@
 //! Runs of tables of checks that are made for the purpose.
 
 use std::{
+    fmt::Write as _,
     future::{pending, ready},
     sync::Mutex,
 };
@@ -133,13 +134,13 @@ fn learning_a_fact(cx: Arc<Context>) -> futures_util::future::BoxFuture<'static,
 }
 
 fn patient(wait: Duration) -> Plan {
-    Plan { patience: Some(Patience { wait, fail_on: FailOn::Fail }), ..LIMIT.into() }
+    let patience = Some(Patience { wait, fail_on: FailOn::Fail });
+    Plan { patience, choice: without_c(), ..LIMIT.into() }
 }
 
 /// The exit status cannot become good in a table that follows no path of media; that everything known is left aside can.
-fn asked_for(plan: Plan) -> Plan {
-    let choice = Choice { skip: vec!["c".into()], ..Choice::default() };
-    Plan { choice, ..plan }
+fn without_c() -> Choice {
+    Choice { skip: vec!["c".into()], ..Choice::default() }
 }
 
 async fn played(checks: &'static [Check], plan: Plan) -> (Report, Vec<String>) {
@@ -161,7 +162,7 @@ async fn played(checks: &'static [Check], plan: Plan) -> (Report, Vec<String>) {
 async fn waiting_runs_again_only_what_was_not_good_and_keeps_what_was_learned() {
     static CHECKS: &[Check] =
         &[row("a", &[], not_good_at_first), row("b", &[], learning_a_fact), row("c", &[], passing)];
-    let (report, seen) = played(CHECKS, asked_for(patient(Duration::from_mins(5)))).await;
+    let (report, seen) = played(CHECKS, patient(Duration::from_mins(5))).await;
     assert_eq!(seen, ["a", "b", "wait", "a"]);
     assert_eq!(report.findings[0].summary, "at last");
     assert_eq!(report.exit_code(FailOn::Fail), EXIT_GOOD);
@@ -171,7 +172,7 @@ async fn waiting_runs_again_only_what_was_not_good_and_keeps_what_was_learned() 
 async fn waiting_ends_when_its_time_is_over() {
     static CHECKS: &[Check] = &[row("a", &[], not_good_at_first), row("c", &[], passing)];
     let begun = Instant::now();
-    let (report, seen) = played(CHECKS, asked_for(patient(Duration::from_secs(12)))).await;
+    let (report, seen) = played(CHECKS, patient(Duration::from_secs(12))).await;
     assert_eq!(seen, ["a", "wait", "a", "wait", "a"]);
     assert!(begun.elapsed() <= Duration::from_secs(12), "{:?}", begun.elapsed());
     assert_eq!(report.findings[0].status, Status::Fail);
@@ -191,8 +192,29 @@ async fn an_interrupt_ends_the_waiting_too() {
 #[tokio::test]
 async fn what_is_left_out_does_not_run_and_is_named() {
     static CHECKS: &[Check] = &[row("a", &[], passing), row("c", &[], panicking)];
-    let (report, seen) = played(CHECKS, asked_for(LIMIT.into())).await;
+    let (report, seen) = played(CHECKS, Plan { choice: without_c(), ..LIMIT.into() }).await;
     assert_eq!(seen, ["a"]);
     let left_out = &report.findings[1];
     assert_eq!((left_out.check, left_out.left_out.as_deref()), ("c", Some("left out by --skip c")));
+}
+
+fn telling_addresses(_: Arc<Context>) -> futures_util::future::BoxFuture<'static, Outcome> {
+    let found = Finding::fail(Code::NameResolves, "192.0.2.7 is dead").seen("at", "192.0.2.7:9");
+    Box::pin(ready(Ok(vec![found])))
+}
+
+#[tokio::test]
+async fn a_redacted_run_tells_no_address_to_anybody() {
+    static CHECKS: &[Check] = &[row("a", &[], telling_addresses)];
+    let seen = Arc::new(Mutex::new(String::new()));
+    let sink = Sink::new({
+        let seen = Arc::clone(&seen);
+        move |event| write!(seen.lock().unwrap(), "{event:?}").unwrap()
+    });
+    let plan = |redact| Plan { redact, ..LIMIT.into() };
+    run(context(None, &[]), CHECKS, plan(true), &sink, pending()).await;
+    let told = std::mem::take(&mut *seen.lock().unwrap());
+    assert!(told.contains("[address 1] is dead") && !told.contains("192.0.2.7"), "{told}");
+    run(context(None, &[]), CHECKS, plan(false), &sink, pending()).await;
+    assert!(seen.lock().unwrap().contains("192.0.2.7"));
 }

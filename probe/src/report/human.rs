@@ -5,11 +5,9 @@ use std::fmt::Write as _;
 use unicode_width::UnicodeWidthStr;
 
 use crate::{
-    check::Group,
-    checks::CHECKS,
     diagnose::{Confidence, Diagnosis, Outcome, leading},
     finding::{Finding, Remedy, Status, Suppressed},
-    report::{End, Report},
+    report::{End, Report, by_group},
 };
 
 /// How the output device is to be used.
@@ -83,7 +81,7 @@ impl Style {
     }
 
     /// Symbol and word: colour alone says nothing to some people and to no file.
-    fn mark(self, status: Status) -> String {
+    pub(crate) fn mark(self, status: Status) -> String {
         let (unicode, ascii, colour) = match status {
             Status::Pass => ("√", "ok", Colour::Green),
             Status::Warn => ("‼", "!!", Colour::Yellow),
@@ -101,9 +99,8 @@ pub fn render(report: &Report, style: Style) -> String {
     let mut out = String::new();
     // What a cause explains stands under it.
     let is_folded = |at: usize| report.diagnoses.iter().any(|d| d.explains.contains(&at));
-    let shown = report.findings.iter().enumerate().filter(|(at, _)| !is_folded(*at));
-    for group in groups() {
-        let findings: Vec<_> = shown.clone().filter(|(_, f)| group_of(f) == Some(group)).collect();
+    for (group, mut findings) in by_group(report) {
+        findings.retain(|(at, _)| !is_folded(*at));
         if findings.is_empty() {
             continue;
         }
@@ -119,6 +116,12 @@ pub fn render(report: &Report, style: Style) -> String {
         }
         out.push('\n');
     }
+    out + &verdict(report, style)
+}
+
+/// Only what it amounts to.
+pub fn verdict(report: &Report, style: Style) -> String {
+    let mut out = String::new();
     write_counts(&mut out, report, style);
     write_verdict(&mut out, report, style);
     let first = leading(&report.diagnoses);
@@ -128,19 +131,8 @@ pub fn render(report: &Report, style: Style) -> String {
     out
 }
 
-fn groups() -> Vec<Group> {
-    let mut groups: Vec<_> = CHECKS.iter().map(|c| c.group).collect();
-    groups.sort_unstable();
-    groups.dedup();
-    groups
-}
-
-fn group_of(finding: &Finding) -> Option<Group> {
-    CHECKS.iter().find(|c| c.id == finding.check).map(|c| c.group)
-}
-
 /// What was skipped for one reason, one after the other, is told once.
-fn merged<'f>(findings: Vec<(usize, &'f Finding)>) -> Vec<(String, usize, &'f Finding)> {
+fn merged(findings: Vec<(usize, &Finding)>) -> Vec<(String, usize, &Finding)> {
     let mut merged: Vec<(String, usize, &Finding)> = Vec::new();
     for (at, finding) in findings {
         match merged.last_mut() {
@@ -293,6 +285,9 @@ fn write_diagnosis(out: &mut String, report: &Report, diagnosis: &Diagnosis, sty
     let sentence = style.paint(Colour::Bold, &style.wrapped(&diagnosis.cause.sentence, indent, indent));
     let _ = writeln!(out, "\n{title}  {sentence}");
     let _ = writeln!(out, "    {}", style.wrapped(&diagnosis.detail, 4, 4));
+    if diagnosis.suppressed {
+        return;
+    }
     write_doubts(out, report, diagnosis, style);
     if let Some(remedy) = &diagnosis.remedy {
         write_steps(out, remedy, style);
@@ -312,7 +307,7 @@ fn write_doubts(out: &mut String, report: &Report, diagnosis: &Diagnosis, style:
     };
     let mut text = format!("{}: for it speaks {}", diagnosis.confidence.word(), named(&diagnosis.supports));
     if !diagnosis.contradicts.is_empty() {
-        text += &format!("; against it {}", named(&diagnosis.contradicts));
+        let _ = write!(text, "; against it {}", named(&diagnosis.contradicts));
     }
     let _ = writeln!(out, "    {}", style.wrapped(&text, 4, 4));
 }

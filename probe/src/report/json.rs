@@ -29,7 +29,8 @@ fn pretty(value: &impl Serialize) -> String {
     text
 }
 
-fn document(report: &Report) -> Document<'_> {
+/// What is written of the report.
+pub(super) fn document(report: &Report) -> Document<'_> {
     let count = |status| report.count(status);
     Document {
         schema_version: SCHEMA_VERSION,
@@ -55,8 +56,9 @@ fn document(report: &Report) -> Document<'_> {
     }
 }
 
+/// The report, as it is written.
 #[derive(Serialize)]
-struct Document<'a> {
+pub(super) struct Document<'a> {
     schema_version: &'static str,
     tool: Tool,
     run: Run,
@@ -96,7 +98,8 @@ struct Summary {
     suppressed: usize,
 }
 
-fn rfc3339(when: OffsetDateTime) -> String {
+/// The time to the second.
+pub(super) fn rfc3339(when: OffsetDateTime) -> String {
     // Formatting fails only for years beyond 9999.
     when.replace_nanosecond(0).unwrap_or(when).format(&Rfc3339).unwrap_or_default()
 }

@@ -1,12 +1,20 @@
 //! The report of a run: the document that every output is made from.
 
+pub mod html;
 pub mod human;
 pub mod json;
+pub mod jsonl;
+pub mod junit;
+pub mod markdown;
+pub mod prometheus;
+pub mod sarif;
 
 use time::OffsetDateTime;
 
 pub use crate::diagnose::End;
 use crate::{
+    check::Group,
+    checks::CHECKS,
     diagnose::{self, Diagnosed, Diagnosis, Outcome, Verdict},
     finding::{Finding, Status},
 };
@@ -98,6 +106,19 @@ impl Report {
     }
 }
 
+/// The findings of each group that has any, in the order of the path, with their places in the report.
+fn by_group(report: &Report) -> Vec<(Group, Vec<(usize, &Finding)>)> {
+    let mut groups: Vec<_> = CHECKS.iter().map(|c| c.group).collect();
+    groups.sort_unstable();
+    groups.dedup();
+    let group_of = |finding: &Finding| CHECKS.iter().find(|c| c.id == finding.check).map(|c| c.group);
+    let of = |group| {
+        let findings = report.findings.iter().enumerate();
+        findings.filter(|(_, finding)| group_of(finding) == Some(group)).collect::<Vec<_>>()
+    };
+    groups.into_iter().map(|group| (group, of(group))).filter(|(_, findings)| !findings.is_empty()).collect()
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use std::time::Duration;
@@ -136,6 +157,30 @@ pub(crate) mod tests {
             End::Complete,
             findings,
         )
+    }
+
+    /// The same with what the person left out and what is known.
+    pub(crate) fn with_everything() -> Report {
+        let Report { target, started, finished, end, mut findings, .. } = sample();
+        let mut known = Finding::fail(Code::CertificateDates, "the certificate has run out")
+            .at("https://cors.hubs.example.org");
+        known.check = "tls.certificates";
+        let reason = Some("renewed on Monday".to_owned());
+        known.suppressed = Some(Suppressed { by: "HP0206=cors.hubs.example.org".to_owned(), reason });
+        let left_out = Finding::skip(Code::DirectPath, "left out by --skip ice.*").left_out("--skip ice.*");
+        findings.extend([known, Finding { check: "ice.direct", ..left_out }]);
+        Report::new(target, started, finished, end, findings)
+    }
+
+    /// What a server says that wants to be more than text.
+    pub(crate) fn hostile() -> Report {
+        let text = "evil <script>x</script> <img src=x onerror=y> &amp; ]]> \"'` ``` *b* [x](https://evil) | a\\|b @everybody \u{fffe} \x1b[31m\n# x";
+        let statuses = [Status::Pass, Status::Warn, Status::Fail, Status::Skip, Status::Error];
+        let findings = statuses.into_iter().zip(Code::ALL).map(|(status, code)| {
+            let finding = Finding::new(*code, status, text).at(text).seen(text, text).because(text);
+            Finding { check: "dns.addresses", ..finding.fix(text, [text]) }
+        });
+        report(End::Complete, findings.collect())
     }
 
     /// A deployment as Hubs ships it, to a probe that joined a room.
