@@ -34,7 +34,7 @@ const PODS: &str = "kubectl get pods -n hcce -o wide -l 'app in (dialog, coturn)
 const RULES: &str = "az network nsg list -g NODE_GROUP --query '[].securityRules[]' -o table";
 
 /// Compares what dialog announces with what the names lead to, with what it announces in another room, and with the documentation.
-pub(crate) async fn addresses(cx: Arc<Context>) -> Outcome {
+pub(crate) fn addresses(cx: &Context) -> Outcome {
     let candidates = cx.facts.candidates.get()?;
     let sampled = cx.facts.sampled.get().map(Vec::as_slice).unwrap_or_default();
     let names = cx.facts.addresses.get()?.get(&Name::Stream).map(Vec::as_slice).unwrap_or_default();
@@ -123,7 +123,7 @@ fn judge_ports(candidates: &[Candidate], sampled: &[Vec<Candidate>]) -> Finding 
 }
 
 /// Whether dialog and TURN draw their ports from one pot, as far as the relayed addresses that were given out tell.
-pub(crate) async fn ranges(cx: Arc<Context>) -> Outcome {
+pub(crate) fn ranges(cx: &Context) -> Outcome {
     let candidates = cx.facts.candidates.get()?;
     let relayed = cx.facts.relayed_addresses.get()?;
     Ok(vec![judge_ranges(&public(candidates), relayed)])
@@ -133,7 +133,7 @@ fn judge_ranges(announced: &BTreeSet<IpAddr>, relayed: &[SocketAddr]) -> Finding
     let code = Code::RangesApart;
     let (inside, outside): (Vec<&SocketAddr>, Vec<_>) =
         relayed.iter().partition(|address| MEDIA_PORTS.contains(&address.port()));
-    let finding = match inside.iter().find(|address| announced.contains(&address.ip())).or(inside.first()).copied() {
+    let finding = match inside.iter().find(|address| announced.contains(&address.ip())).or_else(|| inside.first()).copied() {
         None => Finding::pass(code, format!("none of {} relayed ports is one of dialog's", outside.len())),
         Some(address) if announced.contains(&address.ip()) => {
             Finding::warn(code, format!("TURN gave out {address}, which may be a port of dialog's"))

@@ -53,11 +53,11 @@ pub(crate) async fn room(cx: Arc<Context>) -> Outcome {
     }
     let signalling = Signalling { net: &cx.net, endpoint, token, length };
     let direct = join_all(ways.direct.iter().map(async |direct: &Direct| {
-        judge(Code::AudioDirect, &talk(&signalling, direct).await, TurnCertificate::Accepted)
+        judge(Code::AudioDirect, &Box::pin(talk(&signalling, direct)).await, TurnCertificate::Accepted)
             .at(direct.to_string())
     }));
     let relayed = join_all(ways.through.iter().map(async |through: &Through<'_>| {
-        judge(through.code(), &talk(&signalling, through).await, through.certificate())
+        judge(through.code(), &Box::pin(talk(&signalling, through)).await, through.certificate())
             .at(through.to_string())
     }));
     let (mut findings, relayed) = join(direct, relayed).await;

@@ -32,7 +32,7 @@ pub(crate) async fn silence(cx: Arc<Context>) -> Outcome {
     if !cx.options.long {
         return Err(Stop::Skip("it takes more than four minutes: ask for it with --long".to_owned()));
     }
-    outlive(&cx, SILENCE).await
+    Box::pin(outlive(&cx, SILENCE)).await
 }
 
 async fn outlive(cx: &Context, silence: Duration) -> Outcome {
@@ -49,7 +49,7 @@ async fn outlive(cx: &Context, silence: Duration) -> Outcome {
         let outlived = turn_outlives(&cx.net, endpoint, server, *peer, silence).await;
         Some(judge_turn(&outlived, certificate).at(format!("turns:{}:{}", server.host, server.port)))
     };
-    let (direct, through) = join(direct, through).await;
+    let (direct, through) = Box::pin(join(direct, through)).await;
     let findings: Vec<_> = [through, direct].into_iter().flatten().collect();
     if findings.is_empty() {
         return Err(Stop::Skip("dialog answers neither directly nor through TURN".to_owned()));
@@ -223,7 +223,7 @@ mod tests {
         dialog::candidates(Arc::clone(&cx)).await.unwrap();
         turn::allocate(Arc::clone(&cx)).await.unwrap();
         media::relayed(Arc::clone(&cx)).await.unwrap();
-        let findings = outlive(&cx, Duration::from_millis(10)).await.unwrap();
+        let findings = Box::pin(outlive(&cx, Duration::from_millis(10))).await.unwrap();
         let outcomes: Vec<_> = findings.iter().map(|f| (f.code, f.status)).collect();
         assert_eq!(outcomes, [(Code::TurnIdle, Status::Pass)], "{findings:#?}");
     }

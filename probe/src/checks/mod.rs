@@ -139,7 +139,7 @@ pub(crate) static CHECKS: &[Check] = &[
         contacts: "nobody",
         after: &["dialog.candidates", "ice.direct", "ice.ports"],
         timeout: SECOND.saturating_mul(5),
-        run: |cx| Box::pin(addresses::addresses(cx)),
+        run: |cx| Box::pin(async move { addresses::addresses(&cx) }),
     },
     Check {
         id: "dialog.admin",
@@ -194,7 +194,7 @@ pub(crate) static CHECKS: &[Check] = &[
         contacts: "nobody",
         after: &["dialog.candidates", "turn.steps"],
         timeout: SECOND.saturating_mul(5),
-        run: |cx| Box::pin(addresses::ranges(cx)),
+        run: |cx| Box::pin(async move { addresses::ranges(&cx) }),
     },
     Check {
         id: "relay.admin",

@@ -53,7 +53,7 @@ pub(crate) async fn relay(cx: Arc<Context>) -> Outcome {
         Err(e) => return Err(Stop::Unable(e.to_string())),
     };
     let metrics = metrics.ok().filter(|answer| answer.status.is_success()).map(|answer| read(&answer.text()));
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs() as i64);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs().cast_signed());
     let findings = judge(&ready, metrics.as_ref(), now);
     Ok(findings.into_iter().map(|finding| finding.at(admin.to_string())).collect())
 }
@@ -148,7 +148,7 @@ fn judge_certificate(expires: Option<i64>, now: i64) -> Finding {
     let Some(expires) = expires else {
         return Finding::pass(code, "hubs-relay has no certificate: TLS ends in front of it");
     };
-    let days = (expires - now).div_euclid(DAY);
+    let days = expires.saturating_sub(now).div_euclid(DAY);
     let renew = |finding: Finding| {
         finding
             .because("the secret with the certificate was not renewed, or the pod has not seen that it was")
@@ -196,7 +196,7 @@ fn read(text: &str) -> Metrics {
         match (name, label, number) {
             ("hubs_relay_build_info", Some(version), _) => metrics.version = Some(version.to_owned()),
             ("hubs_relay_certificate_expiry_timestamp_seconds", _, Some(n)) => {
-                metrics.certificate_expires = Some(n as i64)
+                metrics.certificate_expires = Some(n as i64);
             }
             ("hubs_relay_database_secrets", _, Some(n)) => metrics.secrets = Some(n as u64),
             ("hubs_relay_need_met", Some(need), Some(n)) if metrics.needs.len() < MOST_NEEDS => {
@@ -275,6 +275,7 @@ mod tests {
         let days = |days| judge_certificate(metrics(1, 1, 1, days).certificate_expires, NOW).status;
         assert_eq!((days(60), days(10), days(-1)), (Status::Pass, Status::Warn, Status::Fail));
         assert_eq!(judge_certificate(None, NOW).status, Status::Pass);
+        assert_eq!(judge_certificate(Some(i64::MIN), NOW).status, Status::Fail);
     }
 
     #[test]

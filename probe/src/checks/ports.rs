@@ -36,7 +36,7 @@ const MORE_TRIES: u32 = 6;
 const INTERVAL: Duration = Duration::from_millis(250);
 
 /// How long answers are listened to after the last try. A round trip of this length is no good for talking anyway.
-const PATIENCE: Duration = Duration::from_millis(1000);
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Between the first tries to one port and to the next, so that they do not come as a burst.
 const PACE: Duration = Duration::from_millis(2);
@@ -284,7 +284,7 @@ fn silent_intervals(ports: &[Port]) -> Vec<Silent> {
 /// How likely at least one of the silent ports is open, if that is too likely: each of its tries would have been lost by chance.
 fn doubt(ports: &[Port], share_lost: f64) -> Option<f64> {
     let silent = ports.iter().filter(|port| !port.answers());
-    let all_closed: f64 = silent.map(|port| 1.0 - share_lost.powi(port.lost() as i32)).product();
+    let all_closed: f64 = silent.map(|port| 1.0 - share_lost.powi(port.lost().cast_signed())).product();
     Some(1.0 - all_closed).filter(|doubt| *doubt > MOST_DOUBT)
 }
 

@@ -115,7 +115,11 @@ mod tests {
     #[test]
     fn a_room_ends_with_the_last_who_is_in_it() {
         let rooms = Rooms::default();
-        drop((rooms.enter("one", "ann"), rooms.enter("one", "bob")));
+        let (ann, mut bob) = (rooms.enter("one", "ann"), rooms.enter("one", "bob"));
+        drop(rooms.enter("one", "eve"));
+        ann.say(vec![1]);
+        assert_eq!(heard(&mut bob).len(), 1);
+        drop((ann, bob));
         assert!(rooms.0.lock().unwrap().is_empty());
     }
 }

@@ -75,9 +75,9 @@ mod tests {
 
     #[test]
     fn a_packet_keeps_all_but_its_labels() {
-        let mut packet = [0x80, 0x80 | 111, 1, 2, 3, 4, 5, 6, 0, 0, 0, 7, b'x'];
+        let mut packet = [0x80, 0x80 | 0x6f, 1, 2, 3, 4, 5, 6, 0, 0, 0, 7, b'x'];
         relabel(&mut packet, 100, 0x0102_0304);
-        assert_eq!(packet, [0x80, 0x80 | 100, 1, 2, 3, 4, 5, 6, 1, 2, 3, 4, b'x']);
+        assert_eq!(packet, [0x80, 0x80 | 0x64, 1, 2, 3, 4, 5, 6, 1, 2, 3, 4, b'x']);
         relabel(&mut [0x80; 4], 100, 1);
     }
 }

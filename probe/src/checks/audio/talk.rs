@@ -66,12 +66,12 @@ struct Person {
 /// Speaks and listens, and leaves nothing behind.
 pub(super) async fn talk<W: Way>(signalling: &Signalling<'_>, way: &W) -> Result<Figures, Obstacle> {
     let room = own_room();
-    let (mut speaker, mut listener) =
-        try_join(signalling.join(&room, Role::Speaker), signalling.join(&room, Role::Listener)).await?;
+    let joining = try_join(signalling.join(&room, Role::Speaker), signalling.join(&room, Role::Listener));
+    let (mut speaker, mut listener) = Box::pin(joining).await?;
     let opus = Opus::new(u32::from_be_bytes(random::bytes()));
     let heard = converse(way, &mut speaker, &mut listener, opus, signalling.length).await;
     // The ends of both WebSockets end all that is left.
-    join(speaker.leave(), listener.leave()).await;
+    Box::pin(join(speaker.leave(), listener.leave())).await;
     heard
 }
 
@@ -84,22 +84,20 @@ async fn converse<W: Way>(
 ) -> Result<Figures, Obstacle> {
     speaker.dialog.produce(&speaker.transport.id, opus).await?;
     let offer = listener.dialog.offered().await?;
-    let (mouth, ear) = try_join(
+    let (mouth, mut ear) = try_join(
         connect(way, speaker, Purpose::Speaking(opus)),
         connect(way, listener, Purpose::Listening(offer.opus)),
     )
     .await?;
     listener.dialog.accept(&offer).await?;
     let before = speaker.received().await;
-    let (mouth, mut ear) = (mouth, ear);
     let journey = speak(&mouth, &mut ear, opus, length).await;
-    let figures = match journey.figures() {
-        Some(figures) => Ok(figures),
-        None => {
-            let arrived =
-                before.zip(speaker.received().await).map(|(before, after)| after.saturating_sub(before));
-            Err(Obstacle::Silent { sent: journey.sent() as u64 * PACKET_LEN, arrived })
-        }
+    let figures = if let Some(figures) = journey.figures() {
+        Ok(figures)
+    } else {
+        let arrived =
+            before.zip(speaker.received().await).map(|(before, after)| after.saturating_sub(before));
+        Err(Obstacle::Silent { sent: journey.sent() as u64 * PACKET_LEN, arrived })
     };
     for path in [mouth.close().await, ear.close().await].into_iter().flatten() {
         W::close(path).await;
