@@ -19,7 +19,7 @@ use crate::{
     checks::{
         media::broken,
         refusals::refused,
-        turn::{LOG, PODS, REPLACE, holds, milliseconds},
+        turn::{PODS, REPLACE, holds, milliseconds},
     },
     codes::Code,
     facts::TurnCertificate,

@@ -14,6 +14,7 @@ use crate::{
 
 /// What is examined, and how to get there.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct DeploymentArgs {
     /// The domain that people open in their browser.
     domain: Target,
