@@ -336,9 +336,10 @@ mod tests {
     }
 
     #[test]
-    fn an_allocation_that_lives_on_is_warned_of() {
-        assert_eq!(judge_release(&Ok(Ok(()))).status, Status::Warn);
+    fn an_allocation_that_lives_on_for_a_moment_is_no_fault_and_one_that_is_not_taken_back_is_warned_of() {
+        assert_eq!(judge_release(&Ok(Ok(()))).status, Status::Pass);
         assert_eq!(judge_release(&Ok(Err(TurnError::Closed))).status, Status::Pass);
+        assert_eq!(judge_release(&Err(TurnError::Closed)).status, Status::Warn);
     }
 
     #[test]

@@ -11,6 +11,14 @@ use crate::{
 };
 
 pub(super) const RULES: &[Rule] = &[
+    // D01. With TURN broken as well, nothing is left.
+    Rule::new("direct.balancer", &[Code::AnnouncedApart], |_, _| {
+        "voice cannot go directly either: the media server tells browsers the load balancer's address, which forwards no voice"
+            .to_owned()
+    })
+    .status(Status::Warn)
+    .when(|seen, _| seen.direct() == Direct::Dead && seen.turn() == Turn::Broken)
+    .explains(&[Code::DirectPath]),
     // D01, D16. That the address was tried from one network only leaves that network under suspicion (D05). Where the relay
     // does not get there either, that is the same fault seen twice.
     Rule::new("direct.announced", &[Code::DirectPath], |_, _| {

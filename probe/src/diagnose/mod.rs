@@ -9,10 +9,12 @@ mod entrance;
 mod names;
 #[cfg(test)]
 mod properties;
+mod relay;
 mod rest;
 mod rule;
 mod seen;
 mod signalling;
+mod sound;
 #[cfg(test)]
 mod tests;
 mod turn;
@@ -31,8 +33,17 @@ pub(crate) use verdict::leading;
 pub use verdict::{Outcome, Verdict};
 
 /// Along the path. A cause that an earlier rule explains is no cause.
-const RULES: &[&[Rule]] =
-    &[names::RULES, entrance::RULES, web::RULES, signalling::RULES, turn::RULES, direct::RULES, rest::RULES];
+const RULES: &[&[Rule]] = &[
+    names::RULES,
+    entrance::RULES,
+    web::RULES,
+    signalling::RULES,
+    relay::RULES,
+    turn::RULES,
+    sound::RULES,
+    direct::RULES,
+    rest::RULES,
+];
 
 /// How a run came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -18,7 +18,9 @@ pub(super) const RULES: &[Rule] = &[
     Rule::new("dialog.broken", &[Code::TransportCreated], |_, _| {
         "the media server, dialog, does not do its work".to_owned()
     })
-    .means(silent),
+    .means(silent)
+    // D06: both take ports from each other.
+    .supported_by(&[(Code::RangesApart, Status::Warn)]),
     Rule::new("dialog.addressless", &[Code::CandidatesUsable], |_, _| {
         "the media server, dialog, tells browsers no address to send voice to".to_owned()
     })

@@ -512,3 +512,85 @@ fn rules_have_names_of_their_own() {
     let names: Vec<_> = RULES.iter().copied().flatten().map(Rule::name).collect();
     assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len(), "{names:?}");
 }
+
+/// Diagnoses by their rule's name, and the codes that each explains.
+fn named(with: impl IntoIterator<Item = Finding>) -> Vec<(&'static str, Vec<Code>)> {
+    let findings = run(with);
+    let codes = |at: &Vec<usize>| at.iter().map(|at| findings[*at].code).collect();
+    let diagnosed = diagnose("example.org", &findings, End::Complete);
+    diagnosed.diagnoses.iter().map(|d| (d.rule, codes(&d.explains))).collect()
+}
+
+#[test]
+fn what_hubs_relay_says_of_itself_is_the_cause_of_what_turn_shows() {
+    let unready = || fail(Code::RelayReady);
+    let secrets =
+        turn_broken_at(Code::TurnAllocates).into_iter().chain([fail(Code::RelayDatabase), unready()]);
+    let named_secrets = named(secrets);
+    assert_eq!(named_secrets[0].0, "relay.secrets");
+    assert!(named_secrets[0].1.starts_with(&[Code::TurnAllocates]), "{named_secrets:?}");
+    let peers = turn_broken_at(Code::RelayedPath).into_iter().chain([fail(Code::RelayPeers), unready()]);
+    let rules: Vec<_> = named(peers).into_iter().map(|(rule, _)| rule).collect();
+    assert_eq!(rules, ["relay.peers"]);
+    // It says so, and works.
+    assert_eq!(named([fail(Code::RelayPeers)]), [("rest", vec![])]);
+}
+
+#[test]
+fn no_sound_on_any_way_is_another_fault_than_no_sound_through_turn() {
+    let both = [fail(Code::AudioDirect), fail(Code::AudioTurnTls)];
+    assert_eq!(named(both.clone()), [("sound.lost", vec![Code::AudioTurnTls])]);
+    assert_broken(both, Code::AudioDirect, "Nobody can be heard: connections to the media server stand");
+    let one = [direct(Status::Pass), pass(Code::AudioDirect), fail(Code::AudioTurnTls)];
+    assert_broken(one, Code::AudioTurnTls, "Voice works for most people");
+}
+
+#[test]
+fn a_turn_server_without_channels_is_heard_by_firefox_only() {
+    let channels = [pass(Code::TurnIndications), fail(Code::TurnChannels), fail(Code::AudioTurnTls)];
+    let [(rule, explains)] = &named(channels.clone())[..] else { panic!("not one cause") };
+    assert_eq!((*rule, &explains[..]), ("sound.channels", &[Code::AudioTurnTls][..]));
+    assert_broken(channels, Code::TurnChannels, "Many people cannot be heard");
+}
+
+#[test]
+fn an_allocation_that_cannot_be_kept_is_silence_after_ten_minutes() {
+    assert_broken(
+        [fail(Code::TurnRefreshes)],
+        Code::TurnRefreshes,
+        "Everybody falls silent after ten minutes",
+    );
+    let direct_too = [direct(Status::Pass), fail(Code::TurnRefreshes)];
+    assert_broken(direct_too, Code::TurnRefreshes, "Who needs TURN falls silent");
+}
+
+#[test]
+fn ports_that_are_partly_closed_matter_where_turn_does_not_carry_media() {
+    let partly = || Finding::warn(Code::PortsOpen, "3 of 8 answer").fix("Open them:", ["az"]);
+    assert_eq!(named([partly()]), []);
+    let broken = turn_broken_at(Code::TurnAllocates).into_iter().chain([partly()]);
+    assert_eq!(named(broken).last().unwrap(), &("sound.ports", vec![Code::DirectPath]));
+    let untried = turn_broken_at(Code::TurnChallenges).into_iter().skip(1).chain([
+        Finding::skip(Code::TurnChallenges, "not tried"),
+        direct(Status::Pass),
+        partly(),
+    ]);
+    assert_broken(untried, Code::PortsOpen, "Some people are heard and others are not");
+}
+
+#[test]
+fn an_announced_load_balancer_is_told_from_an_address_that_leads_nowhere() {
+    let announced = Finding::warn(Code::AnnouncedApart, "the load balancer's").fix("Mend it:", ["mend"]);
+    let broken = turn_broken_at(Code::TurnAllocates).into_iter().chain([announced.clone()]);
+    assert_eq!(named(broken).last().unwrap(), &("direct.balancer", vec![Code::DirectPath]));
+    assert_eq!(named([announced]), []);
+}
+
+#[test]
+fn a_second_dialog_is_the_cause_when_turn_leads_to_none() {
+    let second = || Finding::warn(Code::OneDialog, "two dialogs").fix("Mend it:", ["mend"]);
+    let rules: Vec<_> =
+        named(turn_broken_at(Code::RelayedPath).into_iter().chain([second()])).into_iter().collect();
+    assert_eq!(rules[0], ("turn.dialogs", vec![Code::RelayedPath, Code::RelayedDtls]));
+    assert_eq!(named([second()]), []);
+}

@@ -1,6 +1,7 @@
 //! TURN is broken. What that means depends on whether media can also go directly.
 
 use super::{
+    Confidence,
     entrance::{CERTIFICATE, renewed_elsewhere, shows_newer},
     rule::Rule,
     seen::{Direct, Seen, Turn, is_turn},
@@ -47,6 +48,14 @@ pub(super) const RULES: &[Rule] = &[
     of_turn("turn.peers", &[Code::TurnPermits], |_, _| {
         "the TURN server does not let anybody reach the media server".to_owned()
     }),
+    // D16: a relay's map knows the node of one dialog.
+    of_turn("turn.dialogs", &[Code::OneDialog], |_, _| {
+        "several media servers run, and the TURN server knows the way to one of them at most".to_owned()
+    })
+    .status(Status::Warn)
+    .when(|seen, _| seen.turn() == Turn::Broken && seen.has(Code::RelayedPath, Status::Fail))
+    .explains(&[Code::RelayedPath, Code::RelayedDtls])
+    .confidence(Confidence::Likely),
     // D07
     of_turn("turn.path", &[Code::RelayedPath], |_, _| {
         "what goes through the TURN server does not reach the media server".to_owned()
@@ -69,7 +78,7 @@ const fn of_turn(
         .supported_by(NO_OTHER_WAY)
 }
 
-fn without_turn(seen: &Seen<'_>, _: &Finding, why: &str) -> String {
+pub(super) fn without_turn(seen: &Seen<'_>, _: &Finding, why: &str) -> String {
     match seen.direct() {
         Direct::Dead => format!("Nobody can be heard: {why}, and voice has no other way."),
         Direct::Works => {

@@ -289,12 +289,22 @@ pub struct Expected {
     /// Codes that pass, among others.
     #[serde(default)]
     pub pass: BTreeSet<String>,
+    /// Codes that come out one way or the other by chance, such as what depends on ports that are drawn at random.
+    #[serde(default)]
+    pub by_chance: BTreeSet<String>,
 }
 
 impl Scenario {
     /// Reads `tests/lab/NAME.toml`.
     pub fn read(name: &str) -> Self {
         toml::from_str(&read(&format!("{name}.toml"))).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    /// The same with this added to each round trip.
+    #[must_use]
+    pub fn with_round_trip(mut self, round_trip: Duration) -> Self {
+        self.home.round_trip_ms = Some(round_trip.as_millis().try_into().unwrap_or(u64::MAX));
+        self
     }
 }
 
