@@ -46,17 +46,38 @@ codes! {
     0207 CertificateChain "the server sends the whole chain, in order";
     0208 CertificateUnknownIssuer "the issuer is one that browsers trust";
     0209 TlsAnswers "the port answers and speaks TLS";
+    0210 CertificateNewest "each port shows the newest certificate of its name";
+    0211 CertificatesTogether "no name was left out when certificates were renewed";
+    0212 CertificateStrength "keys and signatures are strong enough for browsers";
+    0213 CertificateStapled "a certificate that demands an OCSP response comes with one";
+    0214 TlsVersions "the port speaks TLS 1.2 or 1.3, and nothing older";
+    0215 CertificateWithoutName "what clients get that name no host";
 
     0301 HubsHealthy "Hubs says that it is healthy";
     0302 HubsMeta "Reticulum says which version it runs";
     0303 HubsName "the page is a Hubs page";
     0304 DialogBehindIngress "the ingress leads to dialog";
+    0305 PlainHttp "http:// leads to https://";
+    0306 PageReached "the domain leads to its page and to no other place";
+    0307 PageHosts "the pages name the right hosts";
+    0308 PagePolicy "the pages let browsers reach what they need";
+    0309 AssetsShared "scripts of the pages may read the assets";
+    0310 AssetsThere "the files that the pages load are there";
+    0311 SpokeAssets "the files that Spoke's page loads are there";
+    0312 CorsProxy "the CORS proxy fetches what it is asked for";
+    0313 Thumbnails "thumbnails are made";
+    0314 PhoenixSocket "Reticulum's socket opens and answers";
 
     0401 RoomJoined "a room lets us in and gives TURN credentials";
     0402 SignallingOpens "dialog's WebSocket opens";
     0403 TransportCreated "dialog creates a transport";
     0404 CandidatesUsable "dialog offers an address that a browser can use";
     0405 CandidateText "each address that dialog offers is an address";
+    0406 PermissionAccepted "dialog accepts the permission that Reticulum gives";
+    0407 PermissionSignature "dialog and Reticulum hold the same key";
+    0408 PermissionKey "dialog can read its key";
+    0409 PermissionDates "dialog's clock agrees with Reticulum's";
+    0410 CredentialDates "the TURN credentials of a room are not run out when they are given";
     0420 AnnouncedApart "dialog announces an address of its own, and not the load balancer's";
     0421 OneDialog "every room is sent to the same dialog";
     0422 MediaPorts "dialog's ports are where Hubs has them";

@@ -9,8 +9,11 @@ use std::{
     sync::OnceLock,
 };
 
+use url::Url;
+
 use crate::{
     candidate::{Candidate, Kind},
+    html::Page,
     target::{DIALOG, Name, Target},
     turn::Login,
 };
@@ -68,6 +71,14 @@ pub struct Facts {
     pub addresses: Fact<BTreeMap<Name, Vec<IpAddr>>>,
     /// Whether a browser accepts the certificate of TURN.
     pub turn_certificate: Fact<TurnCertificate>,
+    /// Who issued the certificates, place by place; those that nobody issued are not among them.
+    pub issuers: Fact<Vec<Issuer>>,
+    /// That Reticulum answers, well or not; whoever asks it for more need not find out again that it does not.
+    pub reticulum: Fact<()>,
+    /// What the pages tell browsers.
+    pub pages: Fact<Vec<PageFacts>>,
+    /// A picture of the deployment's own that was fetched and is one.
+    pub picture: Fact<Url>,
     /// Where media is to go, and with which credentials, as a joined room says.
     pub room: Fact<RoomFacts>,
     /// Where dialog's WebSocket opens.
@@ -94,6 +105,10 @@ impl Default for Facts {
         Self {
             addresses: Fact::new("the addresses of the names", "dns.addresses"),
             turn_certificate: Fact::new("what certificate TURN shows", "tls.certificates"),
+            issuers: Fact::new("who issued the certificates", "tls.certificates"),
+            reticulum: Fact::new("an answer from Reticulum", "http.hubs"),
+            pages: Fact::new("the pages of Hubs", "http.pages"),
+            picture: Fact::new("a picture of the deployment's own", "http.assets"),
             room: Fact::new("a joined room", "room.join"),
             dialog: Fact::new("dialog's WebSocket", "dialog.candidates"),
             announced: Fact::new("an address that dialog announces", "dialog.candidates"),
@@ -113,6 +128,10 @@ impl Facts {
         Self {
             addresses: self.addresses.without(checks),
             turn_certificate: self.turn_certificate.without(checks),
+            issuers: self.issuers.without(checks),
+            reticulum: self.reticulum.without(checks),
+            pages: self.pages.without(checks),
+            picture: self.picture.without(checks),
             room: self.room.without(checks),
             dialog: self.dialog.without(checks),
             announced: self.announced.without(checks),
@@ -154,6 +173,43 @@ pub enum TurnCertificate {
     Accepted,
     /// It refuses it, so nothing that follows is open to a browser.
     Refused,
+}
+
+/// Who issued a certificate that was shown somewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Issuer {
+    /// The name that was asked for.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// The organisation, such as `Let's Encrypt`.
+    pub organisation: Option<String>,
+    /// Which of its certificates signed.
+    pub common_name: Option<String>,
+    /// Whether a browser accepts what it issued here.
+    pub accepted: bool,
+}
+
+/// A page that answered as one of Hubs.
+#[derive(Clone, Debug)]
+pub struct PageFacts {
+    /// Whose page it is.
+    pub entity: Entity,
+    /// Where it is.
+    pub url: Url,
+    /// What it says.
+    pub page: Page,
+}
+
+/// Whose page it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entity {
+    /// The one that the domain begins with.
+    Home,
+    /// A room's.
+    Room,
+    /// Spoke, the editor of scenes.
+    Spoke,
 }
 
 /// Where dialog's WebSocket is. What a browser makes of its certificate is a finding of `tls.certificates`; whoever looks

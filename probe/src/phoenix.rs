@@ -85,8 +85,7 @@ pub async fn join(
     room: &Room,
     trust: Trust,
 ) -> Result<RoomFacts, PhoenixError> {
-    let endpoint = Endpoint { host, port, path: "/socket/websocket?vsn=2.0.0", subprotocol: None };
-    let mut socket = net.websocket(endpoint, trust).await?;
+    let mut socket = net.websocket(endpoint(host, port), trust).await?;
     let topic = format!("hub:{}", room.sid());
     let joined = timeout(ANSWER_LIMIT, ask(&mut socket, &topic)).await;
     if let Ok(Ok(_)) = joined {
@@ -95,6 +94,26 @@ pub async fn join(
     }
     socket.close().await;
     read_room(joined.map_err(|_| PhoenixError::Silent)??)
+}
+
+/// Opens the socket as a page of the deployment does, and asks whether anybody is there.
+pub async fn heartbeat(net: &Net, host: &str, port: u16, trust: Trust) -> Result<(), PhoenixError> {
+    let mut socket = net.websocket_from_page(endpoint(host, port), host, trust).await?;
+    let answered = timeout(ANSWER_LIMIT, async {
+        socket.send(json!([null, JOIN, "phoenix", "heartbeat", {}]).to_string()).await?;
+        loop {
+            if let Some(reply) = Reply::read(&socket.receive().await?)? {
+                return reply.outcome.map(drop).map_err(PhoenixError::Refused);
+            }
+        }
+    })
+    .await;
+    socket.close().await;
+    answered.map_err(|_| PhoenixError::Silent)?
+}
+
+fn endpoint(host: &str, port: u16) -> Endpoint<'_> {
+    Endpoint { host, port, path: "/socket/websocket?vsn=2.0.0", subprotocol: None }
 }
 
 async fn ask(socket: &mut WebSocket, topic: &str) -> Result<Value, PhoenixError> {
@@ -320,6 +339,17 @@ mod tests {
             heard,
             [json!(["1", "1", "hub:abc", "phx_join", who]), json!(["1", "2", "hub:abc", "phx_leave", {}])]
         );
+    }
+
+    #[test]
+    fn a_room_gives_a_permission_that_does_not_print() {
+        let mut response = hub(&Value::Null);
+        assert!(read_room(response.clone()).unwrap().perms_token.is_none());
+        response["perms_token"] = json!("e30.e30.c2ln");
+        let permission = read_room(response.clone()).unwrap().perms_token.unwrap();
+        assert_eq!((permission.expose(), format!("{permission:?}").contains("e30")), ("e30.e30.c2ln", false));
+        response["perms_token"] = json!("x".repeat(LONGEST_TOKEN + 1));
+        assert!(read_room(response).unwrap().perms_token.is_none());
     }
 
     #[tokio::test]

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 
 use crate::{
     candidate::{Candidate, Protocol},
+    facts::PermsToken,
     ice::Credentials,
     net::{Endpoint, Net, Trust, WebSocket, WebSocketError},
     random,
@@ -243,6 +244,20 @@ impl Dialog {
 
     async fn create(&mut self, purpose: Purpose) -> Result<Transport, ProtooError> {
         described(self.request(CREATE, purpose.data()).await?)
+    }
+
+    /// Shows dialog a permission, as people do who enter, and hears what it makes of it.
+    ///
+    /// Dialog looks at who signed it and not at the room that it is for, so nobody but us is in the room that we then enter.
+    pub async fn show_permission(&mut self, permission: &PermsToken) -> Result<(), ProtooError> {
+        let capabilities = json!({ "codecs": [], "headerExtensions": [] });
+        let data = json!({
+            "displayName": "hubs-probe",
+            "device": {},
+            "rtpCapabilities": capabilities,
+            "token": permission.expose(),
+        });
+        self.request("join", data).await.map(drop)
     }
 
     /// Tells dialog who will begin DTLS on the transport: we do, with this certificate.

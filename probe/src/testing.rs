@@ -14,12 +14,18 @@ use hickory_proto::{
     op::{Message, ResponseCode},
     rr::{RData, Record, RecordType, rdata::A},
 };
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
-use rustls::{ServerConfig, crypto::ring};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, CustomExtension, DnType, IsCa, KeyPair,
+    PublicKeyData,
+};
+use rustls::{ServerConfig, crypto::ring, sign::CertifiedKey};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime};
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream, UdpSocket},
+};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_tungstenite::{
     accept_hdr_async,
@@ -52,6 +58,11 @@ pub(crate) struct Identity {
 
 impl Authority {
     pub(crate) fn new() -> Self {
+        Self::named("Test Intermediate")
+    }
+
+    /// One that calls itself so in the certificates that it issues.
+    pub(crate) fn named(name: &str) -> Self {
         let ca = |name: &str| {
             let mut params = CertificateParams::default();
             params.distinguished_name.push(DnType::CommonName, name);
@@ -60,7 +71,7 @@ impl Authority {
         };
         let (params, key) = ca("Test Root");
         let root = CertifiedIssuer::self_signed(params, key).unwrap();
-        let (params, key) = ca("Test Intermediate");
+        let (params, key) = ca(name);
         let intermediate = CertifiedIssuer::signed_by(params, key, &root).unwrap();
         Self { root, intermediate }
     }
@@ -75,13 +86,41 @@ impl Authority {
 
     /// A certificate for `names`, valid for `valid` days around now, sent with its intermediate.
     pub(crate) fn issue(&self, names: &[&str], valid: std::ops::Range<i64>) -> Identity {
+        self.issue_with(names, valid, None)
+    }
+
+    /// The same with an extension besides.
+    pub(crate) fn issue_with(
+        &self,
+        names: &[&str],
+        valid: std::ops::Range<i64>,
+        extension: Option<CustomExtension>,
+    ) -> Identity {
         let key = KeyPair::generate().unwrap();
-        let certificate = params(names, valid).signed_by(&key, &self.intermediate).unwrap();
+        let mut params = params(names, valid);
+        params.custom_extensions.extend(extension);
+        let certificate = params.signed_by(&key, &self.intermediate).unwrap();
         Identity { chain: vec![certificate.der().clone(), self.intermediate.der().clone()], key }
+    }
+
+    /// The same for somebody else's key.
+    pub(crate) fn issue_for_key(
+        &self,
+        names: &[&str],
+        key: &impl PublicKeyData,
+    ) -> Vec<CertificateDer<'static>> {
+        let certificate = params(names, -1..60).signed_by(key, &self.intermediate).unwrap();
+        vec![certificate.der().clone(), self.intermediate.der().clone()]
     }
 }
 
 impl Identity {
+    /// The same for a TLS server that chooses by itself what to show.
+    pub(crate) fn certified_key(&self) -> CertifiedKey {
+        let key = PrivateKeyDer::try_from(self.key.serialize_der()).unwrap();
+        CertifiedKey::from_der(self.chain.clone(), key, &ring::default_provider()).unwrap()
+    }
+
     /// Signed by itself, with `common_name` as its subject.
     pub(crate) fn self_signed(common_name: &str, names: &[&str]) -> Self {
         let key = KeyPair::generate().unwrap();
@@ -91,7 +130,7 @@ impl Identity {
     }
 }
 
-fn params(names: &[&str], valid: std::ops::Range<i64>) -> CertificateParams {
+pub(crate) fn params(names: &[&str], valid: std::ops::Range<i64>) -> CertificateParams {
     let mut params =
         CertificateParams::new(names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>()).unwrap();
     params.distinguished_name = rcgen::DistinguishedName::new();
@@ -137,6 +176,34 @@ where
         async move {
             if let Ok(stream) = acceptor.accept(stream).await {
                 serve(stream).await;
+            }
+        }
+    })
+    .await
+}
+
+/// A web server that answers requests for each path with a status, headers and a body. To HEAD it says the same without the
+/// body.
+pub(crate) async fn web_server(
+    identity: Identity,
+    answer: impl Fn(&str) -> (u16, String, String) + Clone + Send + Sync + 'static,
+) -> SocketAddr {
+    tls_server(identity, move |mut stream| {
+        let answer = answer.clone();
+        async move {
+            let mut request = Vec::new();
+            while let Ok(byte) = stream.read_u8().await {
+                request.push(byte);
+                if !request.ends_with(b"\r\n\r\n") {
+                    continue;
+                }
+                let text = String::from_utf8(std::mem::take(&mut request)).unwrap();
+                let mut words = text.split(' ');
+                let (method, path) = (words.next().unwrap(), words.next().unwrap());
+                let (status, headers, body) = answer(path);
+                let head = format!("HTTP/1.1 {status} X\r\n{headers}content-length: {}\r\n\r\n", body.len());
+                let body = if method == "HEAD" { "" } else { &body };
+                let _ = stream.write_all(format!("{head}{body}").as_bytes()).await;
             }
         }
     })

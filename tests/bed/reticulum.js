@@ -1,6 +1,6 @@
 // What a browser and a probe need of Hubs' Reticulum: the pages, /health, /api/v1/meta, and the Phoenix socket with an
 // anonymous join, which is where a client gets dialog's address, TURN credentials and its permission token.
-// It also serves what the pods for static assets would.
+// It also serves what the pods for static assets, Spoke and thumbnails would, and the CORS proxy as far as it leads back here.
 import { createHmac, randomUUID } from "node:crypto";
 import fs from "node:fs";
 import http from "node:http";
@@ -25,22 +25,37 @@ const contentSecurityPolicy = [
   `connect-src 'self' https://cors.${domain}:443 https://assets.${domain}:443 https://${domain}:443 ` +
     `wss://${domain}:4443 wss://${domain}:443 https://${domain}:4443 ` +
     `wss://stream.${domain}:4443 https://stream.${domain}:4443 data: blob:`,
-  "img-src 'self' data: blob:",
+  `style-src 'self' 'unsafe-inline' https://assets.${domain}`,
+  `img-src 'self' data: blob: https://assets.${domain} https://cors.${domain}:443`,
   "media-src 'self' blob:",
   "base-uri 'none'",
 ].join("; ");
-const page = `<!DOCTYPE html>
-<html><head>
-<meta name="env:base_assets_path" content="https://assets.${domain}/hubs/">
+const settings = (pod) => `
+<meta name="env:base_assets_path" content="https://assets.${domain}/${pod}/">
 <meta name="env:reticulum_server" content="${domain}">
 <meta name="env:cors_proxy_server" content="cors.${domain}">
+<meta name="env:thumbnail_server" content="cors.${domain}/nearspark">`;
+const page = `<!DOCTYPE html>
+<html><head>${settings("hubs")}
 <meta name="ret:version" content="${meta.version}">
 <meta name="ret:phx_host" content="${meta.phx_host}">
 <meta name="ret:pool" content="${meta.pool}">
 <title>Hubs</title>
+<link rel="apple-touch-icon" href="/app-icon.png">
 <script src="https://assets.${domain}/hubs/client.js"></script>
 </head><body></body></html>
 `;
+const spokePage = `<!DOCTYPE html>
+<html><head>${settings("spoke")}
+<title>Spoke</title>
+<script src="https://assets.${domain}/spoke/spoke.js"></script>
+</head><body></body></html>
+`;
+// One white pixel.
+const picture = Buffer.from(
+  "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg==",
+  "base64",
+);
 const client = await build({
   entryPoints: [fileURLToPath(new URL("client.js", import.meta.url))],
   bundle: true,
@@ -50,7 +65,9 @@ const client = await build({
 });
 
 const server = http.createServer((request, response) => {
-  const { pathname } = new URL(request.url, `https://${domain}`);
+  // On the name of the CORS proxy, a URL in the place of the path is to be fetched, here from nobody but ourselves.
+  const isProxied = request.headers.host?.startsWith("cors.") && request.url.startsWith(`/https://${domain}/`);
+  const { pathname } = new URL(isProxied ? request.url.slice(1) : request.url, `https://${domain}`);
   const room = pathname.slice(1).split("/")[0];
   const answer = (status, type, body) => {
     response.writeHead(status, { "Content-Type": type });
@@ -65,6 +82,10 @@ const server = http.createServer((request, response) => {
   if (pathname === "/health") answer(200, "text/plain; charset=utf-8", "ok");
   else if (pathname === "/api/v1/meta") answer(200, "application/json; charset=utf-8", JSON.stringify(meta));
   else if (pathname === "/hubs/client.js") answer(200, "text/javascript; charset=utf-8", client.outputFiles[0].text);
+  else if (pathname === "/app-icon.png") answer(200, "image/png", picture);
+  else if (pathname === "/spoke") answer(200, "text/html; charset=utf-8", spokePage);
+  else if (pathname === "/spoke/spoke.js") answer(200, "text/javascript; charset=utf-8", "");
+  else if (pathname.startsWith("/nearspark/thumbnail/")) answer(200, "image/png", picture);
   else if (pathname === "/") answerPage("hub");
   else if (room in rooms) answerPage("room");
   else answer(404, "text/plain; charset=utf-8", "Invalid URL.");

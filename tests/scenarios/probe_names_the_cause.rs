@@ -1,7 +1,7 @@
 //! Of each way in which Hubs ships TURN broken, and of all of them together, `hubs-probe check` names the cause. With
 //! hubs-relay in coturn's place it finds nothing to name.
 
-use hubs_tests::bed::{Bed, DOMAIN, ROOM, Setup};
+use hubs_tests::bed::{Bed, DOMAIN, DialogKey, ROOM, Setup};
 use hubs_tests::certs::IdentityFiles;
 use hubs_tests::coturn;
 use hubs_tests::need::{self, Need, skip};
@@ -78,6 +78,19 @@ fn a_text_in_the_place_of_dialogs_address() {
     let checked = check(&bed);
     assert_names(&checked, "HP0404", "tells browsers no address to send voice to");
     assert!(checked.codes("fail").contains("HP0405"), "{:#}", checked.report);
+}
+
+#[test]
+fn a_key_that_dialog_and_reticulum_do_not_share() {
+    if skip(&[need::BED]) {
+        return;
+    }
+    for (dialog_key, code) in [(DialogKey::Another, "HP0407"), (DialogKey::OnOneLine, "HP0408")] {
+        let bed = Bed::start_with(&Setup { dialog_key, ..Setup::default() });
+        let _relay = relay::start_for(&bed, crate::RELAY);
+        let checked = check(&bed);
+        assert_eq!((checked.status, checked.codes("fail")), (1, [code].into()), "{:#}", checked.report);
+    }
 }
 
 fn database(search_path: &str) -> Option<Postgres> {

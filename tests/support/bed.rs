@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use serde::Deserialize;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -38,6 +39,21 @@ pub struct Setup {
     pub node: &'static str,
     /// Whether the ingress prefers its generated self-signed certificate for the domain, as Hubs sets it up.
     pub default_certificate: DefaultCertificate,
+    /// What dialog verifies permissions with.
+    pub dialog_key: DialogKey,
+}
+
+/// What dialog verifies permissions with.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DialogKey {
+    /// The key with which Reticulum signs them.
+    #[default]
+    Reticulums,
+    /// Another one, since only Reticulum was restarted.
+    Another,
+    /// Reticulum's on a single line, as one backslash in the place of two makes it.
+    OnOneLine,
 }
 
 /// What the ingress shows where it has a choice or does not know the name.
@@ -63,7 +79,12 @@ impl Setup {
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { announced: ANNOUNCED, node: NODE, default_certificate: DefaultCertificate::Good }
+        Self {
+            announced: ANNOUNCED,
+            node: NODE,
+            default_certificate: DefaultCertificate::Good,
+            dialog_key: DialogKey::Reticulums,
+        }
     }
 }
 
@@ -85,6 +106,8 @@ pub struct Bed {
 /// Where the public ports of a deployment are to be found on 127.0.0.1.
 #[derive(Debug, Clone, Copy)]
 pub struct Ports {
+    /// Instead of 80.
+    pub http: u16,
     /// Instead of 443.
     pub https: u16,
     /// Instead of 4443.
@@ -122,16 +145,18 @@ impl Bed {
         let authority = Authority::new();
         fs::write(folder.path().join("ca.pem"), authority.certificate()).unwrap();
         let turn = authority.issue(STREAM).write(folder.path(), "turn");
-        let ports = Ports { https: port::free(), dialog: port::free(), turn: port::free() };
+        let ports =
+            Ports { http: port::free(), https: port::free(), dialog: port::free(), turn: port::free() };
         let turn_backend = port::free();
         let perms_key = folder.path().join("perms.pem");
         generate_rsa_key(&perms_key);
 
-        let (dialog, dialog_port) = start_dialog(folder.path(), setup, &perms_key);
+        let dialog_key = write_dialog_key(folder.path(), &perms_key, setup.dialog_key);
+        let (dialog, dialog_port) = start_dialog(folder.path(), setup, &dialog_key);
         let (reticulum, reticulum_port) = start_reticulum(ports.turn, &perms_key);
         write_ingress_certificates(folder.path(), &authority, setup.default_certificate);
         let ingress = Ingress {
-            http: None,
+            http: Some(loopback(ports.http)),
             https: vec![loopback(ports.https), loopback(ports.dialog)],
             turn: loopback(ports.turn),
             reticulum_backend: loopback(reticulum_port),
@@ -248,6 +273,20 @@ pub(crate) fn generate_rsa_key(file: &Path) {
     assert!(made.status.success(), "openssl genrsa: {}", String::from_utf8_lossy(&made.stderr));
 }
 
+/// Writes what dialog verifies permissions with, and says where.
+pub(crate) fn write_dialog_key(folder: &Path, reticulums: &Path, key: DialogKey) -> PathBuf {
+    let file = folder.join("dialog-perms.pem");
+    match key {
+        DialogKey::Reticulums => drop(fs::copy(reticulums, &file).unwrap()),
+        DialogKey::Another => generate_rsa_key(&file),
+        DialogKey::OnOneLine => {
+            let lines = fs::read_to_string(reticulums).unwrap();
+            fs::write(&file, lines.replace('\n', "n")).unwrap();
+        }
+    }
+    file
+}
+
 /// haproxy takes the first certificate for names that it does not know, and for those that several have.
 fn write_ingress_certificates(folder: &Path, authority: &Authority, default: DefaultCertificate) {
     let certificates = folder.join("ingress");
@@ -273,7 +312,7 @@ impl Ingress {
         let program = need::program("haproxy").unwrap();
         let mut haproxy =
             Process::start("haproxy", Command::new(program).arg("-db").arg("-f").arg(&configuration));
-        for address in self.https.iter().chain([&self.turn]) {
+        for address in self.https.iter().chain(&self.http).chain([&self.turn]) {
             haproxy.wait_until_accepting(*address);
         }
         haproxy

@@ -46,7 +46,8 @@ fn deployed(program: &str, subcommand: &str, bed: &Bed, ports: Ports) -> Command
     for name in NAMES {
         // TURN is where the room says, or where Hubs has it.
         let turn = [5349, bed.ports().turn].map(|public| (public, ports.turn));
-        for (public, here) in [(443, ports.https), (4443, ports.dialog)].into_iter().chain(turn) {
+        let web = [(80, ports.http), (443, ports.https), (4443, ports.dialog)];
+        for (public, here) in web.into_iter().chain(turn) {
             command.args(["--connect-to", &format!("{name}:{public}:127.0.0.1:{here}")]);
         }
     }

@@ -28,6 +28,9 @@ pub(crate) async fn hubs(cx: Arc<Context>) -> Outcome {
         return Err(no_connection(e));
     }
     let is_there = answers(&health);
+    if is_there {
+        cx.facts.reticulum.learn(());
+    }
     let health = judge_health(health).at(format!("https://{host}/health"));
     let (meta, page) = if is_there {
         (judge_meta(meta, cx.target.domain()), judge_page(page))
@@ -102,6 +105,10 @@ fn judge_meta(answer: Result<Answer, HttpError>, domain: &str) -> Finding {
 fn judge_page(answer: Result<Answer, HttpError>) -> Finding {
     let code = Code::HubsName;
     match answer {
+        Ok(answer) if answer.status == 302 && answer.header("location") == Some("/admin") => Finding::pass(
+            code,
+            "Hubs waits for its first account: the domain leads to /admin until there is one",
+        ),
         Ok(answer) => match answer.header("hub-name") {
             Some(name) => Finding::pass(code, format!("the page calls itself {name:?}")),
             None => Finding::fail(
@@ -205,6 +212,8 @@ mod tests {
     fn a_page_of_hubs_says_so_in_its_header() {
         assert_eq!(judge_page(answer(200, &[("hub-name", "My Hub")], "")).status, Status::Pass);
         assert_eq!(judge_page(answer(200, &[], "It works!")).status, Status::Fail);
+        assert_eq!(judge_page(answer(302, &[("location", "/admin")], "")).status, Status::Pass);
+        assert_eq!(judge_page(answer(302, &[("location", "https://example.org/")], "")).status, Status::Fail);
     }
 
     #[test]

@@ -2,20 +2,29 @@
 //! findings.
 
 pub(crate) mod addresses;
+pub(crate) mod assets;
 pub(crate) mod audio;
+mod clock;
 pub(crate) mod dialog;
 pub(crate) mod dns;
+#[cfg(test)]
+mod hostile;
 pub(crate) mod http;
 pub(crate) mod ice;
 pub(crate) mod idle;
 mod legs;
 pub(crate) mod media;
 pub(crate) mod neighbour;
+pub(crate) mod pages;
+pub(crate) mod permission;
 pub(crate) mod ports;
+pub(crate) mod proxies;
+pub(crate) mod redirects;
 mod refusals;
 #[cfg(test)]
 mod registry;
 pub(crate) mod room;
+pub(crate) mod socket;
 pub(crate) mod steps;
 pub(crate) mod tls;
 pub(crate) mod turn;
@@ -49,7 +58,7 @@ pub(crate) static CHECKS: &[Check] = &[
         group: Group::Signalling,
         question: "does the room let us in, and where does it send media?",
         code: Code::RoomJoined,
-        also: &[],
+        also: &[Code::CredentialDates],
         contacts: "Reticulum, as a browser that joins the room",
         after: &["dns.addresses"],
         timeout: SECOND.saturating_mul(25),
@@ -69,11 +78,27 @@ pub(crate) static CHECKS: &[Check] = &[
             Code::CertificateChain,
             Code::CertificateUnknownIssuer,
             Code::TlsAnswers,
+            Code::CertificateNewest,
+            Code::CertificatesTogether,
+            Code::CertificateStrength,
+            Code::CertificateStapled,
+            Code::CertificateWithoutName,
         ],
         contacts: "each name of the deployment, on 443, 4443 and 5349",
         after: &["dns.addresses", "room.join"],
-        timeout: SECOND.saturating_mul(15),
+        timeout: SECOND.saturating_mul(30),
         run: |cx| Box::pin(tls::certificates(cx)),
+    },
+    Check {
+        id: "tls.versions",
+        group: Group::Certificates,
+        question: "does each port speak the TLS of today, and nothing older?",
+        code: Code::TlsVersions,
+        also: &[],
+        contacts: "stream. and the room's TURN server and one more name, on their ports",
+        after: &["dns.addresses", "room.join"],
+        timeout: SECOND.saturating_mul(15),
+        run: |cx| Box::pin(tls::versions::versions(cx)),
     },
     Check {
         id: "http.hubs",
@@ -98,6 +123,61 @@ pub(crate) static CHECKS: &[Check] = &[
         run: |cx| Box::pin(http::dialog(cx)),
     },
     Check {
+        id: "http.redirects",
+        group: Group::Http,
+        question: "does http:// lead to https://, and the domain to its own page?",
+        code: Code::PageReached,
+        also: &[Code::PlainHttp],
+        contacts: "the deployment, over HTTP and HTTPS",
+        after: &["dns.addresses"],
+        timeout: SECOND.saturating_mul(30),
+        run: |cx| Box::pin(redirects::followed(cx)),
+    },
+    Check {
+        id: "http.pages",
+        group: Group::Http,
+        question: "do the pages name the right hosts, and let browsers reach them?",
+        code: Code::PageHosts,
+        also: &[Code::PagePolicy],
+        contacts: "the deployment, over HTTPS",
+        after: &["dns.addresses", "http.hubs"],
+        timeout: SECOND.saturating_mul(40),
+        run: |cx| Box::pin(pages::pages(cx)),
+    },
+    Check {
+        id: "http.assets",
+        group: Group::Http,
+        question: "are the files there that the pages load?",
+        code: Code::AssetsThere,
+        also: &[Code::AssetsShared, Code::SpokeAssets],
+        contacts: "assets. and where else the pages load files from, within the deployment",
+        after: &["http.pages"],
+        timeout: SECOND.saturating_mul(40),
+        run: |cx| Box::pin(assets::assets(cx)),
+    },
+    Check {
+        id: "http.proxies",
+        group: Group::Http,
+        question: "do the CORS proxy and the maker of thumbnails do their work?",
+        code: Code::CorsProxy,
+        also: &[Code::Thumbnails],
+        contacts: "cors., which fetches from the deployment itself",
+        after: &["dns.addresses", "http.hubs", "http.assets"],
+        timeout: SECOND.saturating_mul(20),
+        run: |cx| Box::pin(proxies::proxies(cx)),
+    },
+    Check {
+        id: "http.socket",
+        group: Group::Http,
+        question: "does Reticulum's socket open and answer?",
+        code: Code::PhoenixSocket,
+        also: &[],
+        contacts: "Reticulum, as a browser that joins no room",
+        after: &["dns.addresses", "http.hubs"],
+        timeout: SECOND.saturating_mul(25),
+        run: |cx| Box::pin(socket::heartbeat(cx)),
+    },
+    Check {
         id: "dialog.candidates",
         group: Group::Signalling,
         question: "does dialog open a transport, and at which addresses?",
@@ -107,6 +187,17 @@ pub(crate) static CHECKS: &[Check] = &[
         after: &["dns.addresses", "room.join"],
         timeout: SECOND.saturating_mul(25),
         run: |cx| Box::pin(dialog::candidates(cx)),
+    },
+    Check {
+        id: "room.permission",
+        group: Group::Signalling,
+        question: "does dialog believe what Reticulum signs?",
+        code: Code::PermissionAccepted,
+        also: &[Code::PermissionSignature, Code::PermissionKey, Code::PermissionDates],
+        contacts: "dialog, in a room of the probe's own, with the room's token",
+        after: &["room.join", "dialog.candidates"],
+        timeout: SECOND.saturating_mul(25),
+        run: |cx| Box::pin(permission::accepted(cx)),
     },
     Check {
         id: "ice.direct",

@@ -4,21 +4,27 @@ use std::{sync::Arc, time::SystemTime};
 
 use crate::{
     check::{Context, Outcome, Stop},
-    checks::websocket::{Server, not_opened},
+    checks::{
+        clock,
+        websocket::{Server, not_opened},
+    },
     codes::Code,
     facts::RoomFacts,
-    finding::Finding,
+    finding::{Finding, Status},
     net::Trust,
     phoenix::{self, PhoenixError, Refusal},
     target::{HTTPS, Name},
 };
 
-const RETICULUM: Server = Server {
+pub(super) const RETICULUM: Server = Server {
     name: "Reticulum",
     pods: "kubectl get pods -n hcce -l app=reticulum",
     log: "kubectl logs -n hcce deploy/reticulum -c reticulum --tail=50",
     ingress: "kubectl get ingress ret -n hcce -o yaml",
 };
+
+/// Clocks that differ by more, in seconds, are worth mention where credentials live for two minutes.
+const CLOCKS_APART: u64 = 30;
 
 // A refused certificate has its own finding; what is behind it is looked at all the same.
 pub(crate) async fn join(cx: Arc<Context>) -> Outcome {
@@ -33,13 +39,17 @@ pub(crate) async fn join(cx: Arc<Context>) -> Outcome {
     };
     cx.facts.has_address(Name::Root)?;
     let host = cx.target.host(Name::Root);
-    let joined = phoenix::join(&cx.net, &host, HTTPS, room, Trust::Anything).await;
+    let joining = phoenix::join(&cx.net, &host, HTTPS, room, Trust::Anything);
+    let (joined, there) = tokio::join!(joining, clock::of_server(&cx));
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs());
-    let finding = judge(&joined, cx.target.domain(), now)?.at(format!("https://{host}/{}", room.sid()));
+    let place = format!("https://{host}/{}", room.sid());
+    let mut findings = vec![judge(&joined, cx.target.domain(), now)?.at(&place)];
     if let Ok(room) = joined {
+        let there = there.and_then(|there| u64::try_from(there.unix_timestamp()).ok());
+        findings.extend(judge_dates(&room, now, there).map(|finding| finding.at(place)));
         cx.facts.room.learn(room);
     }
-    Ok(vec![finding])
+    Ok(findings)
 }
 
 /// `now` in seconds since 1970.
@@ -85,6 +95,53 @@ fn lifetime(username: &str, now: u64) -> Option<i64> {
     until.checked_sub_unsigned(now)
 }
 
+/// Whether credentials are good when they are given: by the clock of the server that gives them if it tells, else by ours, which
+/// may be the wrong one. Both in seconds since 1970.
+fn judge_dates(room: &RoomFacts, here: u64, there: Option<u64>) -> Option<Finding> {
+    let code = Code::CredentialDates;
+    let username = &room.turn.as_ref()?.username;
+    let by_us = lifetime(username, here)?;
+    let by_server = there.and_then(|there| lifetime(username, there));
+    let apart = there.map_or(0, |there| here.cast_signed() - there.cast_signed());
+    let finding = match (by_server.unwrap_or(by_us), by_server) {
+        (1.., _) => Finding::pass(code, "the TURN credentials are not run out"),
+        (_, Some(over)) => Finding::fail(
+            code,
+            format!("the TURN credentials had run out {} s before they were given", -over),
+        )
+        .because(
+            "the clock of Reticulum's node is behind, and a TURN server with the right time refuses them",
+        ),
+        (_, None) => Finding::error(
+            code,
+            format!(
+                "by this machine's clock the TURN credentials ran out {} s ago; the server does not tell its time",
+                -by_us
+            ),
+        ),
+    };
+    let finding = match finding.status {
+        Status::Pass => finding,
+        _ => finding.fix(
+            "Set the clock that is wrong; these show those of the cluster and of this machine:",
+            [
+                "kubectl exec -n hcce deploy/reticulum -c reticulum -- date -u",
+                "kubectl exec -n hcce deploy/coturn -- date -u",
+                "date -u",
+            ],
+        ),
+    };
+    let finding = match by_server {
+        Some(seconds) => finding.seen("valid", format!("for {seconds} s more by the server's clock")),
+        None => finding,
+    };
+    if apart.unsigned_abs() <= CLOCKS_APART {
+        return Some(finding);
+    }
+    let side = if apart > 0 { "ahead of" } else { "behind" };
+    Some(finding.seen("this machine's clock", format!("{} s {side} the server's", apart.abs())))
+}
+
 /// A room that says no is no fault of the deployment: we could not get in to see more.
 fn refused(refusal: &Refusal, summary: &str, domain: &str) -> Finding {
     let code = Code::RoomJoined;
@@ -112,7 +169,6 @@ mod tests {
     use super::*;
     use crate::{
         facts::RoomTurn,
-        finding::Status,
         net::{ConnectError, TlsError, WebSocketError},
         testing::context,
     };
@@ -153,6 +209,28 @@ mod tests {
             assert_eq!(lifetime(username, NOW), None, "{username}");
         }
         assert_eq!(lifetime("1699999990:coturn", NOW), Some(-10));
+    }
+
+    #[test]
+    fn credentials_are_held_against_the_clock_of_the_server_that_gives_them() {
+        let dates = |username: &str, here, there| {
+            judge_dates(&room(Some(turn(username, &[5349]))), here, there).map(|f| {
+                assert_eq!(f.remedy.is_some(), f.status != Status::Pass, "{f:#?}");
+                let skew =
+                    f.evidence.iter().find(|e| e.label == "this machine's clock").map(|e| e.value.clone());
+                (f.status, skew)
+            })
+        };
+        let username = "1700000118:coturn";
+        assert_eq!(dates(username, NOW, Some(NOW)), Some((Status::Pass, None)));
+        // Our own clock is wrong: nothing is wrong there.
+        let skewed = Some("3600 s ahead of the server's".to_owned());
+        assert_eq!(dates(username, NOW + 3600, Some(NOW)), Some((Status::Pass, skewed)));
+        assert_eq!(dates(username, NOW + 200, Some(NOW + 200)), Some((Status::Fail, None)));
+        assert_eq!(dates(username, NOW, None), Some((Status::Pass, None)));
+        assert_eq!(dates(username, NOW + 200, None), Some((Status::Error, None)));
+        assert_eq!(dates("alice", NOW, Some(NOW)), None);
+        assert!(judge_dates(&room(None), NOW, Some(NOW)).is_none());
     }
 
     #[test]

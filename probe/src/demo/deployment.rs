@@ -23,13 +23,16 @@ use super::{
     dialog::Dialog,
     dns, dtls,
     front::{self, Backends},
+    permission::Key,
+    plain,
     reticulum::Reticulum,
     turn::{self, TurnError},
+    web::Web,
 };
 use crate::{
     check::{Context, Options},
-    facts::{Facts, PermsToken},
-    net::{Net, NetError, NetOptions},
+    facts::Facts,
+    net::{Net, NetError, NetOptions, Scheme},
     random,
     target::{DIALOG, HTTPS, Name, Room, TURN, Target},
 };
@@ -90,6 +93,7 @@ pub(crate) struct Deployment {
     stream_identity: Identity,
     resolver: SocketAddr,
     front: SocketAddr,
+    plain: SocketAddr,
     turn_address: SocketAddr,
     /// None only while another takes its place.
     turn: Option<Relay>,
@@ -106,7 +110,6 @@ impl Deployment {
             .tempdir()
             .map_err(|source| DeploymentError::Folder { path: std::env::temp_dir(), source })?;
         let turn_secret = Secret::from(random::name::<32>());
-        let perms_token = PermsToken::new(random::name::<32>());
 
         let authority = Authority::new()?;
         let ca_pem = authority.pem();
@@ -118,17 +121,19 @@ impl Deployment {
         let resolver = dns.local_addr().map_err(listen("DNS"))?;
         let https = TcpListener::bind((HERE, 0)).await.map_err(listen("HTTPS"))?;
         let front = https.local_addr().map_err(listen("HTTPS"))?;
+        let http = TcpListener::bind((HERE, 0)).await.map_err(listen("HTTP"))?;
+        let plain = http.local_addr().map_err(listen("HTTP"))?;
+        let permissions = Key::new();
+        let identity = dtls::Identity::new().map_err(DeploymentError::Dtls)?;
         let backends = Arc::new(Backends {
             target: target.clone(),
-            reticulum: Reticulum::new(target.clone(), room.clone(), turn_secret.clone(), perms_token.clone()),
-            dialog: Dialog::new(
-                dtls::Identity::new().map_err(DeploymentError::Dtls)?,
-                ANNOUNCED,
-                perms_token,
-            ),
+            web: Web::new(target.clone(), room.clone()),
+            reticulum: Reticulum::new(target.clone(), room.clone(), turn_secret.clone(), permissions.clone()),
+            dialog: Dialog::new(identity, ANNOUNCED, permissions),
         });
         let mut servers = JoinSet::new();
         servers.spawn(dns::serve(dns, Name::ALL.map(|name| target.host(name)).into(), HERE));
+        servers.spawn(plain::serve(http));
         servers.spawn(front::serve(https, acceptor(&authority, &target)?, backends));
 
         let mut deployment = Self {
@@ -140,6 +145,7 @@ impl Deployment {
             turn_secret,
             resolver,
             front,
+            plain,
             turn_address: (HERE, 0).into(),
             turn: None,
             _servers: servers,
@@ -221,7 +227,11 @@ impl Deployment {
     /// From the ports of a real deployment, which only root may open, to ours.
     fn detours(&self) -> Vec<String> {
         let https = Name::ALL.map(|name| (name, HTTPS, self.front));
-        let others = [(Name::Stream, DIALOG, self.front), (Name::Stream, TURN, self.turn_address)];
+        let others = [
+            (Name::Root, Scheme::Http.port(), self.plain),
+            (Name::Stream, DIALOG, self.front),
+            (Name::Stream, TURN, self.turn_address),
+        ];
         https
             .into_iter()
             .chain(others)

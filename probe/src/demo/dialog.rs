@@ -18,12 +18,13 @@ use url::form_urlencoded;
 use super::{
     dtls::{Identity, Role},
     ice_lite::Tuple,
+    permission::Key,
     reply::{Reply, Socket},
     rooms::{News, Presence, Rooms},
     srtp,
     transport::Transport,
 };
-use crate::{facts::PermsToken, protoo::Fingerprint, random};
+use crate::{protoo::Fingerprint, random};
 
 /// Where dialog's media ports really are.
 pub(super) const ACTUAL: Ipv4Addr = Ipv4Addr::LOCALHOST;
@@ -51,17 +52,16 @@ const QUEUE: usize = 64;
 pub(super) struct Dialog {
     identity: Arc<Identity>,
     announced: IpAddr,
-    /// What Reticulum lets people in with. A real one is signed.
-    perms_token: PermsToken,
+    permissions: Key,
     rooms: Rooms,
     started: Instant,
 }
 
 impl Dialog {
     /// Dialog as it believes to be reachable at `announced`.
-    pub(super) fn new(identity: Identity, announced: IpAddr, perms_token: PermsToken) -> Self {
+    pub(super) fn new(identity: Identity, announced: IpAddr, permissions: Key) -> Self {
         let identity = Arc::new(identity);
-        Self { identity, announced, perms_token, rooms: Rooms::default(), started: Instant::now() }
+        Self { identity, announced, permissions, rooms: Rooms::default(), started: Instant::now() }
     }
 
     pub(super) fn answer(&self, request: Request<Incoming>) -> Reply {
@@ -214,11 +214,11 @@ impl Session {
     fn perform(&mut self, method: &str, data: &Value) -> Result<Value, String> {
         match method {
             "createWebRtcTransport" => self.create(data["consuming"] == true),
-            "join" if data["token"] == self.dialog.perms_token.expose() => {
+            "join" => {
+                self.dialog.permissions.verify(data["token"].as_str().unwrap_or_default())?;
                 self.presence = Some(self.dialog.rooms.enter(&self.room, &self.peer));
                 Ok(json!({ "peers": [] }))
             }
-            "join" => Err("jwt malformed".to_owned()),
             "produce" => {
                 self.held(data)?;
                 self.presence.as_ref().ok_or("Peer not yet joined")?.speak();

@@ -12,12 +12,13 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use super::{dialog::Dialog, reply::Reply, reticulum::Reticulum};
+use super::{dialog::Dialog, reply::Reply, reticulum::Reticulum, web::Web};
 use crate::target::{Name, Target};
 
 /// Who is behind the ingress.
 pub(super) struct Backends {
     pub(super) target: Target,
+    pub(super) web: Web,
     pub(super) reticulum: Reticulum,
     pub(super) dialog: Dialog,
 }
@@ -29,7 +30,7 @@ impl Backends {
         let host = host.split(':').next().unwrap_or_default().to_ascii_lowercase();
         match Name::ALL.into_iter().find(|name| self.target.host(*name) == host) {
             Some(Name::Stream) => self.dialog.answer(request),
-            Some(Name::Root | Name::Assets | Name::Cors) => self.reticulum.answer(request),
+            Some(name) => self.web.answer(name, &request).unwrap_or_else(|| self.reticulum.answer(request)),
             None => Reply::text(StatusCode::NOT_FOUND, "default backend - 404"),
         }
     }

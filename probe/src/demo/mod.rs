@@ -12,12 +12,15 @@ mod dtls;
 mod front;
 mod ice_lite;
 pub(crate) mod narrative;
+mod permission;
+mod plain;
 mod reply;
 mod reticulum;
 mod rooms;
 mod srtp;
 mod transport;
 mod turn;
+mod web;
 
 use std::{future::Future, time::Duration};
 

@@ -1,5 +1,5 @@
-//! The demo's Reticulum: the pages by which a probe knows Hubs, and a room that anybody may join, which is where browsers
-//! get their TURN credentials.
+//! The demo's Reticulum: what it says about itself, and a room that anybody may join, which is where browsers get their TURN
+//! credentials and their permission to enter.
 
 use std::{
     sync::Arc,
@@ -12,9 +12,11 @@ use hyper::{Request, StatusCode, body::Incoming};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
-use super::reply::{Reply, Socket};
+use super::{
+    permission::Key,
+    reply::{Reply, Socket},
+};
 use crate::{
-    facts::PermsToken,
     random,
     target::{DIALOG, Name, Room, TURN, Target},
 };
@@ -31,13 +33,12 @@ struct Inner {
     target: Target,
     room: Room,
     turn_secret: Secret,
-    /// With which dialog lets people in.
-    perms_token: PermsToken,
+    permissions: Key,
 }
 
 impl Reticulum {
-    pub(super) fn new(target: Target, room: Room, turn_secret: Secret, perms_token: PermsToken) -> Self {
-        Self(Arc::new(Inner { target, room, turn_secret, perms_token }))
+    pub(super) fn new(target: Target, room: Room, turn_secret: Secret, permissions: Key) -> Self {
+        Self(Arc::new(Inner { target, room, turn_secret, permissions }))
     }
 
     pub(super) fn answer(&self, request: Request<Incoming>) -> Reply {
@@ -48,14 +49,7 @@ impl Reticulum {
         }
         match path.as_str() {
             "/health" => Reply::text(StatusCode::OK, "ok"),
-            "/api/v1/meta" => Reply::new(
-                StatusCode::OK,
-                "application/json; charset=utf-8",
-                json!({ "version": "demo", "phx_host": self.0.target.domain(), "phx_port": "443", "pool": "demo" })
-                    .to_string(),
-            ),
-            "/" => page("hub"),
-            path if path.trim_matches('/') == self.0.room.sid() => page("room"),
+            "/api/v1/meta" => meta(&self.0.target),
             _ => Reply::text(StatusCode::NOT_FOUND, "Invalid URL."),
         }
     }
@@ -103,7 +97,7 @@ impl Reticulum {
         let credential = RestCredential::new(&self.0.turn_secret, "coturn", now + CREDENTIAL_SECONDS);
         json!({
             "session_id": random::name::<36>(),
-            "perms_token": self.0.perms_token.expose(),
+            "perms_token": self.0.permissions.sign(self.0.room.sid()),
             "hub_requires_oauth": false,
             "hubs": [{
                 "hub_id": self.0.room.sid(),
@@ -122,8 +116,12 @@ impl Reticulum {
     }
 }
 
-fn page(entity: &'static str) -> Reply {
-    Reply::new(StatusCode::OK, "text/html; charset=utf-8", "<!DOCTYPE html><title>The demo's Hubs</title>\n")
-        .with("hub-name", "The demo's Hubs")
-        .with("hub-entity-type", entity)
+/// What it says about itself.
+pub(super) fn meta(target: &Target) -> Reply {
+    Reply::new(
+        StatusCode::OK,
+        "application/json; charset=utf-8",
+        json!({ "version": "demo", "phx_host": target.domain(), "phx_port": "443", "pool": "demo" })
+            .to_string(),
+    )
 }

@@ -2,7 +2,7 @@
 
 use super::{
     rule::Rule,
-    seen::{Seen, is_certificate},
+    seen::{Seen, is_certificate, is_turn},
 };
 use crate::{
     codes::Code,
@@ -30,33 +30,85 @@ const BEHIND: &[Code] = &[
     Code::DialogBehindIngress,
     Code::RoomJoined,
     Code::SignallingOpens,
+    Code::PhoenixSocket,
 ];
 
-pub(super) const RULES: &[Rule] = &[Rule::new("entrance.closed", CERTIFICATE, |seen, cause| {
-    let place = cause.target.as_deref().unwrap_or(seen.domain);
-    match cause.code {
-        Code::TlsAnswers => format!("nothing that a browser understands answers at {place}"),
-        Code::CertificateChain => format!("browsers do not know who vouches for {place}"),
-        _ => format!("browsers refuse the certificate of {place}"),
-    }
-})
-.at(is_entrance)
-.means(|_, cause, why| match cause.code {
-    // Some browsers know the missing certificate from elsewhere.
-    Code::CertificateChain => format!("Not everybody gets into a room: {why}."),
-    _ => format!("Nobody gets into a room: {why}."),
-})
-.note(renewed_elsewhere)
-.supports(shows_newer)
-.folds(|_, cause, other| {
-    cause.code == Code::TlsAnswers && BEHIND.contains(&other.code) && other.host() == cause.host()
-})];
+/// What keeps browsers from a port whose certificate is good in itself.
+pub(super) const TOO_OLD: &[Code] = &[Code::CertificateStrength, Code::TlsVersions];
+
+pub(super) const RULES: &[Rule] = &[
+    Rule::new("entrance.closed", CERTIFICATE, |seen, cause| {
+        let place = cause.target.as_deref().unwrap_or(seen.domain);
+        match cause.code {
+            Code::TlsAnswers => format!("nothing that a browser understands answers at {place}"),
+            Code::CertificateChain => format!("browsers do not know who vouches for {place}"),
+            // D17
+            Code::CertificateDefault => {
+                format!("browsers refuse the certificate of {place}, the one that haproxy falls back on")
+            }
+            _ => format!("browsers refuse the certificate of {place}"),
+        }
+    })
+    .at(is_entrance)
+    .means(|_, cause, why| match cause.code {
+        // Some browsers know the missing certificate from elsewhere.
+        Code::CertificateChain => format!("Not everybody gets into a room: {why}."),
+        _ => format!("Nobody gets into a room: {why}."),
+    })
+    .note(|seen, cause| format!("{}{}", renewed_elsewhere(seen, cause), perhaps_intercepted(seen, cause)))
+    .supports(shows_newer)
+    .contradicts(is_trusted_elsewhere)
+    .folds(|seen, cause, other| {
+        let is_behind = cause.code == Code::TlsAnswers && BEHIND.contains(&other.code);
+        (is_behind && other.host() == cause.host()) || says_it_is_old(seen, cause, other)
+    }),
+    Rule::new("entrance.old", TOO_OLD, |seen, cause| {
+        let place = cause.target.as_deref().unwrap_or(seen.domain);
+        format!("the encryption that {place} offers is too old for browsers")
+    })
+    .at(is_entrance)
+    .means(|_, _, why| format!("Nobody gets into a room: {why}.")),
+    Rule::new("entrance.staple", &[Code::CertificateStapled], |seen, cause| {
+        let place = cause.target.as_deref().unwrap_or(seen.domain);
+        format!("{place} does not send what its certificate says that it has to send")
+    })
+    .at(is_entrance)
+    .means(|_, _, why| format!("Nobody with Firefox gets into a room: {why}.")),
+];
 
 fn is_entrance(seen: &Seen<'_>, finding: &Finding) -> bool {
     let Some(target) = finding.target.as_deref() else { return false };
     let page = target.strip_prefix("https://");
     target.starts_with("wss:")
         || page.is_some_and(|page| page == seen.domain || page.strip_prefix("assets.") == Some(seen.domain))
+}
+
+/// Whether `other` says of the certificate that has run out that it is an old one.
+pub(super) fn says_it_is_old(_: &Seen<'_>, cause: &Finding, other: &Finding) -> bool {
+    cause.code == Code::CertificateDates
+        && matches!(other.code, Code::CertificateNewest | Code::CertificatesTogether)
+        && other.host().is_some()
+        && other.host() == cause.host()
+}
+
+/// D14. Whether `other` shows a certificate that browsers accept for the name whose issuer nobody knows here. It comes from another
+/// server, for behind one ingress the probe itself notices.
+fn is_trusted_elsewhere(_: &Seen<'_>, cause: &Finding, other: &Finding) -> bool {
+    cause.code == Code::CertificateUnknownIssuer
+        && is_certificate(other.code)
+        && other.status == Status::Pass
+        && other.host().is_some()
+        && (other.host() == cause.host() || other.target.as_deref().is_some_and(is_turn))
+}
+
+fn perhaps_intercepted(seen: &Seen<'_>, cause: &Finding) -> String {
+    let trusted = seen.findings.iter().find(|other| is_trusted_elsewhere(seen, cause, other));
+    trusted.and_then(|trusted| trusted.target.as_deref()).map_or_else(String::new, |place| {
+        format!(
+            " {place} shows one that browsers accept, so it may be something in this machine's network that shows another in its \
+             place: check from another network before anything is changed."
+        )
+    })
 }
 
 /// D10: the certificate was renewed, and one of those who show it was not told.

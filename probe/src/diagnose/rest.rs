@@ -1,14 +1,17 @@
 //! Whatever else fails is a cause of its own: no failure goes unnamed.
 
 use super::{
+    entrance::says_it_is_old,
     names::APART_BESIDE,
     rule::Rule,
     seen::{Direct, Seen, Turn},
 };
 use crate::finding::Finding;
 
-pub(super) const RULES: &[Rule] =
-    &[APART_BESIDE.means(beside), Rule::new("rest", &[], |_, cause| cause.summary.clone()).means(beside)];
+pub(super) const RULES: &[Rule] = &[
+    APART_BESIDE.means(beside),
+    Rule::new("rest", &[], |_, cause| cause.summary.clone()).means(beside).folds(says_it_is_old),
+];
 
 fn beside(seen: &Seen<'_>, cause: &Finding, _: &str) -> String {
     let heard = match (seen.direct(), seen.turn()) {

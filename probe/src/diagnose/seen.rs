@@ -1,6 +1,6 @@
 //! Findings, asked by what they mean.
 
-use super::End;
+use super::{End, entrance::TOO_OLD};
 use crate::{
     codes::Code,
     finding::{Finding, Remedy, Status},
@@ -69,16 +69,21 @@ impl<'a> Seen<'a> {
                 && matches!(f.status, Status::Pass | Status::Warn)
                 && f.target.as_deref().is_some_and(is_turn)
         };
+        let is_refused =
+            |f: &&Finding| self.certificate_faults(is_turn).any(|fault| fault.target == f.target);
         let refused = self.certificate_faults(is_turn).next().is_some();
         self.with(Code::RelayedDtls, Status::Pass).any(|relayed| {
-            self.findings.iter().filter(accepted).any(|f| !refused || f.target == relayed.target)
+            let mut accepted = self.findings.iter().filter(accepted).filter(|f| !is_refused(f));
+            accepted.any(|f| !refused || f.target == relayed.target)
         })
     }
 
     /// Failures of the certificate, or of the port that should show one, where `place` holds of the URL.
     fn certificate_faults(&self, place: impl Fn(&str) -> bool) -> impl Iterator<Item = &'a Finding> {
         self.findings.iter().filter(move |f| {
-            f.status == Status::Fail && is_certificate(f.code) && f.target.as_deref().is_some_and(&place)
+            f.status == Status::Fail
+                && (is_certificate(f.code) || TOO_OLD.contains(&f.code))
+                && f.target.as_deref().is_some_and(&place)
         })
     }
 

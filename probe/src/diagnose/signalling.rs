@@ -21,6 +21,22 @@ pub(super) const RULES: &[Rule] = &[
     .means(silent)
     // D06: both take ports from each other.
     .supported_by(&[(Code::RangesApart, Status::Warn)]),
+    // The finding tells what is wrong with the key that both should have.
+    Rule::new(
+        "dialog.permission",
+        &[Code::PermissionSignature, Code::PermissionKey, Code::PermissionDates, Code::PermissionAccepted],
+        |_, cause| {
+            let why = match cause.code {
+                Code::PermissionSignature => "its key is not the one that Reticulum signs with",
+                Code::PermissionKey => "it cannot read the key that it is given",
+                Code::PermissionDates => "its clock is not that of Reticulum",
+                _ => "it does not accept what Reticulum gives them",
+            };
+            format!("the media server, dialog, turns everybody away, because {why}")
+        },
+    )
+    .means(silent)
+    .explains(&[Code::AudioDirect, Code::AudioTurnTls, Code::AudioTurnUdp]),
     Rule::new("dialog.addressless", &[Code::CandidatesUsable], |_, _| {
         "the media server, dialog, tells browsers no address to send voice to".to_owned()
     })

@@ -1,5 +1,7 @@
 //! What is said of the faults that deployments have, one and several at a time.
 
+mod entrance;
+
 use std::collections::BTreeSet;
 
 use super::{seen::is_certificate, *};

@@ -2,7 +2,7 @@
 
 use super::{
     Confidence,
-    entrance::{CERTIFICATE, renewed_elsewhere, shows_newer},
+    entrance::{CERTIFICATE, TOO_OLD, renewed_elsewhere, says_it_is_old, shows_newer},
     rule::Rule,
     seen::{Direct, Seen, Turn, is_turn},
 };
@@ -28,15 +28,25 @@ pub(super) const RULES: &[Rule] = &[
     .at(|_, finding| finding.target.as_deref().is_some_and(is_turn))
     .note(|seen, cause| format!("{}{}", what_is_not_known(seen, cause), renewed_elsewhere(seen, cause)))
     .supports(shows_newer)
-    .folds(|_, cause, other| {
+    .folds(|seen, cause, other| {
         let is_behind = other.code >= Code::TurnChallenges && other.code <= Code::RelayedDtls;
-        is_behind
+        let is_passed_over = is_behind
             && other.target == cause.target
-            && (other.status == Status::Warn || cause.code == Code::TlsAnswers)
+            && (other.status == Status::Warn || cause.code == Code::TlsAnswers);
+        is_passed_over || says_it_is_old(seen, cause, other)
     }),
+    of_turn("turn.old", TOO_OLD, |_, _| {
+        "the encryption that the TURN server offers is too old for browsers".to_owned()
+    })
+    .at(|_, finding| finding.target.as_deref().is_some_and(is_turn)),
     of_turn("turn.other", &[Code::TurnChallenges], |_, _| {
         "what answers in the TURN server's place is none".to_owned()
     }),
+    // D08
+    of_turn("turn.clock", &[Code::CredentialDates], |_, _| {
+        "what rooms give people to log in on the TURN server has run out before they have it".to_owned()
+    })
+    .explains(&[Code::TurnAllocates]),
     // D08. The finding tells a wrong secret from a wrong clock.
     of_turn("turn.login", &[Code::TurnAllocates], |seen, _| {
         if seen.has(Code::RoomJoined, Status::Pass) {

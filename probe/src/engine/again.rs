@@ -61,8 +61,8 @@ mod tests {
 
     #[test]
     fn what_failed_is_due_and_nothing_beside_it() {
-        assert_eq!(due_after(&[("http.hubs", Status::Fail)]), ["http.hubs"]);
-        assert_eq!(due_after(&[("http.hubs", Status::Warn)]), [""; 0]);
+        assert_eq!(due_after(&[("http.dialog", Status::Fail)]), ["http.dialog"]);
+        assert_eq!(due_after(&[("http.dialog", Status::Warn)]), [""; 0]);
         assert_eq!(due_after(&[]), [""; 0]);
     }
 

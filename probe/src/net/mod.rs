@@ -2,7 +2,9 @@
 //! and TLS that keeps what the server sent.
 
 mod http;
+mod old_tls;
 mod resolve;
+mod site;
 mod tls;
 mod websocket;
 
@@ -24,8 +26,10 @@ use tokio::{
 };
 
 pub use http::{Answer, HttpError};
+pub use old_tls::OldTls;
 pub use resolve::{Lookup, ResolveError};
-pub use tls::{Judgement, Presented, TlsError, TlsStream, Trust};
+pub use site::{Scheme, Site};
+pub use tls::{Handshake, Judgement, Presented, Sni, TlsError, TlsStream, Trust};
 pub use websocket::{Endpoint, WebSocket, WebSocketError};
 
 /// How long a TCP connection to one address may take.

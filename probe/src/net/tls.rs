@@ -7,8 +7,8 @@ use std::{
 };
 
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error as RustlsError, RootCertStore,
-    SignatureScheme,
+    ALL_VERSIONS, CertificateError, ClientConfig, DigitallySignedStruct, Error as RustlsError, RootCertStore,
+    SignatureScheme, SupportedProtocolVersion,
     client::{
         WebPkiServerVerifier,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -46,6 +46,34 @@ pub struct Presented {
     pub chain: Vec<CertificateDer<'static>>,
     /// What a browser makes of it.
     pub judgement: Judgement,
+    /// Whether an OCSP response came with it (RFC 6066 section 8).
+    pub stapled: bool,
+}
+
+/// How a handshake differs from a browser's.
+#[derive(Clone, Copy, Debug)]
+pub struct Handshake<'a> {
+    /// Which server name is asked for.
+    pub name: Sni<'a>,
+    /// Which versions of TLS are offered.
+    pub versions: &'static [&'static SupportedProtocolVersion],
+}
+
+/// The server name that a client asks for (RFC 6066 section 3).
+#[derive(Clone, Copy, Debug)]
+pub enum Sni<'a> {
+    /// That of the host to which it connects.
+    Host,
+    /// That of another host.
+    Other(&'a str),
+    /// None.
+    Unsaid,
+}
+
+impl Default for Handshake<'_> {
+    fn default() -> Self {
+        Self { name: Sni::Host, versions: ALL_VERSIONS }
+    }
 }
 
 /// What a browser makes of a certificate.
@@ -97,16 +125,32 @@ pub(super) fn roots(pem: Option<&[u8]>) -> Result<RootCertStore, NetError> {
 impl Net {
     /// A TLS connection to `host`, and what the server showed.
     pub async fn tls(&self, host: &str, port: u16, trust: Trust) -> Result<(TlsStream, Presented), TlsError> {
-        let name = ServerName::try_from(host.to_owned()).map_err(|_| TlsError::Name(host.to_owned()))?;
+        self.tls_with(host, port, trust, &Handshake::default()).await
+    }
+
+    /// The same with a handshake of another form than a browser's.
+    pub async fn tls_with(
+        &self,
+        host: &str,
+        port: u16,
+        trust: Trust,
+        form: &Handshake<'_>,
+    ) -> Result<(TlsStream, Presented), TlsError> {
+        let asked = match form.name {
+            Sni::Other(name) => name,
+            Sni::Host | Sni::Unsaid => host,
+        };
+        let name = ServerName::try_from(asked.to_owned()).map_err(|_| TlsError::Name(asked.to_owned()))?;
         let stream = self.connect(host, port).await?;
         let recorder = Arc::new(Recorder::new(&self.roots, trust)?);
         let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(form.versions)
             .map_err(|e| TlsError::Handshake(e.to_string()))?
             .dangerous()
             .with_custom_certificate_verifier(Arc::<Recorder>::clone(&recorder))
             .with_no_client_auth();
         config.resumption = rustls::client::Resumption::disabled();
+        config.enable_sni = !matches!(form.name, Sni::Unsaid);
         let connecting = TlsConnector::from(Arc::new(config)).connect(name, stream);
         let stream = match timeout(HANDSHAKE_LIMIT, connecting).await {
             Ok(Ok(stream)) => stream,
@@ -176,7 +220,9 @@ impl ServerCertVerifier for Recorder {
             .take(LONGEST_CHAIN)
             .map(|c| c.clone().into_owned())
             .collect();
-        *self.presented.lock().unwrap_or_else(PoisonError::into_inner) = Some(Presented { chain, judgement });
+        let stapled = !ocsp_response.is_empty();
+        *self.presented.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(Presented { chain, judgement, stapled });
         match self.trust {
             Trust::Browser => verdict,
             Trust::Anything => Ok(ServerCertVerified::assertion()),

@@ -88,8 +88,27 @@ impl fmt::Debug for WebSocket {
 impl Net {
     /// Opens a WebSocket.
     pub async fn websocket(&self, to: Endpoint<'_>, trust: Trust) -> Result<WebSocket, WebSocketError> {
+        self.open_websocket(to, None, trust).await
+    }
+
+    /// Opens a WebSocket as a page of `host` does, which the server may be particular about.
+    pub async fn websocket_from_page(
+        &self,
+        to: Endpoint<'_>,
+        host: &str,
+        trust: Trust,
+    ) -> Result<WebSocket, WebSocketError> {
+        self.open_websocket(to, Some(host), trust).await
+    }
+
+    async fn open_websocket(
+        &self,
+        to: Endpoint<'_>,
+        page: Option<&str>,
+        trust: Trust,
+    ) -> Result<WebSocket, WebSocketError> {
         let (stream, _) = self.tls(to.host, to.port, trust).await?;
-        let request = request(to).map_err(|e| WebSocketError::Malformed(e.to_string()))?;
+        let request = request(to, page).map_err(|e| WebSocketError::Malformed(e.to_string()))?;
         let config = WebSocketConfig::default()
             .max_message_size(Some(LONGEST_MESSAGE))
             .max_frame_size(Some(LONGEST_MESSAGE))
@@ -145,7 +164,7 @@ impl WebSocket {
     }
 }
 
-fn request(to: Endpoint<'_>) -> Result<Request<()>, http::Error> {
+fn request(to: Endpoint<'_>, page: Option<&str>) -> Result<Request<()>, http::Error> {
     let authority = if to.port == 443 { to.host.to_owned() } else { format!("{}:{}", to.host, to.port) };
     let mut request = Request::get(format!("wss://{authority}{}", to.path))
         .header(header::HOST, authority)
@@ -154,6 +173,9 @@ fn request(to: Endpoint<'_>) -> Result<Request<()>, http::Error> {
         .header(header::SEC_WEBSOCKET_VERSION, "13")
         .header(header::SEC_WEBSOCKET_KEY, generate_key())
         .header(header::USER_AGENT, concat!("hubs-probe/", env!("CARGO_PKG_VERSION")));
+    if let Some(host) = page {
+        request = request.header(header::ORIGIN, format!("https://{host}"));
+    }
     if let Some(subprotocol) = to.subprotocol {
         request = request.header(header::SEC_WEBSOCKET_PROTOCOL, subprotocol);
     }

@@ -76,7 +76,7 @@ impl Shop<'_> {
             .env("MEDIASOUP_ANNOUNCED_IP", self.external.to_string())
             .env("LISTEN_IP", "0.0.0.0")
             .env("PROTOO_LISTEN_PORT", DIALOG_PORT.to_string())
-            .env("AUTH_KEY", self.perms_key)
+            .env("AUTH_KEY", bed::write_dialog_key(self.folder, self.perms_key, self.scenario.dialog_key))
             .env("HTTPS_CERT_FULLCHAIN", tls.certificate)
             .env("HTTPS_CERT_PRIVKEY", tls.key)
             .envs(&self.scenario.dialog.environment);

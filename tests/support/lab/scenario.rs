@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::names::Zone;
 use super::nsg::{self, Group, Rule};
-use crate::bed::ROOM;
+use crate::bed::{DialogKey, ROOM};
 use crate::need;
 
 /// What a file under `tests/lab` says.
@@ -38,6 +38,9 @@ pub struct Scenario {
     /// dialog.
     #[serde(default)]
     pub(super) dialog: Part,
+    /// What dialog verifies permissions with.
+    #[serde(default)]
+    pub(super) dialog_key: DialogKey,
     /// What is in coturn's place.
     #[serde(default)]
     pub(super) turn: Turn,

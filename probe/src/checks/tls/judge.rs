@@ -1,0 +1,312 @@
+//! What a browser makes of one certificate, why, and what to do about it.
+
+use rustls::CertificateError;
+use rustls_pki_types::CertificateDer;
+use time::{OffsetDateTime, macros::format_description};
+
+use super::{
+    Place, Purpose, Seen,
+    leaf::{self, Leaf, Weakness},
+};
+use crate::{
+    codes::Code,
+    finding::Finding,
+    net::{ConnectError, Judgement, Presented, ResolveError, TlsError},
+};
+
+pub(super) const RENEW: &str = "npm run gen-ssl";
+const EDIT_HAPROXY: &str = "kubectl edit deployment haproxy -n hcce";
+const NONE: [&str; 0] = [];
+const LIVE_SHORT: &str = "Hubs' certificates live for 90 days and are not renewed by themselves";
+
+pub(super) fn judge(seen: &Seen, domain: &str, now: OffsetDateTime) -> Finding {
+    let place = &seen.place;
+    match (&seen.shown, &seen.leaf) {
+        (Ok(shown), Some(leaf)) => judge_chain(place, domain, shown, leaf, now),
+        (Ok(_), None) => Finding::fail(Code::CertificateValid, "what the server shows is no certificate"),
+        (
+            Err(
+                e @ TlsError::Connect(
+                    ConnectError::Resolve(ResolveError::Resolver { .. }) | ConnectError::Io { .. },
+                ),
+            ),
+            _,
+        ) => Finding::error(Code::TlsAnswers, e.to_string()),
+        (Err(e @ (TlsError::Connect(ConnectError::Resolve(_)) | TlsError::Name(_))), _) => {
+            Finding::fail(Code::TlsAnswers, e.to_string())
+                .because("the room sends browsers to this host")
+                .fix(
+                    "Look at default_janus_host in Reticulum's configuration:",
+                    ["kubectl get configmap ret-config -n hcce -o yaml"],
+                )
+        }
+        (Err(e @ (TlsError::Connect(_) | TlsError::Silent | TlsError::Handshake(_))), _) => {
+            unreachable_port(place, e)
+        }
+        (Err(e @ TlsError::Certificate(_)), _) => Finding::error(Code::CertificateValid, e.to_string()),
+    }
+}
+
+fn unreachable_port(place: &Place, error: &TlsError) -> Finding {
+    let fail = Finding::fail(Code::TlsAnswers, error.to_string());
+    let finding = match error {
+        TlsError::Connect(ConnectError::Silent(_)) => fail.because(
+            "the load balancer does not forward the port, or a firewall on the way drops it, perhaps that of this machine's network",
+        ),
+        _ => fail,
+    };
+    let behind = match place.purpose {
+        Purpose::Turn => [
+            "kubectl get configmap haproxy-tcp-config -n hcce -o yaml",
+            "kubectl get pods -n hcce -l app=coturn",
+        ],
+        Purpose::Pages | Purpose::Dialog | Purpose::Elsewhere => {
+            ["kubectl get pods -n hcce -l app=haproxy", "kubectl get ingress -n hcce"]
+        }
+    };
+    finding.fix(
+        format!("Look at whether the load balancer forwards port {}, and at what is behind it:", place.port),
+        ["kubectl get service lb -n hcce -o jsonpath='{.spec.ports[*].port}'"].into_iter().chain(behind),
+    )
+}
+
+fn judge_chain(place: &Place, domain: &str, shown: &Presented, leaf: &Leaf, now: OffsetDateTime) -> Finding {
+    let finding = match &shown.judgement {
+        Judgement::Accepted if !leaf::in_order(&shown.chain) => Finding::warn(
+            Code::CertificateChain,
+            "the chain is sent out of order: most browsers sort it, some clients refuse it",
+        )
+        .fix("Put the certificate first and then its issuers, each after what it signed, into the secret's tls.crt", NONE),
+        Judgement::Accepted if leaf.runs_out_soon(now) => {
+            Finding::warn(Code::CertificateDates, format!("accepted, but it runs out on {}", date(leaf.not_after)))
+                .because(LIVE_SHORT)
+                .fix("Renew it, in the folder from which Hubs was installed:", [RENEW])
+        }
+        Judgement::Accepted => {
+            return Finding::pass(Code::CertificateValid, format!("accepted, valid until {}", date(leaf.not_after)))
+                .seen("issuer", &leaf.issuer)
+                .seen("key", &leaf.key);
+        }
+        Judgement::Refused(reason) => refused(place, domain, &shown.chain, leaf, reason, now),
+    };
+    described(finding, leaf)
+}
+
+/// With what a person wants to know of the certificate.
+pub(super) fn described(finding: Finding, leaf: &Leaf) -> Finding {
+    finding
+        .seen("subject", &leaf.subject)
+        .seen("issuer", &leaf.issuer)
+        .seen("names", if leaf.names.is_empty() { "none".to_owned() } else { leaf.names.join(", ") })
+        .seen("key", &leaf.key)
+        .seen("valid", format!("{} to {}", date(leaf.not_before), date(leaf.not_after)))
+}
+
+/// Names the fault. What is special to Hubs comes first, because it has a remedy of its own.
+fn refused(
+    place: &Place,
+    domain: &str,
+    chain: &[CertificateDer<'_>],
+    leaf: &Leaf,
+    reason: &CertificateError,
+    now: OffsetDateTime,
+) -> Finding {
+    if leaf.self_signed && place.purpose == Purpose::Turn && leaf.common_name == "dialog" {
+        return Finding::fail(Code::CertificateOfCoturn, "TURN shows coturn's built-in certificate, which no browser accepts")
+            .because("Hubs' coturn is built with a self-signed certificate for the name \"dialog\", and haproxy passes port 5349 through as it is")
+            .fix("Put hubs-relay in coturn's place with the certificate of this name, see deploy/README.md", NONE);
+    }
+    if leaf.is_hubs_default(domain) {
+        return default_certificate(place, domain);
+    }
+    if leaf.self_signed {
+        return Finding::fail(
+            Code::CertificateSelfSigned,
+            "the certificate is signed by itself, so no browser accepts it",
+        )
+        .fix(renewal(place), [RENEW]);
+    }
+    match reason {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } if leaf.ran_out(now) => {
+            Finding::fail(Code::CertificateDates, format!("the certificate ran out on {}", date(leaf.not_after)))
+                .because(LIVE_SHORT)
+                .fix("Renew it, in the folder from which Hubs was installed:", [RENEW])
+        }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            let when = leaf::issuer_ran_out(chain, now).map_or_else(String::new, |when| format!(" on {}", date(when)));
+            Finding::fail(Code::CertificateChain, format!("the certificate is good, but one of its issuers ran out{when}"))
+                .because("the secret holds an old chain: the authority has a newer intermediate certificate")
+                .fix(renewal(place), [RENEW])
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            Finding::fail(Code::CertificateDates, format!("the certificate is not valid before {}", date(leaf.not_before)))
+                .fix("Look at the clock of this machine and of the one that issued the certificate", NONE)
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            Finding::fail(Code::CertificateWrongName, format!("the certificate is not for {}", place.host))
+                .fix(renewal(place), [RENEW])
+        }
+        _ if leaf.weakness.is_some_and(|w| matches!(w, Weakness::BrokenHash(_))) => weak(leaf, place),
+        CertificateError::UnknownIssuer | CertificateError::BadSignature if leaf.is_by_interceptor() => {
+            intercepted("a filter or a virus scanner shows its own certificate in the place of the server's")
+        }
+        CertificateError::UnknownIssuer | CertificateError::BadSignature if leaf.is_by_staging() => {
+            Finding::fail(Code::CertificateUnknownIssuer, "the certificate was issued to try out how that is done")
+                .because("Let's Encrypt's staging environment issued it, which browsers do not trust")
+                .fix(renewal(place), [RENEW])
+        }
+        CertificateError::UnknownIssuer if chain.len() == 1 => {
+            Finding::fail(Code::CertificateChain, "no way from the certificate to a trusted root: only the certificate itself is sent")
+                .because("the intermediate certificate is missing, or the issuer is not one that browsers trust")
+                .fix("Put the full chain (fullchain.pem) into the secret's tls.crt; for a private authority give --ca-file", NONE)
+        }
+        // BadSignature: an issuer of a trusted name, but with another key than the trusted one.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            Finding::fail(Code::CertificateUnknownIssuer, "the issuer is not one that browsers trust")
+                .because(format!(
+                    "the certificate comes from {}: a private authority, or something in this machine's network that intercepts TLS",
+                    leaf.issuer
+                ))
+                .fix("Issue the certificate with a public authority; for a private one give its certificate with --ca-file", NONE)
+        }
+        other => Finding::fail(Code::CertificateValid, format!("a browser refuses the certificate: {other}"))
+            .fix(renewal(place), [RENEW]),
+    }
+}
+
+/// That what was shown does not come from the deployment, which then cannot be blamed for it.
+pub(super) fn intercepted(summary: impl AsRef<str>) -> Finding {
+    Finding::error(Code::CertificateUnknownIssuer, summary)
+        .because("something in this machine's network, or on this machine, intercepts TLS")
+        .fix("Check from another network, or have the domain excepted where it is intercepted", NONE)
+}
+
+/// haproxy falls back on its default certificate where it has none for a name, and prefers it for the name that both are for.
+fn default_certificate(place: &Place, domain: &str) -> Finding {
+    let fail = Finding::fail(
+        Code::CertificateDefault,
+        "haproxy shows Hubs' default certificate, which no browser accepts",
+    );
+    if place.host == domain {
+        fail.because("haproxy is started with --default-ssl-certificate and the self-signed certificate cert-hcce")
+            .fix(
+                format!(
+                    "Create the real certificates, then let the argument --default-ssl-certificate of haproxy name hcce/cert-{domain}, or take it out:"
+                ),
+                [RENEW, EDIT_HAPROXY],
+            )
+    } else {
+        let secret = format!("kubectl get secret cert-{} -n hcce", place.host);
+        fail.because(format!(
+            "haproxy finds no certificate for this name, which it looks for in the secret cert-{}",
+            place.host
+        ))
+        .fix(
+            "See whether the secret is there, and create the certificates if it is not:",
+            [secret.as_str(), RENEW],
+        )
+    }
+}
+
+fn renewal(place: &Place) -> String {
+    match place.purpose {
+        Purpose::Turn => format!(
+            "Give the TURN server the certificate of {}, which Hubs keeps in the secret cert-{}:",
+            place.host, place.host
+        ),
+        Purpose::Pages | Purpose::Dialog | Purpose::Elsewhere => {
+            format!("Issue a certificate for {} and keep it in the secret cert-{}:", place.host, place.host)
+        }
+    }
+}
+
+/// Keys and hashes: a finding for each place where one is weak, or one that none is. Where a certificate is refused, that is
+/// said already.
+pub(super) fn strength(all: &[Seen], domain: &str) -> Vec<Finding> {
+    let mut examined =
+        all.iter().filter(|s| s.place.purpose != Purpose::Elsewhere && s.is_accepted()).peekable();
+    if examined.peek().is_none() {
+        return Vec::new();
+    }
+    let weak: Vec<_> = examined
+        .filter_map(|s| Some((&s.place, s.leaf.as_ref().filter(|leaf| leaf.weakness.is_some())?)))
+        .map(|(place, leaf)| described(weak(leaf, place), leaf).at(place.to_string()))
+        .collect();
+    if weak.is_empty() {
+        vec![Finding::pass(Code::CertificateStrength, "keys and signatures are strong").at(domain)]
+    } else {
+        weak
+    }
+}
+
+fn weak(leaf: &Leaf, place: &Place) -> Finding {
+    let code = Code::CertificateStrength;
+    match leaf.weakness {
+        Some(Weakness::BrokenHash(hash)) => {
+            Finding::fail(code, format!("the chain has a signature with {hash}, which no browser accepts"))
+                .because(format!(
+                    "{hash} was broken: anybody could make another certificate with the same signature"
+                ))
+        }
+        Some(Weakness::ShortKey(bits)) => Finding::warn(
+            code,
+            format!("the chain has an RSA key of {bits} bits, which some browsers refuse"),
+        )
+        .because("public authorities have not signed keys of fewer than 2048 bits since 2013"),
+        None => return Finding::pass(code, "keys and signatures are strong"),
+    }
+    .fix(renewal(place), [RENEW])
+}
+
+/// Of the certificates that demand an OCSP response beside them, whether they get one. Firefox insists on it.
+pub(super) fn staples(all: &[Seen]) -> Vec<Finding> {
+    let code = Code::CertificateStapled;
+    all.iter()
+        .filter(|s| s.place.purpose != Purpose::Elsewhere && s.is_accepted())
+        .filter_map(|s| Some((s, s.leaf.as_ref().filter(|leaf| leaf.must_staple)?)))
+        .map(|(seen, leaf)| {
+            let finding = if seen.shown.as_ref().is_ok_and(|shown| shown.stapled) {
+                Finding::pass(code, "the OCSP response that the certificate demands comes with it")
+            } else {
+                let fail =
+                    Finding::fail(code, "the certificate demands an OCSP response beside it, and none is sent: Firefox refuses it")
+                        .because("it was asked for with \"must staple\", and neither haproxy nor coturn staples in Hubs")
+                        .fix("Issue the certificate without must-staple:", [RENEW]);
+                described(fail, leaf)
+            };
+            finding.at(seen.place.to_string())
+        })
+        .collect()
+}
+
+/// What clients get that say no name. It is worth knowing and no fault, because each browser says one.
+pub(super) fn without_name(shown: Result<Presented, TlsError>, domain: &str) -> Option<Finding> {
+    let code = Code::CertificateWithoutName;
+    let target = format!("https://{domain}");
+    let (summary, leaf) = match shown {
+        Ok(presented) => {
+            let leaf = Leaf::read(&presented.chain)?;
+            let what = if leaf.is_hubs_default(domain) {
+                "Hubs' default certificate".to_owned()
+            } else {
+                format!("the certificate of {}", leaf.names.first().unwrap_or(&leaf.subject))
+            };
+            (format!("clients that name no host, which no browser does, get {what}"), Some(leaf))
+        }
+        Err(TlsError::Handshake(_)) => {
+            ("clients that name no host, which no browser does, get no certificate".to_owned(), None)
+        }
+        // The finding on the port itself says so.
+        Err(_) => return None,
+    };
+    let finding = Finding::pass(code, summary).at(target);
+    Some(match leaf {
+        Some(leaf) => described(finding, &leaf),
+        None => finding,
+    })
+}
+
+pub(super) fn date(when: OffsetDateTime) -> String {
+    // Formatting with this description cannot fail: every date has a year, a month and a day.
+    when.format(format_description!("[year]-[month]-[day]")).unwrap_or_default()
+}
