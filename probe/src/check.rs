@@ -17,6 +17,8 @@ use crate::{
 /// A part of the path, in the order in which a person would walk it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Group {
+    /// This machine and its network.
+    Vantage,
     /// Names and addresses.
     Dns,
     /// TLS certificates.
@@ -33,12 +35,15 @@ pub enum Group {
     Audio,
     /// hubs-relay, as those see it who run it.
     Relay,
+    /// The records that login mail needs.
+    Mail,
 }
 
 impl Group {
     /// Its heading in a report.
     pub fn title(self) -> &'static str {
         match self {
+            Self::Vantage => "You",
             Self::Dns => "Names",
             Self::Certificates => "Certificates",
             Self::Http => "Web",
@@ -47,6 +52,7 @@ impl Group {
             Self::Turn => "Media, through TURN",
             Self::Audio => "Audio",
             Self::Relay => "Relay, from inside",
+            Self::Mail => "Login mail",
         }
     }
 }

@@ -34,8 +34,33 @@ macro_rules! codes {
 }
 
 codes! {
+    0001 UdpLeaves "UDP leaves this network and comes back";
+    0002 NatMapping "the NAT shows this machine under one address";
+    0003 PathMtu "packets of the usual length get through in one piece";
+    0004 NoPortal "no login page answers in the deployment's place";
+    0005 NoInspection "nobody on the way opens TLS";
+    0006 NoProxy "browsers here go the way that this check goes";
+    0007 ClockAgrees "this machine's clock agrees with the server's";
+    0008 PortsLeave "this network lets out more than web pages";
+    0009 FamilyShared "this machine speaks the IP version that the deployment speaks";
+
     0101 NameResolves "each name of the deployment has an address";
     0102 NamesAgree "the names lead to the same address";
+    0103 AuthorityAgrees "the zone's own servers and the resolver say the same";
+    0104 AuthorityAnswers "every server of the zone answers";
+    0105 AliasesEnd "each chain of aliases ends at an address";
+    0106 NoWildcard "no wildcard stands in for a missing name";
+    0107 NoDoubledName "no name was entered with the domain twice";
+    0108 AaaaReached "what a name has in IPv6 answers there";
+    0109 CaaPermits "the CAA records permit the next certificates";
+    0110 DnssecValid "the zone's signatures hold";
+
+    0130 MailOfAzure "Azure sends login mail";
+    0131 SpfRecord "one SPF record lets Azure send mail";
+    0132 SpfLookups "the SPF record takes no more than ten lookups";
+    0133 DkimSelectors "both DKIM selectors lead to Azure's keys";
+    0134 DmarcPolicy "one DMARC record says what becomes of forged mail";
+    0135 MailExchanger "answers to login mail arrive somewhere";
 
     0201 CertificateValid "a browser accepts the certificate";
     0202 CertificateSelfSigned "the certificate is signed by itself";

@@ -69,6 +69,8 @@ impl<T: fmt::Debug> fmt::Debug for Fact<T> {
 pub struct Facts {
     /// The addresses of each name that has any.
     pub addresses: Fact<BTreeMap<Name, Vec<IpAddr>>>,
+    /// How the zone's own servers answered.
+    pub name_servers: Fact<NameServers>,
     /// Whether a browser accepts the certificate of TURN.
     pub turn_certificate: Fact<TurnCertificate>,
     /// Who issued the certificates, place by place; those that nobody issued are not among them.
@@ -104,6 +106,7 @@ impl Default for Facts {
     fn default() -> Self {
         Self {
             addresses: Fact::new("the addresses of the names", "dns.addresses"),
+            name_servers: Fact::new("the zone's own servers", "dns.authority"),
             turn_certificate: Fact::new("what certificate TURN shows", "tls.certificates"),
             issuers: Fact::new("who issued the certificates", "tls.certificates"),
             reticulum: Fact::new("an answer from Reticulum", "http.hubs"),
@@ -127,6 +130,7 @@ impl Facts {
     pub(crate) fn without(&self, checks: &BTreeSet<&str>) -> Self {
         Self {
             addresses: self.addresses.without(checks),
+            name_servers: self.name_servers.without(checks),
             turn_certificate: self.turn_certificate.without(checks),
             issuers: self.issuers.without(checks),
             reticulum: self.reticulum.without(checks),
@@ -188,6 +192,19 @@ pub struct Issuer {
     pub common_name: Option<String>,
     /// Whether a browser accepts what it issued here.
     pub accepted: bool,
+}
+
+/// How the zone's own servers answered, which says something about this machine's network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NameServers {
+    /// How many did over UDP.
+    pub over_udp: usize,
+    /// How many did over TCP, and were silent over UDP.
+    pub over_tcp_only: usize,
+    /// Whether one did over IPv6.
+    pub over_ipv6: bool,
+    /// How many were silent altogether over IPv4.
+    pub silent: usize,
 }
 
 /// A page that answered as one of Hubs.

@@ -26,6 +26,7 @@ pub mod protoo;
 mod random;
 mod redact;
 pub mod report;
+mod stun;
 pub mod target;
 #[cfg(test)]
 mod testing;

@@ -1,5 +1,7 @@
 //! What tests of several modules share: a private authority, small servers on port 0, and a context that leads to them.
 
+pub(crate) mod names;
+
 use std::{
     fs,
     future::Future,
@@ -14,6 +16,7 @@ use hickory_proto::{
     op::{Message, ResponseCode},
     rr::{RData, Record, RecordType, rdata::A},
 };
+use hubs_relay::wire::Message as StunMessage;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, CustomExtension, DnType, IsCa, KeyPair,
     PublicKeyData,
@@ -341,6 +344,24 @@ pub(crate) async fn dns_server(
                 Err(code) => response.metadata.response_code = code,
             }
             socket.send_to(&response.to_vec().unwrap(), from).await.unwrap();
+        }
+    });
+    address
+}
+
+/// A STUN server that answers each request, which came from there, as `answer` says.
+pub(crate) async fn stun_server(
+    mut answer: impl FnMut(&StunMessage, SocketAddr) -> Option<Vec<u8>> + Send + 'static,
+) -> SocketAddr {
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut buffer = [0; 2048];
+        while let Ok((length, from)) = socket.recv_from(&mut buffer).await {
+            let Ok(request) = StunMessage::parse(&buffer[..length]) else { continue };
+            if let Some(answer) = answer(&request, from) {
+                socket.send_to(&answer, from).await.unwrap();
+            }
         }
     });
     address

@@ -15,7 +15,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 #[test]
 fn in_every_form_on_standard_output() {
     for (form, beginning, end) in [
-        ("human", "Names", ""),
+        ("human", "You", ""),
         ("json", "{", "}"),
         ("jsonl", "{\"event\":\"run_started\"", "}"),
         ("junit", "<?xml", "</testsuites>"),

@@ -37,8 +37,13 @@ pub struct IdentityFiles {
 impl Authority {
     /// Makes a new one.
     pub fn new() -> Self {
+        Self::named("Test authority")
+    }
+
+    /// The same, with a name of choice.
+    pub fn named(name: &str) -> Self {
         let key = KeyPair::generate().unwrap();
-        Self { issuer: CertifiedIssuer::self_signed(authority("Test authority", 1), key).unwrap() }
+        Self { issuer: CertifiedIssuer::self_signed(authority(name, 1), key).unwrap() }
     }
 
     /// Its own certificate, as PEM.

@@ -1,5 +1,15 @@
 //! Names: do the four of them have addresses, and the same ones?
 
+pub(crate) mod aliases;
+pub(crate) mod authority;
+pub(crate) mod caa;
+pub(crate) mod dnssec;
+#[cfg(test)]
+mod hostile;
+pub(crate) mod ipv6;
+pub(crate) mod missing;
+pub(crate) mod zone;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
@@ -17,6 +27,8 @@ use crate::{
 };
 
 const LB_ADDRESS: &str = "kubectl get service lb -n hcce -o jsonpath='{.status.loadBalancer.ingress[0].ip}'";
+const LB_ADDRESSES: &str =
+    "kubectl get service lb -n hcce -o jsonpath='{.status.loadBalancer.ingress[*].ip}'";
 
 pub(crate) async fn addresses(cx: Arc<Context>) -> Outcome {
     let lookups = join_all(Name::ALL.map(|name| {

@@ -13,6 +13,7 @@ pub(crate) mod http;
 pub(crate) mod ice;
 pub(crate) mod idle;
 mod legs;
+pub(crate) mod mail;
 pub(crate) mod media;
 pub(crate) mod neighbour;
 pub(crate) mod pages;
@@ -29,8 +30,9 @@ pub(crate) mod steps;
 pub(crate) mod tls;
 pub(crate) mod turn;
 mod websocket;
+pub(crate) mod you;
 
-use std::time::Duration;
+use std::{future::ready, time::Duration};
 
 use crate::{
     check::{Check, Group, Stop},
@@ -38,10 +40,24 @@ use crate::{
     net::{ConnectError, ResolveError, TlsError},
 };
 
+/// No commands.
+const NONE: [&str; 0] = [];
+
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Every check. Reports, help and documentation follow from this table.
 pub(crate) static CHECKS: &[Check] = &[
+    Check {
+        id: "you.proxy",
+        group: Group::Vantage,
+        question: "do browsers here go another way than this check?",
+        code: Code::NoProxy,
+        also: &[],
+        contacts: "nobody",
+        after: &[],
+        timeout: SECOND.saturating_mul(5),
+        run: |cx| Box::pin(ready(Ok(you::proxy::environment(&cx)))),
+    },
     Check {
         id: "dns.addresses",
         group: Group::Dns,
@@ -52,6 +68,83 @@ pub(crate) static CHECKS: &[Check] = &[
         after: &[],
         timeout: SECOND.saturating_mul(12),
         run: |cx| Box::pin(dns::addresses(cx)),
+    },
+    Check {
+        id: "dns.authority",
+        group: Group::Dns,
+        question: "do the zone's own servers answer, and say the same?",
+        code: Code::AuthorityAgrees,
+        also: &[Code::AuthorityAnswers],
+        contacts: "the DNS servers of the domain's own zone",
+        after: &[],
+        timeout: SECOND.saturating_mul(25),
+        run: |cx| Box::pin(dns::authority::authority(cx)),
+    },
+    Check {
+        id: "dns.aliases",
+        group: Group::Dns,
+        question: "do aliases end at an address?",
+        code: Code::AliasesEnd,
+        also: &[],
+        contacts: "the DNS resolver",
+        after: &[],
+        timeout: SECOND.saturating_mul(25),
+        run: |cx| Box::pin(dns::aliases::aliases(cx)),
+    },
+    Check {
+        id: "dns.missing",
+        group: Group::Dns,
+        question: "is a name missing without looking so?",
+        code: Code::NoWildcard,
+        also: &[Code::NoDoubledName],
+        contacts: "the DNS resolver",
+        after: &[],
+        timeout: SECOND.saturating_mul(25),
+        run: |cx| Box::pin(dns::missing::missing(cx)),
+    },
+    Check {
+        id: "dns.dnssec",
+        group: Group::Dns,
+        question: "do the zone's signatures hold?",
+        code: Code::DnssecValid,
+        also: &[],
+        contacts: "the DNS resolver",
+        after: &[],
+        timeout: SECOND.saturating_mul(25),
+        run: |cx| Box::pin(dns::dnssec::signatures(cx)),
+    },
+    Check {
+        id: "dns.aaaa",
+        group: Group::Dns,
+        question: "does anybody listen at the published IPv6 addresses?",
+        code: Code::AaaaReached,
+        also: &[],
+        contacts: "the IPv6 addresses of the names, on 443, 4443 and 5349",
+        after: &["dns.authority"],
+        timeout: SECOND.saturating_mul(20),
+        run: |cx| Box::pin(dns::ipv6::published(cx)),
+    },
+    Check {
+        id: "you.clock",
+        group: Group::Vantage,
+        question: "does this machine's clock agree with the server's?",
+        code: Code::ClockAgrees,
+        also: &[],
+        contacts: "the deployment, over HTTPS",
+        after: &["dns.addresses"],
+        timeout: SECOND.saturating_mul(15),
+        run: |cx| Box::pin(you::clock::agrees(cx)),
+    },
+    Check {
+        id: "you.interception",
+        group: Group::Vantage,
+        question: "does anybody answer in the deployment's place?",
+        code: Code::NoPortal,
+        also: &[Code::NoInspection],
+        contacts: "the deployment, on 80 and 443",
+        after: &["dns.addresses"],
+        timeout: SECOND.saturating_mul(15),
+        run: |cx| Box::pin(you::interception::interception(cx)),
     },
     Check {
         id: "room.join",
@@ -88,6 +181,17 @@ pub(crate) static CHECKS: &[Check] = &[
         after: &["dns.addresses", "room.join"],
         timeout: SECOND.saturating_mul(30),
         run: |cx| Box::pin(tls::certificates(cx)),
+    },
+    Check {
+        id: "dns.caa",
+        group: Group::Dns,
+        question: "may the authority in use issue the next certificates?",
+        code: Code::CaaPermits,
+        also: &[],
+        contacts: "the DNS resolver",
+        after: &["tls.certificates"],
+        timeout: SECOND.saturating_mul(20),
+        run: |cx| Box::pin(dns::caa::caa(cx)),
     },
     Check {
         id: "tls.versions",
@@ -187,6 +291,39 @@ pub(crate) static CHECKS: &[Check] = &[
         after: &["dns.addresses", "room.join"],
         timeout: SECOND.saturating_mul(25),
         run: |cx| Box::pin(dialog::candidates(cx)),
+    },
+    Check {
+        id: "you.families",
+        group: Group::Vantage,
+        question: "does this machine speak the IP version that the deployment speaks?",
+        code: Code::FamilyShared,
+        also: &[],
+        contacts: "nobody",
+        after: &["dns.addresses"],
+        timeout: SECOND.saturating_mul(5),
+        run: |cx| Box::pin(ready(you::families::shared(&cx))),
+    },
+    Check {
+        id: "you.ports",
+        group: Group::Vantage,
+        question: "does this network let out more than web pages?",
+        code: Code::PortsLeave,
+        also: &[],
+        contacts: "the deployment, on the TCP ports that a browser uses",
+        after: &["dns.addresses", "dns.authority", "room.join"],
+        timeout: SECOND.saturating_mul(15),
+        run: |cx| Box::pin(you::ports::leave(cx)),
+    },
+    Check {
+        id: "you.udp",
+        group: Group::Vantage,
+        question: "does UDP leave this network, and how long may packets be?",
+        code: Code::UdpLeaves,
+        also: &[Code::NatMapping, Code::PathMtu],
+        contacts: "dialog, TURN and the zone's DNS servers, over UDP",
+        after: &["dns.addresses", "dns.authority", "room.join", "dialog.candidates"],
+        timeout: SECOND.saturating_mul(30),
+        run: |cx| Box::pin(you::udp::udp(cx)),
     },
     Check {
         id: "room.permission",
@@ -319,6 +456,23 @@ pub(crate) static CHECKS: &[Check] = &[
         after: &["room.join", "ice.direct", "ice.ports", "turn.media", "turn.steps"],
         timeout: SECOND.saturating_mul(60),
         run: |cx| Box::pin(audio::room(cx)),
+    },
+    Check {
+        id: "mail.records",
+        group: Group::Mail,
+        question: "does Azure have the records that it needs to send login mail?",
+        code: Code::MailOfAzure,
+        also: &[
+            Code::SpfRecord,
+            Code::SpfLookups,
+            Code::DkimSelectors,
+            Code::DmarcPolicy,
+            Code::MailExchanger,
+        ],
+        contacts: "the DNS resolver",
+        after: &[],
+        timeout: SECOND.saturating_mul(25),
+        run: |cx| Box::pin(mail::records(cx)),
     },
 ];
 

@@ -51,6 +51,9 @@ pub(crate) struct DeploymentArgs {
     /// For HOST:PORT connect to ADDRESS:PORT instead; can be given several times.
     #[arg(long, value_name = "HOST:PORT:ADDRESS:PORT")]
     connect_to: Vec<ConnectTo>,
+    /// Also ask this STUN server, which is not the deployment's, whether UDP leaves this network; two of them tell.
+    #[arg(long, value_name = "HOST:PORT", value_parser = parse_stun)]
+    stun: Vec<String>,
     /// Use IPv4 only.
     #[arg(short = '4', conflicts_with = "ipv6")]
     ipv4: bool,
@@ -128,7 +131,8 @@ impl DeploymentArgs {
                 (_, true) => Family::V6,
                 _ => Family::Any,
             },
-        })?;
+        })?
+        .allowed_to_ask(self.stun.clone());
         let turn_login = match (&self.turn_secret, &self.turn_user, &self.turn_password) {
             (Some(secret), ..) => Some(TurnLogin::Secret(secret.clone())),
             (None, Some(name), Some(password)) => {
@@ -152,6 +156,17 @@ impl DeploymentArgs {
     }
 }
 
+/// Reads `stun.example.org` or `stun.example.org:3478`.
+fn parse_stun(text: &str) -> Result<String, String> {
+    let (host, port) = text.rsplit_once(':').unwrap_or((text, "3478"));
+    let is_host =
+        !host.is_empty() && !host.contains(['/', '@', ' ']) && (!host.contains(':') || host.ends_with(']'));
+    match port.parse::<u16>() {
+        Ok(1..) if is_host => Ok(text.to_owned()),
+        _ => Err("give HOST or HOST:PORT, such as stun.example.org:3478".to_owned()),
+    }
+}
+
 /// Reads `90`, `90s` or `2m`.
 pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
     let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
@@ -171,6 +186,16 @@ pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stun_server_is_a_host_with_or_without_a_port() {
+        for good in ["stun.example.org", "stun.example.org:3478", "192.0.2.7:19302", "[2001:db8::7]:3478"] {
+            assert_eq!(parse_stun(good).as_deref(), Ok(good));
+        }
+        for bad in ["", ":3478", "stun:stun.example.org:3478", "host:0", "host:x", "https://host:1"] {
+            assert!(parse_stun(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn a_duration_is_read_with_and_without_unit() {

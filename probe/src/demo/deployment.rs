@@ -50,6 +50,8 @@ const HERE: Ipv4Addr = Ipv4Addr::LOCALHOST;
 
 /// Enough to be heard, and short enough to be waited for.
 const AUDIO: Duration = Duration::from_secs(1);
+/// STUN's own port, over UDP.
+const STUN: u16 = 3478;
 
 /// The certificate of the demo's authority, in the deployment's folder.
 const CA_FILE: &str = "ca.pem";
@@ -95,6 +97,8 @@ pub(crate) struct Deployment {
     front: SocketAddr,
     plain: SocketAddr,
     turn_address: SocketAddr,
+    /// Where TURN answers over UDP, if it does.
+    stun_address: Option<SocketAddr>,
     /// None only while another takes its place.
     turn: Option<Relay>,
     _servers: JoinSet<()>,
@@ -132,7 +136,13 @@ impl Deployment {
             dialog: Dialog::new(identity, ANNOUNCED, permissions),
         });
         let mut servers = JoinSet::new();
-        servers.spawn(dns::serve(dns, Name::ALL.map(|name| target.host(name)).into(), HERE));
+        let zone = dns::Zone {
+            apex: target.domain().to_owned(),
+            server: name_server(&target),
+            hosts: Name::ALL.map(|name| target.host(name)).into(),
+            address: HERE,
+        };
+        servers.spawn(dns::serve(dns, zone));
         servers.spawn(plain::serve(http));
         servers.spawn(front::serve(https, acceptor(&authority, &target)?, backends));
 
@@ -147,6 +157,7 @@ impl Deployment {
             front,
             plain,
             turn_address: (HERE, 0).into(),
+            stun_address: None,
             turn: None,
             _servers: servers,
         };
@@ -168,6 +179,7 @@ impl Deployment {
         if let Some(listener) = relay.listeners().first() {
             self.turn_address = listener.address;
         }
+        self.stun_address = relay.listeners().get(1).map(|listener| listener.address);
         self.turn = Some(relay);
         Ok(())
     }
@@ -232,12 +244,20 @@ impl Deployment {
             (Name::Stream, DIALOG, self.front),
             (Name::Stream, TURN, self.turn_address),
         ];
+        let stun = self.stun_address.map(|to| (Name::Stream, STUN, to));
         https
             .into_iter()
             .chain(others)
+            .chain(stun)
             .map(|(name, port, to)| format!("{}:{port}:{to}", self.target.host(name)))
+            .chain([format!("{}:53:{}", name_server(&self.target), self.resolver)])
             .collect()
     }
+}
+
+/// The name of the zone's server.
+fn name_server(target: &Target) -> String {
+    format!("ns.{target}")
 }
 
 /// TLS with a certificate for each name.

@@ -1,5 +1,5 @@
 //! The demo's TURN server, twice on the same port: as wrong as Hubs ships it, and as it should be. Both times it is
-//! hubs-relay; only the configuration differs.
+//! hubs-relay; only the configuration differs, and only the second one answers over UDP.
 
 use std::{
     fs, io,
@@ -33,7 +33,7 @@ pub(super) struct Place<'a> {
 /// As Hubs ships it: a certificate that no browser accepts, a secret that is not Reticulum's, which makes every login a
 /// 401 as the missing table does, and nobody whom it could reach.
 pub(super) fn as_shipped(place: &Place<'_>, identity: &Identity) -> Result<Relay, TurnError> {
-    start(place, "coturn", identity, &Secret::from(crate::random::name::<32>()), "")
+    start(place, "coturn", identity, &Secret::from(crate::random::name::<32>()), "", None)
 }
 
 /// As it should be.
@@ -43,7 +43,8 @@ pub(super) fn repaired(
     secret: &Secret,
     announced: std::net::IpAddr,
 ) -> Result<Relay, TurnError> {
-    start(place, "hubs-relay", identity, secret, &peers(announced))
+    let udp = SocketAddr::new(place.listen.ip(), 0);
+    start(place, "hubs-relay", identity, secret, &peers(announced), Some(udp))
 }
 
 /// The lines of the configuration by which dialog is reached.
@@ -60,6 +61,7 @@ fn start(
     identity: &Identity,
     secret: &Secret,
     peers: &str,
+    udp: Option<SocketAddr>,
 ) -> Result<Relay, TurnError> {
     let write = |extension: &str, text: String| {
         let path = place.folder.join(format!("{name}.{extension}"));
@@ -70,8 +72,9 @@ fn start(
     };
     let certificate = write("crt", identity.certificate_pem())?;
     let key = write("key", identity.key_pem())?;
+    let udp = udp.map(|udp| format!(", \"udp://{udp}\"")).unwrap_or_default();
     let text = format!(
-        "listen = [\"tls://{}\"]\ntls = {{ certificate = {:?}, private_key = {:?} }}\n\
+        "listen = [\"tls://{}\"{udp}]\ntls = {{ certificate = {:?}, private_key = {:?} }}\n\
          relay = {{ address = \"{}\", workers = 1 }}\nauth.secrets = [\"{}\"]\n[peers]\n{peers}\n",
         place.listen,
         certificate.display().to_string(),

@@ -20,6 +20,7 @@ mod tests;
 mod turn;
 mod verdict;
 mod web;
+mod you;
 
 use serde::Serialize;
 
@@ -29,11 +30,12 @@ use crate::{
 };
 use rule::Rule;
 use seen::Seen;
-pub(crate) use verdict::leading;
+pub(crate) use verdict::told;
 pub use verdict::{Outcome, Verdict};
 
 /// Along the path. A cause that an earlier rule explains is no cause.
 const RULES: &[&[Rule]] = &[
+    you::RULES,
     names::RULES,
     entrance::RULES,
     web::RULES,
@@ -90,6 +92,16 @@ impl Confidence {
     }
 }
 
+/// On whose side a cause lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Whose {
+    /// The deployment's: everybody meets it.
+    Deployment,
+    /// That of the person who looks: others may meet with nothing of it, so it is never counted against the deployment.
+    Person,
+}
+
 /// What is broken.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Cause {
@@ -104,6 +116,8 @@ pub struct Cause {
 pub struct Diagnosis {
     /// The stable name of the rule that found it.
     pub rule: &'static str,
+    /// On whose side it lies.
+    pub whose: Whose,
     /// What is broken.
     pub cause: Cause,
     /// What that does to people: one sentence that somebody understands who does not know what ICE is.

@@ -79,8 +79,9 @@ proptest! {
             let is_named = supports.contains(&at) || explained.contains(&at);
             prop_assert!(is_named, "{} is not named", finding.code);
         }
-        prop_assert_eq!(verdict.outcome == Outcome::Broken, !diagnoses.is_empty());
-        match diagnoses.iter().find(|d| !d.suppressed).or_else(|| diagnoses.first()) {
+        let of_deployment = || diagnoses.iter().filter(|d| d.whose == Whose::Deployment);
+        prop_assert_eq!(verdict.outcome == Outcome::Broken, of_deployment().next().is_some());
+        match of_deployment().find(|d| !d.suppressed).or_else(|| of_deployment().next()) {
             Some(first) => {
                 prop_assert_eq!(&verdict.headline, &first.headline);
                 prop_assert_eq!(verdict.explains[0], first.cause.code);

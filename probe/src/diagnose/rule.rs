@@ -9,7 +9,7 @@
 //!     .contradicted_by(&[(Code::RoomJoined, Status::Pass)])
 //! ```
 
-use super::{Cause, Confidence, Diagnosis, seen::Seen};
+use super::{Cause, Confidence, Diagnosis, Whose, seen::Seen};
 use crate::{
     codes::Code,
     finding::{Finding, Remedy, Status, Suppressed},
@@ -39,6 +39,7 @@ pub(super) struct Rule {
     contradicted_by: &'static [(Code, Status)],
     contradicts: Relation,
     confidence: Confidence,
+    whose: Whose,
 }
 
 impl Rule {
@@ -64,6 +65,7 @@ impl Rule {
             contradicted_by: &[],
             contradicts: |_, _, _| false,
             confidence: Confidence::Certain,
+            whose: Whose::Deployment,
         }
     }
 
@@ -142,6 +144,12 @@ impl Rule {
     /// How sure it is when nothing speaks against it.
     pub(super) const fn confidence(mut self, confidence: Confidence) -> Self {
         self.confidence = confidence;
+        self
+    }
+
+    /// The cause lies on the side of the person who looks: nothing is known to be wrong with the deployment.
+    pub(super) const fn on_this_side(mut self) -> Self {
+        self.whose = Whose::Person;
         self
     }
 
@@ -224,6 +232,7 @@ impl Accounts<'_> {
         let why = (rule.says)(seen, cause);
         self.diagnoses.push(Diagnosis {
             rule: rule.name,
+            whose: rule.whose,
             headline: (rule.means)(seen, cause, &why),
             cause: Cause { code: cause.code, sentence: sentence(&why) },
             detail: format!(

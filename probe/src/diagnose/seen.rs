@@ -41,9 +41,15 @@ impl<'a> Seen<'a> {
         let has = |status| self.has(Code::DirectPath, status);
         match (has(Status::Pass), has(Status::Warn) || has(Status::Fail)) {
             (true, _) => Direct::Works,
-            (false, true) => Direct::Dead,
-            (false, false) => Direct::Unknown,
+            // D05: then nothing is known of the way that others have.
+            (false, true) if !self.lacks_udp() => Direct::Dead,
+            (false, _) => Direct::Unknown,
         }
+    }
+
+    /// Whether this network lets no UDP out, so that whatever is silent over UDP may answer others.
+    pub(super) fn lacks_udp(&self) -> bool {
+        self.has(Code::UdpLeaves, Status::Warn) && !self.has(Code::UdpLeaves, Status::Pass)
     }
 
     pub(super) fn turn(&self) -> Turn {

@@ -7,22 +7,22 @@ use std::collections::BTreeSet;
 use super::{seen::is_certificate, *};
 use crate::finding::{Status, Suppressed};
 
-const TURN: &str = "turns:stream.example.org:5349";
+pub(super) const TURN: &str = "turns:stream.example.org:5349";
 
-fn pass(code: Code) -> Finding {
+pub(super) fn pass(code: Code) -> Finding {
     Finding::pass(code, "works")
 }
 
-fn fail(code: Code) -> Finding {
+pub(super) fn fail(code: Code) -> Finding {
     Finding::fail(code, "is broken").because("of something").fix("Mend it:", ["mend"])
 }
 
-fn direct(status: Status) -> Finding {
+pub(super) fn direct(status: Status) -> Finding {
     Finding::new(Code::DirectPath, status, "direct")
 }
 
 /// What a run over a good deployment finds, as far as `without` leaves it, and `with` in place of it.
-fn run(with: impl IntoIterator<Item = Finding>) -> Vec<Finding> {
+pub(super) fn run(with: impl IntoIterator<Item = Finding>) -> Vec<Finding> {
     let mut findings = vec![
         pass(Code::NameResolves).at("example.org"),
         pass(Code::RoomJoined),
@@ -52,7 +52,7 @@ fn run(with: impl IntoIterator<Item = Finding>) -> Vec<Finding> {
 }
 
 /// What of TURN fails when `first` does: everything behind it is not tried.
-fn turn_broken_at(first: Code) -> Vec<Finding> {
+pub(super) fn turn_broken_at(first: Code) -> Vec<Finding> {
     let chain =
         [Code::TurnChallenges, Code::TurnAllocates, Code::TurnPermits, Code::RelayedPath, Code::RelayedDtls];
     let behind = chain.into_iter().filter(move |code| *code > first);
@@ -61,12 +61,12 @@ fn turn_broken_at(first: Code) -> Vec<Finding> {
     findings
 }
 
-fn verdict(with: impl IntoIterator<Item = Finding>) -> Verdict {
+pub(super) fn verdict(with: impl IntoIterator<Item = Finding>) -> Verdict {
     diagnose("example.org", &run(with), End::Complete).verdict
 }
 
 #[track_caller]
-fn assert_broken(with: impl IntoIterator<Item = Finding>, cause: Code, headline: &str) {
+pub(super) fn assert_broken(with: impl IntoIterator<Item = Finding>, cause: Code, headline: &str) {
     let verdict = verdict(with);
     assert_eq!((verdict.outcome, verdict.explains.first()), (Outcome::Broken, Some(&cause)), "{verdict:#?}");
     assert!(verdict.headline.contains(headline), "{verdict:#?}");

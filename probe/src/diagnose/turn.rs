@@ -100,7 +100,9 @@ pub(super) fn without_turn(seen: &Seen<'_>, _: &Finding, why: &str) -> String {
 
 fn what_is_not_known(seen: &Seen<'_>, _: &Finding) -> String {
     let mut note = String::new();
-    if seen.direct() == Direct::Unknown {
+    if seen.lacks_udp() {
+        note += " Whether voice can go directly is not known: the network of this machine lets no UDP out.";
+    } else if seen.direct() == Direct::Unknown {
         note += " Whether voice can go directly was not examined.";
     }
     if seen.lacks_credentials() {

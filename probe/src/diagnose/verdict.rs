@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{
-    Diagnosis, End,
+    Diagnosis, End, Whose,
     seen::{Direct, Seen, Turn},
 };
 use crate::{
@@ -54,18 +54,54 @@ const MOST_OTHERS: usize = 4;
 
 /// The verdict over what was seen, with these causes in it.
 pub(super) fn conclude(seen: &Seen<'_>, diagnoses: &[Diagnosis]) -> Verdict {
-    match leading(diagnoses) {
+    match first(diagnoses, Whose::Deployment) {
         Some(first) => broken(seen, first),
-        None => good(seen)
+        // What hides failures may hide others as well: then nothing is called good.
+        None => hiding(seen, diagnoses)
+            .map(|hiding| not_from_here(seen, hiding))
+            .or_else(|| good(seen))
+            .or_else(|| first(diagnoses, Whose::Person).map(|first| not_from_here(seen, first)))
             .or_else(|| cut_short(seen))
             .or_else(|| in_part(seen))
             .unwrap_or_else(|| undecided(seen)),
     }
 }
 
-/// The diagnosis that the verdict is about: the first that counts, or else the first of those that the person knows of.
-pub(crate) fn leading(diagnoses: &[Diagnosis]) -> Option<&Diagnosis> {
-    diagnoses.iter().find(|d| !d.suppressed).or_else(|| diagnoses.first())
+/// The diagnosis that the verdict is about, if it is about one.
+pub(crate) fn told<'d>(diagnoses: &'d [Diagnosis], verdict: &Verdict) -> Option<&'d Diagnosis> {
+    let whose = match verdict.outcome {
+        Outcome::Good => return None,
+        Outcome::Broken => Whose::Deployment,
+        Outcome::Inconclusive => Whose::Person,
+    };
+    diagnoses.iter().find(|d| d.whose == whose && d.headline == verdict.headline)
+}
+
+/// What lies on the side of the person who looks, and stands before something that fails.
+fn hiding<'d>(seen: &Seen<'_>, diagnoses: &'d [Diagnosis]) -> Option<&'d Diagnosis> {
+    let is_hidden = |f: &Finding| {
+        f.status == Status::Fail || (f.status == Status::Error && super::seen::is_certificate(f.code))
+    };
+    let fails = |at: &usize| seen.findings.get(*at).is_some_and(is_hidden);
+    diagnoses.iter().find(|d| d.whose == Whose::Person && !d.suppressed && d.explains.iter().any(fails))
+}
+
+/// The first of this side that counts, or else the first of those that the person knows of.
+fn first(diagnoses: &[Diagnosis], whose: Whose) -> Option<&Diagnosis> {
+    let all = || diagnoses.iter().filter(|d| d.whose == whose);
+    all().find(|d| !d.suppressed).or_else(|| all().next())
+}
+
+/// A verdict that says what keeps this machine from seeing the deployment.
+fn not_from_here(seen: &Seen<'_>, first: &Diagnosis) -> Verdict {
+    let remedy = first.remedy.clone();
+    Verdict {
+        outcome: Outcome::Inconclusive,
+        headline: first.headline.clone(),
+        detail: first.detail.clone(),
+        explains: led_by(first.cause.code, seen.symptoms()),
+        remedy: Some(remedy.unwrap_or_else(|| everything(seen))),
+    }
 }
 
 /// A verdict that says what its first diagnosis says, and names what else fails.
@@ -114,6 +150,10 @@ fn good(seen: &Seen<'_>) -> Option<Verdict> {
         ),
         (Direct::Dead, Turn::Works) => (
             "Media reaches the media server through TURN, which is enough. It cannot go directly, which costs some delay.",
+            None,
+        ),
+        (Direct::Unknown, Turn::Works) if seen.lacks_udp() => (
+            "Media reaches the media server through TURN, which is enough. From here it cannot go directly: this network lets no UDP out.",
             None,
         ),
         (Direct::Unknown, Turn::Works) => (

@@ -3,6 +3,7 @@
 
 mod http;
 mod old_tls;
+mod records;
 mod resolve;
 mod site;
 mod tls;
@@ -27,6 +28,7 @@ use tokio::{
 
 pub use http::{Answer, HttpError};
 pub use old_tls::OldTls;
+pub use records::{AskError, Data, Kind, Mode, Over, Record, Reply, ReplyCode};
 pub use resolve::{Lookup, ResolveError};
 pub use site::{Scheme, Site};
 pub use tls::{Handshake, Judgement, Presented, Sni, TlsError, TlsStream, Trust};
@@ -154,6 +156,8 @@ impl ConnectError {
 pub struct Net {
     resolver: TokioResolver,
     resolver_name: String,
+    resolvers: Vec<SocketAddr>,
+    strangers: Vec<String>,
     roots: Arc<RootCertStore>,
     detours: BTreeMap<(String, u16), SocketAddr>,
     family: Family,
@@ -175,10 +179,29 @@ impl Net {
         Ok(Self {
             resolver,
             resolver_name,
+            resolvers: records::resolvers(options.resolver),
+            strangers: Vec::new(),
             roots: Arc::new(tls::roots(options.ca_pem.as_deref())?),
             detours: options.connect_to.iter().map(|c| ((c.host.clone(), c.port), c.to)).collect(),
             family: options.family,
         })
+    }
+
+    /// The same, allowed to ask STUN servers that are not the deployment's, each as HOST:PORT.
+    #[must_use]
+    pub fn allowed_to_ask(mut self, strangers: Vec<String>) -> Self {
+        self.strangers = strangers;
+        self
+    }
+
+    /// STUN servers that are not the deployment's, and may be asked all the same.
+    pub fn strangers(&self) -> &[String] {
+        &self.strangers
+    }
+
+    /// The servers to which questions about names go.
+    pub fn resolvers(&self) -> &[SocketAddr] {
+        &self.resolvers
     }
 
     /// Which addresses are used.
@@ -196,6 +219,11 @@ impl Net {
             Err(_) => self.lookup(host).await?.addresses,
         };
         Ok(addresses.into_iter().map(|a| SocketAddr::new(a, port)).collect())
+    }
+
+    /// A TCP connection to this address and no other.
+    pub async fn connect_address(&self, address: SocketAddr) -> Result<TcpStream, ConnectError> {
+        connect_to(address).await
     }
 
     /// A TCP connection to `host`: the first address that answers. They are tried as browsers do, each a little after the one

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use unicode_width::UnicodeWidthStr;
 
 use crate::{
-    diagnose::{Confidence, Diagnosis, Outcome, leading},
+    diagnose::{Confidence, Diagnosis, Outcome, told},
     finding::{Finding, Remedy, Status, Suppressed},
     report::{End, Report, by_group},
 };
@@ -124,7 +124,7 @@ pub fn verdict(report: &Report, style: Style) -> String {
     let mut out = String::new();
     write_counts(&mut out, report, style);
     write_verdict(&mut out, report, style);
-    let first = leading(&report.diagnoses);
+    let first = told(&report.diagnoses, &report.verdict);
     for diagnosis in report.diagnoses.iter().filter(|d| Some(*d) != first) {
         write_diagnosis(&mut out, report, diagnosis, style);
     }
@@ -263,13 +263,14 @@ fn write_verdict(out: &mut String, report: &Report, style: Style) {
         style.paint(Colour::Bold, &style.wrapped(&verdict.headline, word.width() + 2, word.width() + 2));
     let _ = writeln!(out, "\n{}  {headline}", style.paint(colour, word));
     // Other failures have a place of their own, so that the first cause's own words are enough.
-    let detail = leading(&report.diagnoses).map_or(&verdict.detail, |first| &first.detail);
+    let first = told(&report.diagnoses, verdict);
+    let detail = first.map_or(&verdict.detail, |first| &first.detail);
     let _ = writeln!(out, "    {}", style.wrapped(detail, 4, 4));
     if !verdict.explains.is_empty() {
         let codes: Vec<_> = verdict.explains.iter().map(ToString::to_string).collect();
         let _ = writeln!(out, "    see {}: hubs-probe explain {}", codes.join(", "), codes[0]);
     }
-    if let Some(first) = leading(&report.diagnoses) {
+    if let Some(first) = first {
         write_doubts(out, report, first, style);
     }
     if let Some(remedy) = &verdict.remedy {

@@ -15,7 +15,7 @@ pub use crate::diagnose::End;
 use crate::{
     check::Group,
     checks::CHECKS,
-    diagnose::{self, Diagnosed, Diagnosis, Outcome, Verdict},
+    diagnose::{self, Diagnosed, Diagnosis, Outcome, Verdict, Whose},
     finding::{Finding, Status},
 };
 
@@ -86,8 +86,11 @@ impl Report {
 
     /// The exit status of the program.
     pub fn exit_code(&self, fail_on: FailOn) -> u8 {
-        let bad = self.count(Status::Fail) > 0 || (fail_on == FailOn::Warn && self.count(Status::Warn) > 0);
-        let is_broken = bad || self.diagnoses.iter().any(|d| !d.suppressed);
+        let bad = self.findings.iter().enumerate().any(|(at, f)| {
+            let counts = f.status == Status::Fail && !self.is_of_this_side(at);
+            f.suppressed.is_none() && (counts || (fail_on == FailOn::Warn && f.status == Status::Warn))
+        });
+        let is_broken = bad || self.diagnoses.iter().any(|d| !d.suppressed && d.whose == Whose::Deployment);
         match (self.end, self.verdict.outcome) {
             (End::Interrupted, _) => EXIT_INTERRUPTED,
             (End::Terminated, _) => EXIT_TERMINATED,
@@ -96,6 +99,11 @@ impl Report {
             (End::Complete, _) if self.is_as_wanted() => EXIT_GOOD,
             (_, Outcome::Broken | Outcome::Inconclusive) => EXIT_INCONCLUSIVE,
         }
+    }
+
+    /// Whether the finding is so because of something on the side of the person who looks.
+    fn is_of_this_side(&self, at: usize) -> bool {
+        self.diagnoses.iter().any(|d| d.whose == Whose::Person && d.explains.contains(&at))
     }
 
     /// Whether what keeps us from calling it good is what the person told us to leave aside.

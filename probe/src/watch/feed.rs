@@ -114,7 +114,7 @@ mod tests {
         groups.dedup();
         assert_eq!(groups.iter().collect::<BTreeSet<_>>().len(), groups.len(), "{groups:?}");
         assert_eq!((target.as_str(), checks.len()), ("hubs.example.org", CHECKS.len()));
-        assert_eq!((checks[0].id.as_str(), checks[0].group.as_str()), ("dns.addresses", "Names"));
+        assert_eq!((checks[0].id.as_str(), checks[0].group.as_str()), ("you.proxy", "You"));
         assert_eq!(checks[0].title, CHECKS[0].question);
     }
 

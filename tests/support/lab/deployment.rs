@@ -210,6 +210,7 @@ impl Shop<'_> {
             Certificate::RunsOutSoon => valid(-80..5),
             Certificate::OtherName => self.authority.issue(&format!("old-{host}")),
             Certificate::OtherAuthority => Authority::new().issue(host),
+            Certificate::Inspected => Authority::named("Zscaler Intermediate Root CA").issue(host),
             Certificate::Incomplete => self.authority.issue_incomplete(host),
             Certificate::Missing => return None,
         })

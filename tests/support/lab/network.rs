@@ -15,10 +15,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use super::names::{self, Zone};
+use super::names::{self, Addresses, SERVER_IPV6, SERVERS, Signatures, Zone};
 use super::scenario::{Azure, Families, Home, Pods, Scenario};
 use super::{Namespace, nsg, wire};
-use crate::bed::NAMES;
+use crate::bed::{DOMAIN, NAMES};
 
 /// Where the load balancer takes what is for Hubs: the address that the four names have.
 pub(super) const FRONTEND: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
@@ -41,8 +41,6 @@ pub(super) const RELAY: Ipv4Addr = Ipv4Addr::new(10, 244, 0, 8);
 
 /// Who tells others their address, as the start script of Hubs' dialog and coturn asks <https://ipinfo.io/ip>.
 const IPINFO: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 80);
-/// The authority over the deployment's names.
-const AUTHORITY: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 54);
 /// A resolver for everybody, which the home's router asks.
 const RESOLVER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 53);
 /// The resolver of Azure's machines.
@@ -51,6 +49,8 @@ const AZURE_RESOLVER: Ipv4Addr = Ipv4Addr::new(168, 63, 129, 16);
 const CLUSTER_RESOLVER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 10);
 
 const DNS: u16 = 53;
+/// Where the router of a hotel has its login page.
+const LOGIN_PORT: u16 = 8080;
 
 /// All of them, connected and running.
 #[derive(Debug)]
@@ -111,19 +111,34 @@ impl Network {
     fn start_names(&self, scenario: &Scenario) {
         let Self { home, internet, azure, .. } = self;
         let at = |address: Ipv4Addr| SocketAddr::from((address, DNS));
-        let mut zone: Zone = NAMES.map(|name| (name.to_owned(), vec![FRONTEND.into()])).into();
-        zone.extend(scenario.names.clone());
-        zone.retain(|_, addresses| !addresses.is_empty());
-        names::know(zone, at(AUTHORITY), internet);
-        names::ask(at(AUTHORITY), scenario.remembered.clone(), at(RESOLVER), internet);
-        names::ask(at(RESOLVER), Zone::new(), self.resolver, home);
-        names::ask(at(RESOLVER), Zone::new(), at(AZURE_RESOLVER), azure);
+        let mut zone = Zone {
+            addresses: NAMES.map(|name| (name.to_owned(), vec![FRONTEND.into()])).into(),
+            records: scenario.records.clone(),
+            servers: Some((DOMAIN, SERVERS.map(|(name, _)| name).into())),
+        };
+        zone.addresses.extend(SERVERS.map(|(name, address)| (name.to_owned(), vec![address.into()])));
+        zone.addresses.entry(SERVERS[0].0.to_owned()).or_default().push(SERVER_IPV6.into());
+        zone.addresses.extend(scenario.names.clone());
+        let mut outdated = zone.clone();
+        outdated.addresses.extend(scenario.outdated.clone());
+        for (mut zone, (_, server)) in [zone, outdated].into_iter().zip(SERVERS) {
+            zone.addresses.retain(|_, addresses| !addresses.is_empty());
+            if server == SERVERS[0].1 {
+                names::know(zone.clone(), (SERVER_IPV6, DNS).into(), internet);
+            }
+            names::know(zone, at(server), internet);
+        }
+        let broken = (scenario.signatures == Signatures::Broken).then_some(DOMAIN);
+        names::ask(at(SERVERS[0].1), scenario.remembered.clone(), broken, at(RESOLVER), internet);
+        names::ask(at(RESOLVER), Addresses::new(), None, self.resolver, home);
+        names::ask(at(RESOLVER), Addresses::new(), None, at(AZURE_RESOLVER), azure);
         let services = [("dialog", NODE), ("pgbouncer", PGBOUNCER)];
         let services = services.map(|(name, address)| {
             let name = format!("{name}.hcce.svc.cluster.local");
             (name, vec![IpAddr::from(address)])
         });
-        names::know(services.into(), at(CLUSTER_RESOLVER), &self.node);
+        let services = Zone { addresses: services.into(), ..Zone::default() };
+        names::know(services, at(CLUSTER_RESOLVER), &self.node);
         answer_with_address_of_sender(internet);
     }
 }
@@ -172,6 +187,7 @@ fn lay_out_home(router: &Namespace, home: &Home) {
          address add 2001:db8::20/64 dev wan0 nodad
          route add default via 198.51.100.1
          route add default via 2001:db8::1");
+    let login = if home.wants_login { "    drop\n" } else { "" };
     let rules: String = home.rules.iter().fold(String::new(), |mut rules, rule| {
         writeln!(rules, "    {rule}").unwrap();
         rules
@@ -179,7 +195,7 @@ fn lay_out_home(router: &Namespace, home: &Home) {
     router.nft(&format!(
         "table inet home {{
   chain out {{
-{rules}    accept
+{login}{rules}    accept
   }}
   chain forward {{
     type filter hook forward priority filter; policy drop;
@@ -195,6 +211,18 @@ table ip nat {{
 }}
 "
     ));
+    if home.wants_login {
+        router.nft(&format!(
+            "table ip login {{
+  chain arrive {{
+    type nat hook prerouting priority dstnat;
+    iifname lan0 tcp dport 80 dnat to 192.168.178.1:{LOGIN_PORT}
+  }}
+}}
+"
+        ));
+        answer_with_login_page(router);
+    }
     if let Some(percent) = home.loss_percent {
         // Before anything else sees them, in both directions.
         router.nft(&format!(
@@ -218,11 +246,13 @@ table inet loss {{
 /// The addresses of everybody who is not there lead nowhere, without a word.
 fn lay_out_internet(internet: &Namespace) {
     internet.forward();
+    let servers = SERVERS.map(|(_, address)| format!("address add {address}/32 dev lo")).join("\n");
     internet.ip(&format!(
         "link set home0 up
          link set azure0 up
          address add {RESOLVER}/32 dev lo
-         address add {AUTHORITY}/32 dev lo
+         {servers}
+         address add {SERVER_IPV6}/128 dev lo nodad
          address add {IPINFO}/32 dev lo
          address add 198.51.100.1/24 dev home0
          address add 192.0.2.1/30 dev azure0
@@ -341,6 +371,18 @@ fn lay_out_pods(pods: &Namespace) {
     pods.ip(&format!(
         "link set eth0 up\n{addresses}route add 169.254.1.1 dev eth0\nroute add default via 169.254.1.1"
     ));
+}
+
+/// Sends everybody who wants any page to its own.
+fn answer_with_login_page(router: &Namespace) {
+    let listener = router.run(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, LOGIN_PORT)).unwrap());
+    let answer = "HTTP/1.1 302 Found\r\nlocation: http://login.hotel.test/\r\ncontent-length: 0\r\n\r\n";
+    thread::spawn(move || {
+        while let Ok((mut stream, _)) = listener.accept() {
+            let _ = stream.read(&mut [0; 1024]);
+            let _ = std::io::Write::write_all(&mut stream, answer.as_bytes());
+        }
+    });
 }
 
 fn answer_with_address_of_sender(internet: &Namespace) {

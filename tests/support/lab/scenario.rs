@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::names::Zone;
+use super::names::{Addresses, Entry, Signatures};
 use super::nsg::{self, Group, Rule};
 use crate::bed::{DialogKey, ROOM};
 use crate::need;
@@ -22,10 +22,18 @@ pub struct Scenario {
     pub home: Home,
     /// Names that have other addresses than the load balancer's, or none.
     #[serde(default)]
-    pub(super) names: Zone,
+    pub(super) names: Addresses,
+    /// What the second of the zone's two servers still says otherwise.
+    #[serde(default)]
+    pub(super) outdated: Addresses,
+    /// What names have besides addresses.
+    #[serde(default)]
+    pub(super) records: Vec<Entry>,
+    #[serde(default)]
+    pub(super) signatures: Signatures,
     /// What the resolver that the home asks remembers from earlier.
     #[serde(default)]
-    pub(super) remembered: Zone,
+    pub(super) remembered: Addresses,
     /// The cloud's network.
     #[serde(default)]
     pub(super) azure: Azure,
@@ -62,6 +70,8 @@ pub struct Home {
     pub(super) families: Families,
     /// nftables rules on what wants to go out, such as `meta l4proto udp drop`.
     pub(super) rules: Vec<String>,
+    /// Until somebody logs in, a page of its own answers in the place of all others, and nothing else gets through.
+    pub(super) wants_login: bool,
     /// Of the datagrams, in each direction.
     pub(super) loss_percent: Option<u8>,
     /// Added to each round trip.
@@ -180,6 +190,8 @@ pub(super) enum Certificate {
     OtherName,
     /// By an authority that nobody knows.
     OtherAuthority,
+    /// By a product that opens TLS on the way.
+    Inspected,
     /// By an intermediate authority, whose certificate is not sent.
     Incomplete,
     /// There is none at all.

@@ -1,0 +1,98 @@
+//! The records that login mail needs where Azure Communication Services sends it: Hubs on AKS has no other way out for mail,
+//! since Azure keeps port 25 closed. Where nothing of that service is in the DNS, mail is sent some other way, and that cannot be
+//! seen from outside.
+
+mod dkim;
+mod dmarc;
+mod mx;
+mod spf;
+
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+
+use super::{NONE, dns::zone::ancestors};
+use crate::{
+    check::{Context, Outcome, Stop},
+    codes::Code,
+    finding::Finding,
+    net::{AskError, Data, Kind, Mode, Reply},
+    random,
+};
+
+/// What Azure wants to see at the domain before it believes that it is ours.
+const OWNERSHIP: &str = "ms-domain-verification=";
+
+pub(crate) async fn records(cx: Arc<Context>) -> Outcome {
+    let domains = ancestors(cx.target.domain());
+    let looked_at = join_all(domains.iter().map(|domain| Domain::look(&cx, domain))).await;
+    if looked_at.iter().all(Option::is_none) {
+        return Err(Stop::Unable("the resolver gives no answer about the records of mail".to_owned()));
+    }
+    // The nearest one: it is what people would take for the sender of a deployment's mail.
+    let Some(domain) = looked_at.into_iter().flatten().find(Domain::is_azures) else {
+        return Err(Stop::Skip(format!(
+            "Azure Communication Services has no record at {}: login mail is sent some other way, which cannot be seen from outside",
+            domains.join(" or ")
+        )));
+    };
+    let sends = Finding::pass(
+        Code::MailOfAzure,
+        format!("Azure Communication Services sends login mail in the name of {}", domain.name),
+    )
+    .seen("ownership", if domain.is_owned() { "shown" } else { "not shown by a TXT record" });
+    let (spf, dmarc, mx) =
+        tokio::join!(spf::judge(&cx, &domain), dmarc::judge(&cx, &domain), mx::judge(&cx, &domain));
+    let findings = [vec![sends, dkim::judge(&domain)], spf, vec![dmarc, mx]].concat();
+    Ok(findings.into_iter().map(|finding| finding.at(&domain.name)).collect())
+}
+
+/// A domain in whose name mail may be sent.
+struct Domain {
+    name: String,
+    /// Its text records.
+    texts: Vec<String>,
+    selectors: Vec<dkim::Selector>,
+}
+
+impl Domain {
+    /// Looks at what would be there if Azure sent mail for it. Nothing if the resolver does not say.
+    async fn look(cx: &Context, name: &str) -> Option<Self> {
+        let nobody = format!("hubs-probe-{}._domainkey.{name}", random::name::<10>());
+        let (texts, wildcard, selectors) = tokio::join!(
+            ask(cx, name, Kind::Txt),
+            ask(cx, &nobody, Kind::Cname),
+            join_all(dkim::SELECTORS.iter().map(|selector| dkim::Selector::look(cx, selector, name))),
+        );
+        // What a wildcard says of any name it says of these as well.
+        let wildcard = wildcard?.answers.first().map(|record| record.data.clone());
+        let selectors = selectors.into_iter().collect::<Option<Vec<_>>>()?;
+        let selectors = selectors.into_iter().map(|selector| selector.without(wildcard.as_ref())).collect();
+        Some(Self { name: name.to_owned(), texts: texts?.texts().map(str::to_owned).collect(), selectors })
+    }
+
+    fn is_owned(&self) -> bool {
+        self.texts.iter().any(|text| text.starts_with(OWNERSHIP))
+    }
+
+    fn is_azures(&self) -> bool {
+        self.is_owned() || self.selectors.iter().any(dkim::Selector::is_there)
+    }
+}
+
+/// What the resolver says, if it knows.
+async fn ask(cx: &Context, host: &str, kind: Kind) -> Option<Reply> {
+    let reply: Result<Reply, AskError> = cx.net.ask_resolver(host, kind, Mode::Recursive).await;
+    reply.ok().filter(Reply::is_definite)
+}
+
+/// What a name is an alias of, if it is one.
+fn alias(reply: &Reply, host: &str) -> Option<Data> {
+    reply
+        .of(&host.to_ascii_lowercase())
+        .map(|record| record.data.clone())
+        .find(|d| matches!(d, Data::Alias(_)))
+}
+
+#[cfg(test)]
+mod tests;
