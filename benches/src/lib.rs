@@ -5,6 +5,7 @@
 
 pub mod cli;
 mod cpu;
+mod dialog;
 mod echo;
 mod error;
 mod figures;

@@ -25,6 +25,8 @@ pub(crate) enum Transport {
     Udp,
     /// TLS over TCP.
     Tls,
+    /// Datagrams through hubs-relay's media gateway, held against what coturn does with datagrams.
+    Gateway,
 }
 
 #[derive(Debug)]
@@ -82,6 +84,15 @@ impl Link {
                 Ok(())
             }
         }
+    }
+
+    /// Reads a datagram once, whatever it is.
+    pub(crate) fn receive_datagram(&mut self, each: impl FnOnce(&[u8])) -> io::Result<()> {
+        let Self::Udp(socket) = self else { return Err(io::ErrorKind::Unsupported.into()) };
+        let mut bytes = [0; MAX_DATAGRAM];
+        let len = socket.recv(&mut bytes)?;
+        each(&bytes[..len]);
+        Ok(())
     }
 
     /// Reads once, and hands out the frames that this completes.

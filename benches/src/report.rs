@@ -138,11 +138,13 @@ impl fmt::Display for Report {
                 match transport {
                     Transport::Udp => "UDP",
                     Transport::Tls => "TLS",
+                    Transport::Gateway => "media gateway against UDP relay",
                 },
                 load.sessions,
                 match load.framing {
                     Framing::Channel => "on channels",
                     Framing::Indication => "in indications",
+                    Framing::Plain => "as they are",
                 },
                 load.rounds,
             )?;

@@ -44,6 +44,8 @@ pub(crate) struct Server {
     child: Child,
     pub(crate) udp: SocketAddr,
     pub(crate) tls: SocketAddr,
+    /// Where a gateway takes signalling.
+    pub(crate) signalling: SocketAddr,
     _folder: TempDir,
 }
 
@@ -108,19 +110,27 @@ struct Plan<'a> {
     peer: SocketAddr,
     udp: SocketAddr,
     tls: SocketAddr,
+    /// Where the gateway takes signalling, and dialog's.
+    gateway: Option<(SocketAddr, SocketAddr)>,
     folder: &'a Path,
 }
 
 impl Plan<'_> {
     fn hubs_relay(&self) -> String {
         let Self { identity, peer, udp, tls, .. } = self;
+        let gateway = self.gateway.map_or_else(String::new, |(signalling, dialog)| {
+            format!(
+                "[gateway]\nlisten = \"tcp://{signalling}\"\ndialog = \"{dialog}\"\nudp = \"{udp}\"\n\
+                 [limits]\ntransports_per_connection = 20000\nchecks = 0\n"
+            )
+        });
         format!(
             "realm = {REALM:?}\n\
              listen = [{{ transport = \"udp\", address = \"{udp}\" }}, {{ transport = \"tls\", address = \"{tls}\" }}]\n\
              [tls]\ncertificate = '{}'\nprivate_key = '{}'\n\
              [relay]\naddress = \"127.0.0.1\"\nworkers = 1\n\
              [auth]\nusers = {{ {USER} = {PASSWORD:?} }}\n\
-             [peers]\nallow = [\"{peer}\"]\n",
+             [peers]\nallow = [\"{peer}\"]\n{gateway}",
             identity.certificate.display(),
             identity.private_key.display()
         )
@@ -153,18 +163,22 @@ impl Plan<'_> {
 }
 
 impl Server {
-    /// Starts a program on a core and waits until it answers. Clients may reach `peer`.
+    /// Starts a program on a core and waits until it answers. Clients may reach `peer`; with a `dialog` a hubs-relay is a
+    /// gateway to that.
     pub(crate) fn start(
         program: &Program,
         core: usize,
         own_core: usize,
         identity: &Identity,
         peer: SocketAddr,
+        dialog: Option<SocketAddr>,
     ) -> Result<Self, LoadError> {
         let failed = |error: io::Error| program.failed(error.to_string());
         let folder = tempfile::tempdir().map_err(failed)?;
         let (udp, tls) = (free_port().map_err(failed)?, free_port().map_err(failed)?);
-        let plan = Plan { identity, peer, udp, tls, folder: folder.path() };
+        let signalling = free_port().map_err(failed)?;
+        let gateway = dialog.map(|dialog| (signalling, dialog));
+        let plan = Plan { identity, peer, udp, tls, gateway, folder: folder.path() };
         let log_file = folder.path().join("log");
         let log = File::create(&log_file).map_err(failed)?;
         let mut command = program.command(&plan).map_err(failed)?;
@@ -175,7 +189,7 @@ impl Server {
         let child = command.spawn();
         cpu::pin(own_core)?;
         let child = child.map_err(failed)?;
-        let mut server = Self { program: program.clone(), child, udp, tls, _folder: folder };
+        let mut server = Self { program: program.clone(), child, udp, tls, signalling, _folder: folder };
         server.wait_until_ready().map_err(|reason| {
             let log = fs::read_to_string(log_file).unwrap_or_default();
             program.failed(format!("{reason}\n{log}"))

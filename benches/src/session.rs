@@ -11,8 +11,10 @@ use hubs_relay::wire::{
 use ring::rand::SecureRandom as _;
 use rustls::ClientConfig;
 
+use crate::dialog::{self, Signalling};
+use crate::echo::EchoPeer;
 use crate::error::LoadError;
-use crate::link::{Link, Transport};
+use crate::link::{Link, Transport, unless_blocked};
 use crate::server::{PASSWORD, REALM, Server, USER};
 
 /// How payloads travel between client and server.
@@ -23,7 +25,13 @@ pub(crate) enum Framing {
     Channel,
     /// In Send and Data indications, as Firefox does.
     Indication,
+    /// As they are, through a gateway.
+    #[value(skip)]
+    Plain,
 }
+
+/// What stands in front of a plain payload: the beginning of RTP, by which the gateway knows it.
+const PLAIN: [u8; 4] = [0x80, 111, 0, 0];
 
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -46,6 +54,9 @@ impl Session {
         let link = match transport {
             Transport::Udp => Link::udp(server.udp),
             Transport::Tls => Link::tls(server.tls, tls),
+            Transport::Gateway => {
+                return Err(no_answer(server, "a session")(io::ErrorKind::Unsupported.into()));
+            }
         };
         let link = link.map_err(no_answer(server, "a connection"))?;
         let mut joining = Joining { server, link, nonce: String::new() };
@@ -54,6 +65,26 @@ impl Session {
         let link = joining.link;
         link.set_nonblocking().map_err(no_answer(server, "a connection"))?;
         Ok(Self { link, framing, peer, frame: Vec::new() })
+    }
+
+    /// Has dialog make a transport that waits at the echo, and a way to it. Blocks.
+    pub(crate) fn join_gateway(
+        server: &Server,
+        signalling: &mut Signalling,
+        echo: &mut EchoPeer,
+    ) -> Result<Self, LoadError> {
+        let failed = || no_answer(server, "a check");
+        signalling.create().map_err(failed())?;
+        let peer = echo.address().map_err(failed())?;
+        let mut link = Link::udp(server.udp).map_err(failed())?;
+        link.send(&dialog::check(peer.port())).map_err(failed())?;
+        let before = echo.received;
+        while echo.received == before {
+            echo.echo().or_else(|error| unless_blocked(Err(error))).map_err(failed())?;
+        }
+        link.receive_datagram(|_| {}).map_err(failed())?;
+        link.set_nonblocking().map_err(failed())?;
+        Ok(Self { link, framing: Framing::Plain, peer, frame: Vec::new() })
     }
 
     /// Sends a payload of `len` bytes that `write` fills in.
@@ -68,6 +99,10 @@ impl Session {
             Framing::Indication => {
                 IndicationKind::Send.write_header(id(), self.peer, payload_len, &mut self.frame);
             }
+            Framing::Plain => {
+                self.frame.truncate(header_len + payload_len);
+                self.frame[..header_len].copy_from_slice(&PLAIN);
+            }
         }
         write(&mut self.frame[header_len..header_len + payload_len]);
         self.link.send(&self.frame)
@@ -76,6 +111,9 @@ impl Session {
     /// Reads once, and hands out the payloads that arrived from the peer.
     pub(crate) fn receive(&mut self, mut each: impl FnMut(&[u8])) -> io::Result<()> {
         let (framing, peer) = (self.framing, self.peer);
+        if framing == Framing::Plain {
+            return self.link.receive_datagram(|bytes| each(bytes.strip_prefix(&PLAIN).unwrap_or_default()));
+        }
         self.link.receive(|frame| match (framing, frame) {
             (Framing::Channel, Frame::ChannelData(data)) if data.channel == ChannelNumber::MIN => {
                 each(data.payload);
@@ -94,6 +132,7 @@ impl Session {
         match self.framing {
             Framing::Channel => ChannelData::HEADER_LEN,
             Framing::Indication => IndicationKind::header_len(self.peer),
+            Framing::Plain => PLAIN.len(),
         }
     }
 }
@@ -127,6 +166,7 @@ impl Joining<'_> {
                 let request = Builder::request(Method::CreatePermission, id()).xor_peer_address(peer);
                 self.ask_signed("a CreatePermission", request)
             }
+            Framing::Plain => Ok(()),
         }
     }
 

@@ -49,18 +49,18 @@ pub(crate) struct Outcome<T> {
 pub(crate) fn run<T>(
     server: &str,
     sessions: &mut [Session],
-    echo: &mut EchoPeer,
+    echoes: &mut [EchoPeer],
     traffic: Traffic,
     mut observe: impl FnMut() -> Result<T, LoadError>,
 ) -> Result<Outcome<T>, LoadError> {
     let gap = Duration::from_secs(1) / (traffic.rate * sessions.len() as u32);
     let in_warm_up = (WARM_UP.as_nanos() / gap.as_nanos()) as u64;
     let in_all = in_warm_up + u64::from(traffic.seconds * traffic.rate) * sessions.len() as u64;
-    let events = Events::new(sessions, echo, gap).map_err(LoadError::io("cannot wait for packets"))?;
+    let events = Events::new(sessions, echoes, gap).map_err(LoadError::io("cannot wait for packets"))?;
     let mut exchange = Exchange {
         server,
         sessions,
-        echo,
+        echoes,
         payload: traffic.payload,
         begin: Instant::now(),
         sent: 0,
@@ -94,7 +94,7 @@ pub(crate) fn run<T>(
 struct Exchange<'a> {
     server: &'a str,
     sessions: &'a mut [Session],
-    echo: &'a mut EchoPeer,
+    echoes: &'a mut [EchoPeer],
     payload: u16,
     begin: Instant,
     sent: u64,
@@ -125,7 +125,10 @@ impl Exchange<'_> {
         for event in &ready[..count] {
             match event.data() {
                 Events::TIMER => events.rewind().map_err(LoadError::io("the timer"))?,
-                Events::ECHO => self.echo.echo().or_else(blocked).map_err(LoadError::io("the peer"))?,
+                echo if echo >= Events::ECHO => {
+                    let echo = &mut self.echoes[(echo - Events::ECHO) as usize];
+                    echo.echo().or_else(blocked).map_err(LoadError::io("the peer"))?;
+                }
                 session => self.receive_from(session as usize)?,
             }
         }
@@ -155,8 +158,8 @@ impl Exchange<'_> {
     }
 
     /// Packets that have left the server so far, and arrived.
-    const fn relayed(&self) -> u64 {
-        self.echo.received + self.returns
+    fn relayed(&self) -> u64 {
+        self.echoes.iter().map(|it| it.received).sum::<u64>() + self.returns
     }
 
     fn ended(&self, session: usize, source: io::Error) -> LoadError {
@@ -172,15 +175,18 @@ struct Events {
 
 impl Events {
     const TIMER: u64 = u64::MAX;
-    const ECHO: u64 = u64::MAX - 1;
+    /// Of the first one; the others follow.
+    const ECHO: u64 = 1 << 32;
 
-    fn new(sessions: &[Session], echo: &EchoPeer, gap: Duration) -> io::Result<Self> {
+    fn new(sessions: &[Session], echoes: &[EchoPeer], gap: Duration) -> io::Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_NONBLOCK)?;
         timer.set(Expiration::Interval(TimeSpec::from_duration(gap)), TimerSetTimeFlags::empty())?;
         let readable = |data| EpollEvent::new(EpollFlags::EPOLLIN, data);
         epoll.add(&timer, readable(Self::TIMER))?;
-        epoll.add(echo, readable(Self::ECHO))?;
+        for (echo, number) in echoes.iter().zip(Self::ECHO..) {
+            epoll.add(echo, readable(number))?;
+        }
         for (session, number) in sessions.iter().zip(0..) {
             epoll.add(&session.link, readable(number))?;
         }

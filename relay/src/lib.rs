@@ -16,6 +16,7 @@ pub mod auth;
 pub mod cli;
 pub mod config;
 mod descriptors;
+pub mod gateway;
 mod net;
 mod runtime;
 pub mod turn;

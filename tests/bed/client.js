@@ -20,28 +20,45 @@ window.RTCPeerConnection = function (...options) {
 
 let signalling;
 // Sending, receiving.
-const legs = [];
-const consumers = [];
+let legs = [];
+let consumers = [];
+let room;
 
-export async function enter({ hubId, sound }) {
+// Hubs asks for `all`, and for `relay` with ?force_turn.
+export async function enter({ hubId, sound, policy = "relay" }) {
   const { hubs, session_id: sessionId, perms_token: token } = await joinRoom(hubId);
   const { host, port, turn } = hubs[0];
+  room = { host, turn, token, policy };
+  if (sound) [room.track] = (await (sound === "tone" ? tone() : microphone())).getAudioTracks();
   signalling = await connectToDialog(`wss://${host}:${port}/?roomId=${hubId}&peerId=${sessionId}`);
+  await join();
+  // As the Hubs client does it: what was there is closed when the connection is lost, and made anew when it is back.
+  signalling.on("disconnected", leave);
+  signalling.on("open", join);
+}
 
+function leave() {
+  for (const { transport } of legs) transport.close();
+  legs = [];
+  consumers = [];
+}
+
+async function join() {
+  const { host, turn, token, policy, track } = room;
   const device = new Device();
   await device.load({ routerRtpCapabilities: await signalling.request("getRouterRtpCapabilities") });
-  const sending = await createTransport(device, "Send", iceServers(host, turn));
-  await createTransport(device, "Recv", iceServers(host, turn));
+  const ice = { iceServers: iceServers(host, turn), iceTransportPolicy: policy };
+  const sending = await createTransport(device, "Send", ice);
+  await createTransport(device, "Recv", ice);
   await signalling.request("join", {
     displayName: "somebody",
     device: device.handlerName,
     rtpCapabilities: device.rtpCapabilities,
     token,
   });
-  if (sound) {
-    const [track] = (await (sound === "tone" ? tone() : microphone())).getAudioTracks();
+  if (track) {
     // Not awaited: it stays pending for as long as ICE does, and `state` is what tells.
-    sending.produce({ track, codecOptions: { opusStereo: true, opusDtx: true } });
+    sending.produce({ track, stopTracks: false, codecOptions: { opusStereo: true, opusDtx: true } });
   }
 }
 
@@ -54,7 +71,7 @@ function iceServers(host, turn) {
   ]);
 }
 
-async function createTransport(device, direction, servers) {
+async function createTransport(device, direction, ice) {
   const { id, iceParameters, iceCandidates, dtlsParameters } = await signalling.request("createWebRtcTransport", {
     producing: direction === "Send",
     consuming: direction === "Recv",
@@ -64,8 +81,7 @@ async function createTransport(device, direction, servers) {
     iceParameters,
     iceCandidates,
     dtlsParameters,
-    iceServers: servers,
-    iceTransportPolicy: "relay",
+    ...ice,
   });
   transport.on("connect", ({ dtlsParameters }, done, failed) =>
     signalling.request("connectWebRtcTransport", { transportId: id, dtlsParameters }).then(done, failed),
@@ -127,6 +143,21 @@ async function tone() {
   oscillator.connect(destination);
   oscillator.start();
   return destination.stream;
+}
+
+// What the Hubs client does when a connection has failed.
+export async function restartIce() {
+  for (const { transport } of legs) {
+    const iceParameters = await signalling.request("restartIce", { transportId: transport.id });
+    await transport.restartIce({ iceParameters });
+  }
+}
+
+// How many packets of sound have been heard, on the connection that there is now.
+export async function heard() {
+  const stats = await legs[1]?.connection.getStats();
+  const inbound = [...(stats?.values() ?? [])].find((report) => report.type === "inbound-rtp");
+  return inbound?.packetsReceived ?? 0;
 }
 
 // Both connections as the browser and as dialog see them.

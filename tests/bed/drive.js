@@ -1,7 +1,11 @@
 // Drives two browsers through a call and prints what they saw as one JSON document.
 //
 //   node drive.js '{"domain": …, "room": …, "ports": {"443": …, "4443": …}, "home": …, "producer": "chromium",
-//                   "consumer": "firefox", "until": "heard" | "refused", "limitSeconds": …}'
+//                   "consumer": "firefox", "policy": "relay" | "all", "until": "heard" | "refused", "limitSeconds": …}'
+//
+// With "then", the call goes on after sound was heard: "heard" is printed to standard error, both browsers do what it says
+// ("restartIce", or "nothing" for what happens around them), and after `seconds` the longest time without a packet is told
+// as `gapMs`, and how many packets came in the last second as `lastSecond`.
 //
 // `home` is a folder whose certificate stores already trust what the browsers should. Without a consumer only one
 // browser runs. `until` says what ends the wait: sound that was decoded, or every TURN server given up on.
@@ -86,7 +90,25 @@ async function openRoom(browserName) {
 }
 
 const enter = (page, sound) =>
-  page.evaluate((options) => hubs.enter(options), { hubId: call.room, sound });
+  page.evaluate((options) => hubs.enter(options), { hubId: call.room, sound, policy: call.policy });
+
+async function listen(pages, { action, seconds }) {
+  if (action !== "nothing") for (const page of pages) await page.evaluate((name) => hubs[name](), action);
+  const [began, came] = [Date.now(), []];
+  let before = 0;
+  do {
+    const heard = await pages.at(-1).evaluate(() => hubs.heard());
+    const now = Date.now();
+    // It begins from nothing when the connection is made anew.
+    if (heard !== before && heard > 0) came.push({ now, packets: heard > before ? heard - before : heard });
+    before = heard;
+    await wait(50);
+  } while (Date.now() - began < seconds * 1000);
+  const times = [began, ...came.map(({ now }) => now), Date.now()];
+  const gaps = times.slice(1).map((time, index) => time - times[index]);
+  const last = came.filter(({ now }) => now > Date.now() - 1000);
+  return { gapMs: Math.max(...gaps), lastSecond: last.reduce((sum, { packets }) => sum + packets, 0) };
+}
 
 const browsers = [];
 try {
@@ -99,7 +121,13 @@ try {
     await wait(250);
     states = await Promise.all(pages.map((page) => page.evaluate(() => hubs.state())));
   } while (!ends[call.until](states) && Date.now() < deadline);
-  console.log(JSON.stringify({ producer: states[0], consumer: states[1] ?? null }));
+  let after = {};
+  if (call.then) {
+    console.error("heard");
+    after = await listen(pages, call.then);
+    states = await Promise.all(pages.map((page) => page.evaluate(() => hubs.state())));
+  }
+  console.log(JSON.stringify({ producer: states[0], consumer: states[1] ?? null, ...after }));
 } finally {
   await Promise.all(browsers.map((browser) => browser.close()));
 }

@@ -1,7 +1,7 @@
 //! A Hubs deployment without its TURN server: dialog, Reticulum's stand-in and the ingress.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -37,6 +37,8 @@ pub struct Setup {
     pub announced: &'static str,
     /// The address of dialog's node.
     pub node: &'static str,
+    /// Where the ingress sends what is for dialog.
+    pub signalling: Signalling,
     /// Whether the ingress prefers its generated self-signed certificate for the domain, as Hubs sets it up.
     pub default_certificate: DefaultCertificate,
     /// What dialog verifies permissions with.
@@ -56,6 +58,15 @@ pub enum DialogKey {
     OnOneLine,
 }
 
+/// What the ingress takes for dialog.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signalling {
+    /// dialog itself.
+    Dialog,
+    /// A gateway, which may listen where [`Bed::gateway_backend`] says.
+    Gateway,
+}
+
 /// What the ingress shows where it has a choice or does not know the name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DefaultCertificate {
@@ -68,12 +79,13 @@ pub enum DefaultCertificate {
 impl Setup {
     /// One whose dialog announces the address where it really is, this machine's own; nothing on a machine that has none.
     pub fn reachable() -> Option<Self> {
-        let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
-        // Only chooses a route: nothing is sent.
-        socket.connect((ANNOUNCED, 9)).ok()?;
-        let own = socket.local_addr().ok()?.ip();
-        let own: &'static str = Box::leak(own.to_string().into_boxed_str());
+        let own: &'static str = Box::leak(own_address()?.to_string().into_boxed_str());
         Some(Self { announced: own, node: own, ..Self::default() })
+    }
+
+    /// One in which signalling goes through a gateway.
+    pub fn with_gateway() -> Self {
+        Self { signalling: Signalling::Gateway, ..Self::default() }
     }
 }
 
@@ -82,6 +94,7 @@ impl Default for Setup {
         Self {
             announced: ANNOUNCED,
             node: NODE,
+            signalling: Signalling::Dialog,
             default_certificate: DefaultCertificate::Good,
             dialog_key: DialogKey::Reticulums,
         }
@@ -97,7 +110,8 @@ pub struct Bed {
     setup: Setup,
     ports: Ports,
     turn_backend: u16,
-    dialog_backend: u16,
+    gateway_backend: u16,
+    dialog_backend: SocketAddr,
     _dialog: Process,
     _reticulum: Process,
     _ingress: Process,
@@ -147,12 +161,12 @@ impl Bed {
         let turn = authority.issue(STREAM).write(folder.path(), "turn");
         let ports =
             Ports { http: port::free(), https: port::free(), dialog: port::free(), turn: port::free() };
-        let turn_backend = port::free();
+        let [turn_backend, gateway_backend] = [(); 2].map(|()| port::free());
         let perms_key = folder.path().join("perms.pem");
         generate_rsa_key(&perms_key);
 
         let dialog_key = write_dialog_key(folder.path(), &perms_key, setup.dialog_key);
-        let (dialog, dialog_port) = start_dialog(folder.path(), setup, &dialog_key);
+        let (dialog, dialog_backend) = start_dialog(folder.path(), setup, &dialog_key);
         let (reticulum, reticulum_port) = start_reticulum(ports.turn, &perms_key);
         write_ingress_certificates(folder.path(), &authority, setup.default_certificate);
         let ingress = Ingress {
@@ -160,7 +174,10 @@ impl Bed {
             https: vec![loopback(ports.https), loopback(ports.dialog)],
             turn: loopback(ports.turn),
             reticulum_backend: loopback(reticulum_port),
-            dialog_backend: loopback(dialog_port),
+            dialog_backend: match setup.signalling {
+                Signalling::Dialog => dialog_backend,
+                Signalling::Gateway => loopback(gateway_backend),
+            },
             turn_backend: loopback(turn_backend),
         };
         let ingress = ingress.start(folder.path());
@@ -171,7 +188,8 @@ impl Bed {
             setup: setup.clone(),
             ports,
             turn_backend,
-            dialog_backend: dialog_port,
+            gateway_backend,
+            dialog_backend,
             _dialog: dialog,
             _reticulum: reticulum,
             _ingress: ingress,
@@ -210,7 +228,12 @@ impl Bed {
 
     /// Where dialog's own WebSocket listens, behind the ingress.
     pub fn dialog_backend(&self) -> SocketAddr {
-        loopback(self.dialog_backend)
+        self.dialog_backend
+    }
+
+    /// Where the ingress expects the gateway's signalling, behind TLS.
+    pub fn gateway_backend(&self) -> SocketAddr {
+        loopback(self.gateway_backend)
     }
 
     /// The good certificate of the TURN server.
@@ -224,24 +247,39 @@ impl Bed {
     }
 }
 
+/// This machine's own address, to which browsers go as to any other; nothing on a machine that has none.
+pub fn own_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
+    // Only chooses a route: nothing is sent.
+    socket.connect((ANNOUNCED, 9)).ok()?;
+    Some(socket.local_addr().ok()?.ip())
+}
+
 /// 127.0.0.1 at a port.
 pub fn loopback(port: u16) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, port).into()
 }
 
-fn start_dialog(folder: &Path, setup: &Setup, perms_key: &Path) -> (Process, u16) {
+fn start_dialog(folder: &Path, setup: &Setup, perms_key: &Path) -> (Process, SocketAddr) {
     let tls = certs::self_signed("dialog").write(folder, "dialog");
-    start_node(
+    // A gateway takes the address of the WebSocket for that of the media.
+    let address = match setup.signalling {
+        Signalling::Dialog => Ipv4Addr::LOCALHOST.into(),
+        Signalling::Gateway => setup.node.parse::<IpAddr>().unwrap(),
+    };
+    let (dialog, port) = start_node(
         Command::new("node")
             .arg(need::bed_folder().join("dialog.js"))
             .env("MEDIASOUP_WORKER_BIN", need::mediasoup_worker().unwrap())
             .env("MEDIASOUP_ANNOUNCED_IP", setup.announced)
             .env("NODE_IP", setup.node)
+            .env("LISTEN_IP", address.to_string())
             .env("AUTH_KEY", perms_key)
             .env("HTTPS_CERT_FULLCHAIN", tls.certificate)
             .env("HTTPS_CERT_PRIVKEY", tls.key),
         "dialog",
-    )
+    );
+    (dialog, SocketAddr::new(address, port))
 }
 
 fn start_reticulum(turn_port: u16, perms_key: &Path) -> (Process, u16) {

@@ -40,9 +40,55 @@ const CALL_LIMIT: Duration = Duration::from_mins(1);
 /// One browser speaks in the room, through TURN only, and another listens until it has decoded a second of sound.
 /// What both report then, speaker first; or what they report when the time is over.
 pub fn call(bed: &Bed, speaker: Browser, listener: Browser) -> (State, State) {
-    let mut states =
-        drive(bed, &json!({"producer": speaker.name(), "consumer": listener.name(), "until": "heard"}));
+    call_with(bed, "relay", speaker, listener)
+}
+
+/// The same by each way that there is, as Hubs has it.
+pub fn call_by_any_way(bed: &Bed, speaker: Browser, listener: Browser) -> (State, State) {
+    call_with(bed, "all", speaker, listener)
+}
+
+fn call_with(bed: &Bed, policy: &str, speaker: Browser, listener: Browser) -> (State, State) {
+    let call = json!({
+        "producer": speaker.name(), "consumer": listener.name(), "policy": policy, "until": "heard",
+    });
+    let mut states = drive(bed, &call);
     (states["producer"].take(), states["consumer"].take())
+}
+
+/// What became of a call that went on after sound was heard.
+#[derive(Debug)]
+pub struct Continued {
+    /// What both browsers report at its end, speaker first.
+    pub states: (State, State),
+    /// The longest time without a packet of sound at the listener, as its statistics have it.
+    pub gap: Duration,
+    /// Packets of sound that the listener had in its last second.
+    pub last_second: u64,
+}
+
+/// A call by each way that there is. When sound has been heard, both browsers do what `action` says (see `drive.js`), and
+/// `happening` happens around them; then they go on for so many seconds.
+pub fn call_through(
+    bed: &Bed,
+    (speaker, listener): (Browser, Browser),
+    action: &str,
+    seconds: u64,
+    happening: impl FnOnce(),
+) -> Continued {
+    let call = json!({
+        "producer": speaker.name(), "consumer": listener.name(), "policy": "all", "until": "heard",
+        "then": {"action": action, "seconds": seconds},
+    });
+    let mut end = drive_during(bed, &call, |driver| {
+        driver.wait_for_line("sound", |line| (line == "heard").then_some(()));
+        happening();
+    });
+    Continued {
+        gap: Duration::from_millis(end["gapMs"].as_u64().unwrap()),
+        last_second: end["lastSecond"].as_u64().unwrap(),
+        states: (end["producer"].take(), end["consumer"].take()),
+    }
 }
 
 /// One browser tries to speak in the room, through TURN only, until it has given up each TURN server; what it reports.
@@ -51,6 +97,10 @@ pub fn refused_call(bed: &Bed, speaker: Browser) -> State {
 }
 
 fn drive(bed: &Bed, call: &Value) -> Value {
+    drive_during(bed, call, |_| {})
+}
+
+fn drive_during(bed: &Bed, call: &Value, meanwhile: impl FnOnce(&Process)) -> Value {
     let home = home_that_trusts(&bed.ca_file());
     let mut instructions = json!({
         "domain": DOMAIN,
@@ -62,6 +112,7 @@ fn drive(bed: &Bed, call: &Value) -> Value {
     instructions.as_object_mut().unwrap().extend(call.as_object().unwrap().clone());
     let driver = need::bed_folder().join("drive.js");
     let driver = Process::start("browsers", Command::new("node").arg(driver).arg(instructions.to_string()));
+    meanwhile(&driver);
     let finished = driver.finish(CALL_LIMIT + Duration::from_mins(1));
     assert!(finished.status.success(), "the browsers were not driven to the end:\n{}", finished.stderr);
     serde_json::from_str(&finished.stdout).unwrap()

@@ -22,6 +22,7 @@ pub mod hostile;
 pub mod http;
 pub mod lab;
 pub mod mount;
+pub mod nat;
 pub mod need;
 pub mod network;
 pub mod pgbouncer;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::bed::{Bed, REALM, TURN_SECRET, loopback};
+use crate::bed::{Bed, REALM, TURN_SECRET, loopback, own_address};
 use crate::certs::IdentityFiles;
 use crate::port;
 use crate::process::{Finished, Process};
@@ -113,6 +113,67 @@ fn start_for_listening(bed: &Bed, program: &str, besides: &[(&str, SocketAddr)])
         "",
     );
     start(Command::new(program), bed.folder(), &configuration, &[address])
+}
+
+/// A gateway behind the bed's ingress, and where browsers are told that it is.
+#[derive(Debug)]
+pub struct Gateway {
+    /// Over UDP.
+    pub udp: SocketAddr,
+    /// Over TCP, on a listener that serves TURN over TLS as well.
+    pub tcp: SocketAddr,
+    process: Process,
+}
+
+impl Gateway {
+    /// Starts `program` where the ingress of the bed looks for dialog, with an address of this machine that is not loopback,
+    /// because browsers send nothing to that. `settings` are lines of its table.
+    pub fn start_for(bed: &Bed, program: &str, settings: &str) -> Self {
+        Self::start_at(bed, program, Self::places(), settings)
+    }
+
+    /// Free places for it, over UDP and TCP.
+    pub fn places() -> [SocketAddr; 2] {
+        let own = own_address().unwrap();
+        [(); 2].map(|()| SocketAddr::new(own, port::free()))
+    }
+
+    /// The same at places of one's choice.
+    pub fn start_at(bed: &Bed, program: &str, [udp, tcp]: [SocketAddr; 2], settings: &str) -> Self {
+        let turn = bed.turn_backend();
+        let node = bed.setup().node;
+        let mut text = configuration(
+            &[("udp", udp), ("tls", tcp), ("tls", turn)],
+            bed.turn_identity(),
+            &format!("secrets = [\"{TURN_SECRET}\"]"),
+            &format!("allow = [\"{node}:{MEDIA_PORTS}\"]"),
+            "",
+            "",
+        );
+        let signalling = bed.gateway_backend();
+        let given = [("dialog", bed.dialog_backend()), ("udp", udp), ("tcp", tcp)];
+        writeln!(text, "[gateway]\nlisten = \"tls://{signalling}\"\n{settings}").unwrap();
+        for (name, place) in given.iter().filter(|(name, _)| !settings.contains(&format!("{name} ="))) {
+            writeln!(text, "{name} = \"{place}\"").unwrap();
+        }
+        let process = start(Command::new(program), bed.folder(), &text, &[signalling, tcp]);
+        Self { udp, tcp, process }
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        self.process.signal(signal);
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        self.process.output()
+    }
+
+    /// Waits until a line of the log contains this.
+    pub fn wait_for_log(&self, text: &str) {
+        self.process.wait_for_line(text, |line| line.contains(text).then_some(()));
+    }
 }
 
 fn configuration(

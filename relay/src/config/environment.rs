@@ -82,6 +82,10 @@ impl Key<'_> {
                 Ok(number) => Ok(Value::Integer(number)),
                 Err(_) => Err(self.wrong(&format!("{text:?} is not a whole number"))),
             },
+            Value::Boolean(_) => match text.trim().parse::<bool>() {
+                Ok(choice) => Ok(Value::Boolean(choice)),
+                Err(_) => Err(self.wrong(&format!("{text:?} is neither true nor false"))),
+            },
             // `relay.advertise` and the like are text or a list, and read both.
             Value::Array(_) => Ok(items().map(Value::from).collect::<Vec<_>>().into()),
             Value::Table(_) => {

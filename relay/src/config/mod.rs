@@ -19,7 +19,8 @@ use toml::{Table, Value};
 use crate::auth::Secret;
 
 pub use values::{
-    Allow, Announced, Host, Listen, LogFormat, Mapping, PortRange, ProxyProtocol, Transport, parse_duration,
+    Allow, Announced, Host, Listen, LogFormat, Mapping, Place, PortRange, ProxyProtocol, Transport,
+    parse_duration,
 };
 
 /// Every key with its default and its explanation, as a file that can be used.
@@ -36,6 +37,7 @@ pub struct Config {
     pub relay: Relaying,
     pub auth: Auth,
     pub peers: Peers,
+    pub gateway: Gateway,
     pub admin: Admin,
     pub log: Log,
     pub limits: Limits,
@@ -93,6 +95,22 @@ pub struct Peers {
     pub resolve_every: Duration,
 }
 
+/// `[gateway]`
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "default.toml documents each of them, once")]
+pub struct Gateway {
+    #[serde(deserialize_with = "values::signalling")]
+    pub listen: Option<Listen>,
+    #[serde(deserialize_with = "values::places")]
+    pub dialog: Vec<Place>,
+    #[serde(deserialize_with = "values::places")]
+    pub udp: Vec<Place>,
+    #[serde(deserialize_with = "values::places")]
+    pub tcp: Vec<Place>,
+    pub keep_dialogs: bool,
+}
+
 /// `[admin]`
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -121,6 +139,11 @@ pub struct Limits {
     pub channels: usize,
     pub stranger_answers: u32,
     pub stranger_answers_total: u32,
+    pub checks: u32,
+    pub checks_total: u32,
+    pub transports: usize,
+    pub transports_per_connection: usize,
+    pub signalling: usize,
     pub strangers: usize,
     pub strangers_per_address: usize,
     #[serde(deserialize_with = "values::duration")]
@@ -341,6 +364,28 @@ mod tests {
     }
 
     #[test]
+    fn a_gateway_is_there_where_it_listens() {
+        assert_eq!(parse("").unwrap().gateway.listen, None);
+        let gateway = parse(
+            "[gateway]\nlisten = { transport = 'tcp', address = '[::]:4443', proxy_protocol_from = ['10.0.0.0/8'] }\n\
+             udp = ['203.0.113.10:3478', '[2001:db8::1]:3478']\ntcp = 'lb.example.org:5349'",
+        );
+        let gateway = gateway.unwrap().gateway;
+        assert_eq!(gateway.listen.unwrap().to_string(), "tcp://[::]:4443");
+        let places = |places: &[Place]| places.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(places(&gateway.dialog), ["dialog:4443"]);
+        assert_eq!(places(&gateway.udp), ["203.0.113.10:3478", "[2001:db8::1]:3478"]);
+        assert_eq!(places(&gateway.tcp), ["lb.example.org:5349"]);
+        let variables = [
+            ("HUBS_RELAY_GATEWAY__LISTEN", "tls://0.0.0.0:4443"),
+            ("HUBS_RELAY_GATEWAY__UDP", "lb:1,lb:2"),
+            ("HUBS_RELAY_GATEWAY__KEEP_DIALOGS", "false"),
+        ];
+        let gateway = with_variables(&variables).unwrap().gateway;
+        assert_eq!((gateway.udp.len(), gateway.keep_dialogs), (2, false));
+    }
+
+    #[test]
     fn every_key_can_be_given_in_the_environment() {
         let config = with_variables(&[
             ("HUBS_RELAY_REALM", "hubs"),
@@ -427,7 +472,8 @@ mod tests {
         for (text, expected) in [
             ("relam = 'x'", "unknown key relam in relay.toml; did you mean realm?"),
             ("[relay]\nprots = '1-2'", "unknown key relay.prots in relay.toml; did you mean relay.ports?"),
-            ("[gateway]\naddress = 'x'", "unknown key gateway in relay.toml; `hubs-relay"),
+            ("[getaway]\nlisten = 'x'", "unknown key getaway in relay.toml; did you mean gateway?"),
+            ("[dashboard]\naddress = 'x'", "unknown key dashboard in relay.toml; `hubs-relay"),
         ] {
             let error = parse(text).unwrap_err();
             assert!(error.starts_with(expected), "{error}");
@@ -469,6 +515,10 @@ mod tests {
             ("peers.map = ['dialog=10.0.0.1']", "peers.map", "dialog"),
             ("listen = ['http://0.0.0.0:80']", "listen", "http"),
             ("listen = ['udp://localhost:80']", "listen", "localhost"),
+            ("gateway.listen = 'udp://0.0.0.0:4443'", "gateway.listen", "udp"),
+            ("gateway.dialog = 'dialog'", "gateway.dialog", "dialog"),
+            ("gateway.udp = ['10.0.0.0/8:3478']", "gateway.udp", "10.0.0.0/8"),
+            ("gateway.tcp = ['lb:1-2']", "gateway.tcp", "1-2"),
             ("admin.address = '9641'", "admin.address", "9641"),
             ("log.format = 'xml'", "log.format", "xml"),
         ] {

@@ -87,6 +87,15 @@ pub struct Allow {
     pub ports: PortRange,
 }
 
+/// One place on the network: `host:port`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Place {
+    /// One address, or a name.
+    pub host: Host,
+    /// On which port.
+    pub port: u16,
+}
+
 /// A mapping: `{ announced = "203.0.113.9", actual = "dialog" }` or `203.0.113.9=dialog`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Mapping {
@@ -205,6 +214,22 @@ impl FromStr for Allow {
     }
 }
 
+impl FromStr for Place {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let Allow { host, ports } = text.parse()?;
+        let port = *ports.range().start();
+        match &host {
+            Host::Network(network) if network.prefix_len() != network.max_prefix_len() => {
+                Err(format!("{network} is more than one address"))
+            }
+            _ if *ports.range().end() != port => Err(format!("{text:?} is more than one port")),
+            _ => Ok(Self { host, port }),
+        }
+    }
+}
+
 impl FromStr for Mapping {
     type Err = String;
 
@@ -301,6 +326,12 @@ impl<'de> Deserialize<'de> for PortRange {
     }
 }
 
+impl<'de> Deserialize<'de> for Place {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
 impl<'de> Deserialize<'de> for Allow {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
@@ -328,16 +359,27 @@ fn words<'de, T: for<'a> Deserialize<'a>, D: Deserializer<'de>>(table: Table) ->
     table.try_into().map_err(D::Error::custom)
 }
 
+/// Places: text, comma-separated text or a list.
+pub(super) fn places<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Place>, D::Error> {
+    texts(deserializer)?.iter().map(|text| text.parse().map_err(D::Error::custom)).collect()
+}
+
+/// Text, comma-separated text or a list, without what is empty.
+fn texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let mut texts: Vec<String> = match Value::deserialize(deserializer)? {
+        Value::String(text) => text.split(',').map(|it| it.trim().to_owned()).collect(),
+        list => Vec::deserialize(list).map_err(D::Error::custom)?,
+    };
+    texts.retain(|text| !text.is_empty());
+    Ok(texts)
+}
+
 /// Addresses: text, comma-separated text or a list, but at most one of each family.
 pub(super) fn one_of_each_family<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Vec<IpAddr>, D::Error> {
-    let texts = match Value::deserialize(deserializer)? {
-        Value::String(text) => text.split(',').map(|it| it.trim().to_owned()).collect(),
-        list => Vec::<String>::deserialize(list).map_err(D::Error::custom)?,
-    };
     let mut addresses: Vec<IpAddr> = Vec::new();
-    for text in texts.iter().filter(|text| !text.is_empty()) {
+    for text in texts(deserializer)? {
         let address: IpAddr =
             text.parse().map_err(|_| D::Error::custom(format!("{text:?} is not an IP address")))?;
         if addresses.iter().any(|other| other.is_ipv4() == address.is_ipv4()) {
@@ -446,6 +488,19 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     if duration > LONGEST_DURATION { Err(format!("{text:?} is more than a year")) } else { Ok(duration) }
 }
 
+/// A listener for signalling, or none for an empty text.
+pub(super) fn signalling<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Listen>, D::Error> {
+    match Value::deserialize(deserializer)? {
+        Value::String(text) if text.is_empty() => Ok(None),
+        value => match Listen::deserialize(value).map_err(D::Error::custom)? {
+            Listen { transport: Transport::Udp, .. } => {
+                Err(D::Error::custom("signalling comes over tls or tcp, not udp"))
+            }
+            listen => Ok(Some(listen)),
+        },
+    }
+}
+
 /// An address and port, or empty for none.
 pub(super) fn optional_address<'de, D: Deserializer<'de>>(
     deserializer: D,
@@ -506,6 +561,12 @@ impl fmt::Display for Host {
 impl fmt::Display for Allow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.host, self.ports)
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
     }
 }
 

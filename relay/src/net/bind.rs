@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -41,8 +42,7 @@ pub(crate) fn listen(transport: Transport, address: SocketAddr, workers: usize) 
                 } else {
                     setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?;
                 }
-                // Old kernels lack it, and do without.
-                let _ = setsockopt(&socket, sockopt::UdpGroSegment, &true);
+                merge_received(&socket);
                 socket.set_recv_buffer_size(LISTENER_BUFFER)?;
                 socket.set_send_buffer_size(LISTENER_BUFFER)?;
                 Listener::Datagrams(socket.into())
@@ -54,6 +54,11 @@ pub(crate) fn listen(transport: Transport, address: SocketAddr, workers: usize) 
         })
     };
     (0..workers).map(listener).collect()
+}
+
+/// Lets the kernel hand out rows of datagrams at once. Old ones lack it, and do without.
+pub(super) fn merge_received(socket: &impl AsFd) {
+    let _ = setsockopt(socket, sockopt::UdpGroSegment, &true);
 }
 
 impl Listener {

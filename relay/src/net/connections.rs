@@ -17,10 +17,11 @@ use tracing::{debug, warn};
 
 use super::exchange::Shared;
 use super::proxy_protocol::{self, BadHeader, Named};
-use super::stream::{End, serve_frames};
+use super::stream::{End, Spoken, serve_frames};
 use super::tls;
 use crate::config::{ProxyProtocol, Transport};
 use crate::turn::Client;
+use crate::wire::Opening;
 
 /// How long to wait when the system has no more descriptors.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
@@ -35,16 +36,25 @@ pub(crate) struct Entrance {
 }
 
 /// Who is at the other end of a connection.
-enum Identified {
+pub(super) enum Identified {
     /// Its sender.
     Itself(SocketAddr),
     /// Whom a trusted proxy named.
     ByProxy(SocketAddr),
 }
 
+impl Identified {
+    /// Its address.
+    pub(super) const fn client(&self) -> SocketAddr {
+        match self {
+            Self::Itself(client) | Self::ByProxy(client) => *client,
+        }
+    }
+}
+
 /// Why nobody can tell.
 #[derive(Debug, Error)]
-enum Unidentified {
+pub(super) enum Unidentified {
     #[error("it is closed")]
     Closed,
     #[error("it begins with a PROXY header, and its sender is not in the listener's proxy_protocol_from")]
@@ -96,27 +106,46 @@ async fn serve(mut presence: Presence, mut stream: TcpStream, sender: SocketAddr
     };
     let limit = presence.exchange.borrow().limits().handshake_timeout;
     let Ok(identified) = timeout(limit, entrance.identify(&mut stream, sender)).await else {
-        presence.exchange.borrow_mut().totals_mut().limited.handshake_timeout += 1;
-        return debug!(client = %sender, "connection over: nothing came for {}s", limit.as_secs());
+        return presence.count_silent(sender, limit);
     };
     let Some(remote) = presence.count_identified(sender, identified) else { return };
     if !presence.is_of(remote) {
         return debug!(client = %remote, "refused: too many connections of its address without an allocation");
     }
-    let end = match &entrance.tls {
-        None => serve_frames(&mut presence, stream, Transport::Tcp, remote, local).await,
+    let plain = (Transport::Tcp, presence.spoken_in_the_clear());
+    let acceptor = match &entrance.tls {
+        Some(acceptor) if plain.1 == Spoken::TurnOrPackets => {
+            let Ok(begins_tls) = timeout(limit, begins_tls(&stream)).await else {
+                return presence.count_silent(remote, limit);
+            };
+            begins_tls.then_some(acceptor)
+        }
+        acceptor => acceptor.as_ref(),
+    };
+    let end = match acceptor {
+        None => serve_frames(&mut presence, stream, plain, remote, local).await,
         Some(acceptor) => {
             // In boxes, so that a connection does not carry its handshake, and its stream but once, for as long as it idles.
             let handshake = Box::pin(acceptor.accept_with(stream, tls::bound_buffers));
             let shaken = timeout(limit, handshake).await;
             match presence.count_handshake(shaken).map(Box::new) {
-                Ok(stream) => serve_frames(&mut presence, stream, Transport::Tls, remote, local).await,
+                Ok(stream) => {
+                    serve_frames(&mut presence, stream, (Transport::Tls, Spoken::Turn), remote, local).await
+                }
                 Err(error) => return debug!(client = %remote, %error, "TLS handshake failed"),
             }
         }
     };
     presence.count_end(&end);
     debug!(client = %remote, %end, "connection over");
+}
+
+/// Whether a connection begins a TLS handshake. With a gateway the same port takes what browsers send in the clear.
+async fn begins_tls(stream: &TcpStream) -> bool {
+    let mut first = [0];
+    // A connection that fails is found out by whoever reads on.
+    let len = stream.peek(&mut first).await.unwrap_or(0);
+    Opening::tell(&first[..len]) == Some(Opening::Tls)
 }
 
 /// A connection as the exchange knows it. Whatever ends its task, the exchange forgets it.
@@ -136,7 +165,11 @@ impl Entrance {
     }
 
     /// The client behind a connection: the sender itself, or whom a trusted sender names.
-    async fn identify(&self, stream: &mut TcpStream, sender: SocketAddr) -> Result<Identified, Unidentified> {
+    pub(super) async fn identify(
+        &self,
+        stream: &mut TcpStream,
+        sender: SocketAddr,
+    ) -> Result<Identified, Unidentified> {
         let mut first = [0];
         if stream.peek(&mut first).await? == 0 {
             return Err(Unidentified::Closed);
@@ -183,6 +216,17 @@ impl Presence {
         self.address.is_some()
     }
 
+    /// What may come without TLS.
+    fn spoken_in_the_clear(&self) -> Spoken {
+        if self.exchange.borrow().has_gateway() { Spoken::TurnOrPackets } else { Spoken::Turn }
+    }
+
+    /// Counts a connection that says nothing.
+    fn count_silent(&self, client: SocketAddr, limit: Duration) {
+        self.exchange.borrow_mut().totals_mut().limited.handshake_timeout += 1;
+        debug!(%client, "connection over: nothing came for {}s", limit.as_secs());
+    }
+
     /// Counts an end that is a bound of ours.
     fn count_end(&self, end: &End) {
         let mut exchange = self.exchange.borrow_mut();
@@ -190,7 +234,7 @@ impl Presence {
         match end {
             End::Stranger(_) => limited.stranger_timeout += 1,
             End::Unfinished(_) => limited.unfinished_frame += 1,
-            End::Closed | End::Io(_) | End::NotTurn(_) => {}
+            End::Closed | End::Io(_) | End::NotTurn(_) | End::PacketTooLong(_) | End::Junk => {}
         }
     }
 

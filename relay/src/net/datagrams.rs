@@ -13,8 +13,9 @@ use tracing::debug;
 
 use super::exchange::{Shared, now};
 use super::icmp;
+use crate::gateway::Upstream;
 use crate::turn::{Client, Link, RelayId};
-use crate::wire::{Frame, Icmp};
+use crate::wire::Icmp;
 
 /// A relay socket has one client's media: a burst of video, seldom more.
 const RELAY_BATCH: usize = 8;
@@ -35,9 +36,7 @@ pub(crate) async fn serve_datagrams(exchange: Shared, socket: std::net::UdpSocke
             let is_empty = received.borrow_mut().receive(&*socket, BATCH_SIZE, |datagram| {
                 let local = SocketAddr::new(datagram.to.unwrap_or_else(|| bound.ip()), bound.port());
                 let client = Client { remote: datagram.from, local, link };
-                if let Some(frame) = Frame::of_datagram(datagram.payload) {
-                    exchange.take_frame(now, client, frame);
-                }
+                exchange.take_datagram(now, client, datagram.payload);
             });
             exchange.flush();
             is_empty
@@ -81,6 +80,28 @@ pub(super) async fn serve_relay(exchange: Shared, relay: RelayId, socket: Rc<Udp
         let result = ready(&socket, Interest::READABLE | Interest::ERROR).await.and_then(read);
         if let Err(error) = result {
             debug!(%error, "a relay socket cannot be read");
+            return;
+        }
+    }
+}
+
+/// Forwards what dialog sends to a socket of the gateway's, until the task is aborted.
+pub(super) async fn serve_upstream(exchange: Shared, upstream: Upstream, socket: Rc<UdpSocket>) {
+    let received = exchange.borrow().received();
+    loop {
+        let read = |_| {
+            read_batch(&socket, || {
+                let now = now();
+                let mut exchange = exchange.borrow_mut();
+                let is_empty = received.borrow_mut().receive(&*socket, BATCH_SIZE, |datagram| {
+                    exchange.take_from_dialog(now, upstream, datagram.from, datagram.payload);
+                });
+                exchange.flush();
+                is_empty
+            })
+        };
+        if let Err(error) = ready(&socket, Interest::READABLE).await.and_then(read) {
+            debug!(%error, "a socket towards dialog cannot be read");
             return;
         }
     }

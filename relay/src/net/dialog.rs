@@ -151,7 +151,8 @@ fn random<const LEN: usize>() -> Result<[u8; LEN], AskError> {
     Ok(random)
 }
 
-fn connector() -> TlsConnector {
+/// Speaks TLS with dialog.
+pub(super) fn connector() -> TlsConnector {
     let config = ClientConfig::builder_with_provider(Arc::new(provider::default_provider()))
         .with_safe_default_protocol_versions()
         .expect("ring has all of rustls' versions")

@@ -22,15 +22,17 @@ use tracing::{info, warn};
 
 use super::batch::{Destination, Received, Sending, kernel_state};
 use super::bind::{PortParity, Ports, RelaySocket};
+use super::gate::{self, Gate, OpenUpstream};
 use super::totals::{Totals, Traffic};
 use super::{datagrams, fragmentation, icmp};
 use crate::auth::Credentials;
 use crate::config::{Limits, Relaying, Transport};
+use crate::gateway::{self, Directory, Gateway, ToBrowser, ToDialog, Upstream};
 use crate::turn::{
     self, Client, Command, Ended, Framing, Link, Now, PeerPolicy, RelayId, RelayPort, Server, Settings,
     ToClient, ToPeer,
 };
-use crate::wire::{Family, Fragmentation, Frame, Icmp, Message, ReservationToken};
+use crate::wire::{Family, Fragmentation, Frame, Icmp, Message, PacketDecoder, ReservationToken};
 
 /// An exchange as its tasks share it.
 pub(crate) type Shared = Rc<RefCell<Exchange>>;
@@ -45,11 +47,14 @@ pub(crate) struct Plan {
     pub(crate) limits: Limits,
     /// To ask for the secrets to be read anew.
     pub(crate) reread: Arc<Notify>,
+    /// Dialog's transports, if there is a gateway to them.
+    pub(crate) directory: Option<Arc<Directory>>,
 }
 
 #[derive(Debug)]
 pub(crate) struct Exchange {
     server: Server,
+    gate: Option<Gate>,
     this: Weak<RefCell<Self>>,
     relaying: Relaying,
     ports: Vec<Arc<Ports>>,
@@ -107,9 +112,14 @@ impl Exchange {
         let address = *plan.relaying.address.first().ok_or(io::ErrorKind::AddrNotAvailable)?;
         let received = Rc::new(RefCell::new(Received::new(kernel_state(address)?)));
         let kernel = kernel_state(address)?;
+        let gate = match plan.directory {
+            Some(directory) => Some(Gate::new(directory, &plan.limits, u64::from_be_bytes(random()?))),
+            None => None,
+        };
         Ok(Rc::new_cyclic(|this| {
             RefCell::new(Self {
                 server: Server::new(plan.settings),
+                gate,
                 this: this.clone(),
                 relaying: plan.relaying,
                 ports: plan.ports,
@@ -129,6 +139,55 @@ impl Exchange {
                 to_clients: Sending::default(),
             })
         }))
+    }
+
+    /// A datagram came to a listener.
+    pub(super) fn take_datagram(&mut self, now: Now, client: Client, datagram: &[u8]) {
+        if self.gate.is_some() && Gateway::is_for(datagram) {
+            self.take_from_browser(now, client, datagram);
+        } else if let Some(frame) = Frame::of_datagram(datagram) {
+            self.take_frame(now, client, frame);
+        }
+    }
+
+    /// A packet came in that is for the gateway.
+    pub(super) fn take_from_browser(&mut self, now: Now, client: Client, packet: &[u8]) {
+        let Some(gate) = &mut self.gate else { return };
+        let route = gate.core.handle_browser(now.instant, client, packet);
+        self.obey_gateway();
+        if let Some(route) = route {
+            self.send_to_dialog(route, packet);
+            if let Some(gate) = &mut self.gate {
+                gate.count_to_dialog(route.way, packet);
+            }
+        }
+    }
+
+    /// A packet came in on a socket towards dialog.
+    pub(super) fn take_from_dialog(&mut self, now: Now, upstream: Upstream, from: SocketAddr, packet: &[u8]) {
+        let Some(gate) = &mut self.gate else { return };
+        let route = gate.core.handle_dialog(now.instant, upstream, from, packet);
+        self.obey_gateway();
+        let Some(ToBrowser { client, .. }) = route else { return };
+        match client.link {
+            Link::Datagram(listener) => {
+                let destination = to_client(client, listener);
+                if !self.to_clients.accepts(destination, packet.len(), &self.kernel) {
+                    self.flush_to_clients();
+                }
+                self.to_clients.push(destination, |bytes| bytes.extend_from_slice(packet));
+            }
+            Link::Stream(connection) => {
+                let limit = self.limits.queue;
+                if !self.outbox(connection).is_some_and(|outbox| outbox.push_packet(packet, limit)) {
+                    self.totals.limited.queue += 1;
+                    return;
+                }
+            }
+        }
+        if let (Some(gate), Some(route)) = (&mut self.gate, route) {
+            gate.count_to_browser(route, packet);
+        }
     }
 
     /// A client sent a frame.
@@ -186,6 +245,9 @@ impl Exchange {
     pub(super) fn flush(&mut self) {
         self.flush_to_peers();
         self.flush_to_clients();
+        if let Some(gate) = &mut self.gate {
+            gate.flush(&self.kernel);
+        }
     }
 
     /// Ends what has expired.
@@ -194,6 +256,10 @@ impl Exchange {
         if self.server.poll_timeout().is_some_and(|deadline| deadline <= now.instant) {
             self.server.handle_timeout(now);
             self.obey();
+        }
+        if let Some(gate) = &mut self.gate {
+            gate.core.handle_timeout(now.instant);
+            self.obey_gateway();
         }
     }
 
@@ -209,16 +275,23 @@ impl Exchange {
         for relay in self.relays.iter_mut().filter_map(Option::take) {
             relay.log_end("the relay stopped");
         }
+        if let Some(gate) = &mut self.gate {
+            gate.stop();
+        }
     }
 
     /// What has been counted so far.
     pub(crate) fn totals(&self) -> Totals {
-        Totals { requests: self.server.counts().clone(), ..self.totals.clone() }
+        let gateway = self.gate.as_ref().map(Gate::totals);
+        Totals { requests: self.server.counts().clone(), gateway, ..self.totals.clone() }
     }
 
     /// From now on these bounds hold for what is new.
     pub(crate) fn set_limits(&mut self, limits: Limits) {
         self.server.set_limits(session_limits(&limits));
+        if let Some(gate) = &mut self.gate {
+            gate.set_limits(&limits);
+        }
         self.limits = limits;
     }
 
@@ -258,6 +331,10 @@ impl Exchange {
         }
         self.waiting.retain(|(_, waits, _)| waits.link != link);
         self.obey();
+        if let Some(gate) = &mut self.gate {
+            gate.core.handle_link_closed(link);
+            self.obey_gateway();
+        }
         self.flush_to_clients();
         self.listeners[number as usize] = None;
     }
@@ -341,14 +418,24 @@ impl Exchange {
             self.free_outboxes.push(connection);
         }
         self.obey();
+        if let Some(gate) = &mut self.gate {
+            gate.core.handle_client_closed(&client);
+            self.obey_gateway();
+        }
     }
 
     pub(super) fn outbox(&mut self, connection: u32) -> Option<&mut Outbox> {
         self.outboxes.get_mut(connection as usize)?.as_mut()
     }
 
+    /// Whether a client has an allocation, or a way to dialog.
     pub(super) fn is_allocated(&self, client: &Client) -> bool {
-        self.server.is_allocated(client)
+        self.server.is_allocated(client) || self.gate.as_ref().is_some_and(|gate| gate.core.has(client))
+    }
+
+    /// Whether there is a gateway.
+    pub(super) const fn has_gateway(&self) -> bool {
+        self.gate.is_some()
     }
 
     pub(super) fn limits(&self) -> &Limits {
@@ -384,6 +471,60 @@ impl Exchange {
                 Command::Reread { client, request } => self.put_off(client, request),
             }
         }
+    }
+
+    fn obey_gateway(&mut self) {
+        while let Some(gate) = &mut self.gate
+            && let Some(command) = gate.core.poll_command()
+        {
+            match command {
+                gateway::Command::Send { route, bytes } => self.send_to_dialog(route, &bytes),
+                gateway::Command::Opened { way, client } => gate.opened(way, client),
+                gateway::Command::Moved { way, client } => gate.moved(way, client),
+                gateway::Command::Closed { way, ended } => {
+                    if let Some(Client { link: Link::Stream(connection), .. }) = gate.closed(way, ended)
+                        && let Some(outbox) = self.outbox(connection)
+                    {
+                        // Its task finds out that the client is a stranger again.
+                        outbox.wake();
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sends a packet to dialog. What has no socket to leave by is lost, as on the internet.
+    fn send_to_dialog(&mut self, route: ToDialog, packet: &[u8]) {
+        let Some(gate) = &self.gate else { return };
+        let opened =
+            if gate.has(route.upstream) { Ok(None) } else { self.open_upstream(route.upstream).map(Some) };
+        let Some(gate) = &mut self.gate else { return };
+        match opened {
+            Ok(Some(opened)) => gate.set(route.upstream, opened),
+            Ok(None) => {}
+            Err(error) => {
+                let times = gate.count_unopened();
+                if times.is_power_of_two() {
+                    warn!(times, %error, "no socket towards dialog");
+                }
+                return;
+            }
+        }
+        gate.send(route, packet, &self.kernel);
+    }
+
+    fn open_upstream(&mut self, upstream: Upstream) -> io::Result<OpenUpstream> {
+        let address = self.address_of(upstream.family())?;
+        let RelaySocket { socket, port } = self.bind_relay(address, RelayPort::Any)?;
+        let bound = socket.local_addr()?;
+        let socket = gate::prepare(socket, bound)?;
+        let exchange = self.this.upgrade().ok_or_else(|| io::Error::other("the worker is ending"))?;
+        let reading = datagrams::serve_upstream(exchange, upstream, Rc::clone(&socket));
+        let reading = async move {
+            let _port = port;
+            reading.await;
+        };
+        Ok(OpenUpstream { socket, task: tokio::task::spawn_local(reading).abort_handle() })
     }
 
     /// Keeps a request until the secrets have been read anew; of each client one, so that nobody takes the place of all.
@@ -446,7 +587,7 @@ impl Exchange {
         client: Client,
     ) -> io::Result<SocketAddr> {
         let is_family = |address: &&IpAddr| Family::of(SocketAddr::new(**address, 0)) == family;
-        let address = *self.relaying.address.iter().find(is_family).ok_or(io::ErrorKind::AddrNotAvailable)?;
+        let address = self.address_of(family)?;
         let RelaySocket { socket, port } = self.bind_relay(address, port)?;
         let bound = socket.local_addr()?;
         fragmentation::allow(&socket, bound)?;
@@ -485,10 +626,19 @@ impl Exchange {
         Ok(SocketAddr::new(advertised.or(reached_at).unwrap_or_else(|| bound.ip()), bound.port()))
     }
 
+    /// Where sockets of this family bind.
+    fn address_of(&self, family: Family) -> io::Result<IpAddr> {
+        let is_family = |address: &&IpAddr| Family::of(SocketAddr::new(**address, 0)) == family;
+        self.relaying
+            .address
+            .iter()
+            .find(is_family)
+            .copied()
+            .ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
+    }
+
     fn bind_relay(&mut self, address: IpAddr, port: RelayPort) -> io::Result<RelaySocket> {
-        let mut random = [0; 2];
-        ring::rand::SystemRandom::new().fill(&mut random).map_err(|_| io::Error::other("no randomness"))?;
-        let random = u16::from_be_bytes(random);
+        let random = u16::from_be_bytes(random()?);
         let ports = self.ports.iter().find(|it| it.address == address);
         let ports = ports.ok_or(io::ErrorKind::AddrNotAvailable)?;
         match port {
@@ -579,6 +729,18 @@ impl Outbox {
         has_room
     }
 
+    /// Appends a packet behind its length, or loses it if more than `limit` bytes would wait. Says whether it is there.
+    fn push_packet(&mut self, packet: &[u8], limit: usize) -> bool {
+        let Some(header) = PacketDecoder::header(packet) else { return false };
+        let has_room = self.bytes.len() + header.len() + packet.len() <= limit;
+        if has_room {
+            self.bytes.extend(header);
+            self.bytes.extend(packet);
+            self.wake();
+        }
+        has_room
+    }
+
     /// Wakes the task that writes, and looks whether its client still has an allocation.
     fn wake(&mut self) {
         if let Some(waker) = self.waker.take() {
@@ -628,6 +790,13 @@ fn to_client(client: Client, listener: u32) -> Destination {
     }
 }
 
+fn random<const LEN: usize>() -> io::Result<[u8; LEN]> {
+    let mut random = [0; LEN];
+    let filled = ring::rand::SystemRandom::new().fill(&mut random);
+    filled.map_err(|_| io::Error::other("the system gives no random numbers"))?;
+    Ok(random)
+}
+
 /// The time, for one batch of packets.
 pub(super) fn now() -> Now {
     let unix = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
@@ -650,7 +819,8 @@ mod tests {
         let Config { relay, limits, .. } = Config::default();
         let (settings, reread) = (settings(), Arc::new(Notify::new()));
         let ports = relay.address.iter().map(|address| Ports::new(*address, relay.ports)).collect();
-        Exchange::new(Plan { settings, relaying: relay, ports, limits, reread }).unwrap()
+        let plan = Plan { settings, relaying: relay, ports, limits, reread, directory: None };
+        Exchange::new(plan).unwrap()
     }
 
     fn settings() -> Settings {

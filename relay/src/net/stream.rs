@@ -17,7 +17,7 @@ use super::connections::Presence;
 use super::exchange::now;
 use crate::config::Transport;
 use crate::turn::{Client, Link};
-use crate::wire::{NotTurn, StreamDecoder};
+use crate::wire::{NotTurn, Opening, PacketDecoder, PacketTooLong, StreamDecoder};
 
 /// The longest frame that a client without an allocation may send; requests are far shorter.
 const STRANGER_FRAME: usize = 2048;
@@ -32,34 +32,77 @@ pub(super) enum End {
     Io(#[from] io::Error),
     #[error(transparent)]
     NotTurn(#[from] NotTurn),
+    #[error(transparent)]
+    PacketTooLong(#[from] PacketTooLong),
+    #[error("it begins with nothing that is served here")]
+    Junk,
     #[error("no allocation for {}s", .0.as_secs())]
     Stranger(Duration),
     #[error("a frame was not finished for {}s", .0.as_secs())]
     Unfinished(Duration),
 }
 
+/// What may be spoken on a connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Spoken {
+    /// STUN and TURN.
+    Turn,
+    /// The same, or the gateway's packets: its first bytes tell.
+    TurnOrPackets,
+}
+
 /// Serves the client of a connection until it is over.
 pub(super) async fn serve_frames<S: AsyncRead + AsyncWrite + Unpin>(
     presence: &mut Presence,
     stream: S,
-    transport: Transport,
+    (transport, spoken): (Transport, Spoken),
     remote: SocketAddr,
     local: SocketAddr,
 ) -> End {
     let outbox = presence.exchange.borrow_mut().open_outbox(transport);
     let client = Client { remote, local, link: Link::Stream(outbox) };
     presence.client = Some(client);
-    let decoder = StreamDecoder::new(STRANGER_FRAME);
+    let decoder = match spoken {
+        Spoken::Turn => Decoder::Turn(StreamDecoder::new(STRANGER_FRAME)),
+        Spoken::TurnOrPackets => Decoder::Undecided(Vec::new()),
+    };
     let mut connection =
         Connection { presence, stream, decoder, client, outbox, has_finished: false, patience: None };
     let Err(end) = poll_fn(|cx| connection.poll(cx)).await;
     end
 }
 
+/// What takes a connection's bytes apart.
+enum Decoder {
+    /// Too little has come to tell.
+    Undecided(Vec<u8>),
+    Turn(StreamDecoder),
+    Packets(PacketDecoder),
+}
+
+impl Decoder {
+    fn set_limit(&mut self, limit: usize) {
+        match self {
+            Self::Undecided(_) => {}
+            Self::Turn(decoder) => decoder.set_limit(limit),
+            Self::Packets(decoder) => decoder.set_limit(limit),
+        }
+    }
+
+    /// Whether the beginning of something is waiting for its rest.
+    const fn is_waiting(&self) -> bool {
+        match self {
+            Self::Undecided(begun) => !begun.is_empty(),
+            Self::Turn(decoder) => decoder.is_waiting(),
+            Self::Packets(decoder) => decoder.is_waiting(),
+        }
+    }
+}
+
 struct Connection<'a, S> {
     presence: &'a mut Presence,
     stream: S,
-    decoder: StreamDecoder,
+    decoder: Decoder,
     client: Client,
     /// The number of its outbox.
     outbox: u32,
@@ -107,14 +150,46 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
             Poll::Ready(()) if buffer.filled().is_empty() => return Err(End::Closed),
             Poll::Ready(()) => {}
         }
+        self.take(buffer.filled())?;
+        Ok(Poll::Ready(()))
+    }
+
+    fn take(&mut self, bytes: &[u8]) -> Result<(), End> {
+        if let Decoder::Undecided(begun) = &mut self.decoder {
+            let mut begun = std::mem::take(begun);
+            begun.extend_from_slice(bytes);
+            self.decoder = match Opening::tell(&begun) {
+                None => Decoder::Undecided(begun),
+                Some(opening) => {
+                    self.decoder = match opening {
+                        Opening::Turn => Decoder::Turn(StreamDecoder::new(STRANGER_FRAME)),
+                        Opening::Packets => Decoder::Packets(PacketDecoder::new(STRANGER_FRAME)),
+                        Opening::Proxy | Opening::Tls | Opening::Junk => return Err(End::Junk),
+                    };
+                    return self.take(&begun);
+                }
+            };
+            return Ok(());
+        }
         let now = now();
         let mut exchange = self.presence.exchange.borrow_mut();
-        let result = self.decoder.decode(buffer.filled(), |frame| {
-            self.has_finished = true;
-            exchange.take_frame(now, self.client, frame);
-        });
+        let result = match &mut self.decoder {
+            Decoder::Undecided(_) => Ok(()),
+            Decoder::Turn(decoder) => decoder
+                .decode(bytes, |frame| {
+                    self.has_finished = true;
+                    exchange.take_frame(now, self.client, frame);
+                })
+                .map_err(End::from),
+            Decoder::Packets(decoder) => decoder
+                .decode(bytes, |packet| {
+                    self.has_finished = true;
+                    exchange.take_from_browser(now, self.client, packet);
+                })
+                .map_err(End::from),
+        };
         exchange.flush();
-        Ok(Poll::Ready(result?))
+        result
     }
 
     /// A client without an allocation may stay for a while, and may send short frames only. One that has an allocation

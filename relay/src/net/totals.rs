@@ -2,7 +2,7 @@
 //! addition, and nobody waits for anybody.
 
 use crate::config::Transport;
-use crate::turn;
+use crate::{gateway, turn};
 
 /// What a worker has counted since its start, and how many it has of what comes and goes.
 #[derive(Clone, Debug, Default)]
@@ -33,6 +33,31 @@ pub(crate) struct Totals {
     pub(crate) proxy_headers: ProxyHeaders,
     /// How TLS handshakes ended.
     pub(crate) handshakes: Handshakes,
+    /// What the gateway has counted, if there is one.
+    pub(crate) gateway: Option<Ways>,
+}
+
+/// What a worker's part of the gateway has counted, and how many ways it has.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Ways {
+    pub(crate) counts: gateway::Counts,
+    /// Ways at the moment.
+    pub(crate) open: ByTransport,
+    /// Ways so far.
+    pub(crate) opened: ByTransport,
+    /// Packets from browsers, forwarded.
+    pub(crate) to_dialog: TrafficByTransport,
+    /// Packets from dialog, forwarded.
+    pub(crate) to_browsers: TrafficByTransport,
+    /// Sockets towards dialog that could not be opened.
+    pub(crate) unopened_upstreams: u64,
+}
+
+/// Traffic for each transport of a way: TLS has none.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct TrafficByTransport {
+    pub(crate) udp: Traffic,
+    pub(crate) tcp: Traffic,
 }
 
 /// How often each of `[limits]` was met.
@@ -112,6 +137,15 @@ impl ByTransport {
             Transport::Udp => &mut self.udp,
             Transport::Tcp => &mut self.tcp,
             Transport::Tls => &mut self.tls,
+        }
+    }
+}
+
+impl TrafficByTransport {
+    pub(crate) const fn of(&mut self, transport: Transport) -> &mut Traffic {
+        match transport {
+            Transport::Udp => &mut self.udp,
+            Transport::Tcp | Transport::Tls => &mut self.tcp,
         }
     }
 }

@@ -1,4 +1,5 @@
-//! The threads that serve no clients: one finds out where peers are, one reads secrets, one answers operators.
+//! The threads that serve no clients: one finds out where peers are, one reads secrets, one answers
+//! operators.
 
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
@@ -21,7 +22,7 @@ use crate::turn::PeerPolicy;
 /// How long a start waits for names to resolve before it goes on without them.
 const FIRST_RESOLUTION: Duration = Duration::from_secs(3);
 /// How soon a name that has no address yet is asked for again.
-const IMPATIENCE: Duration = Duration::from_secs(2);
+pub(super) const IMPATIENCE: Duration = Duration::from_secs(2);
 
 /// What all threads of a relay share.
 #[derive(Clone, Debug)]
@@ -53,7 +54,7 @@ impl Common {
     }
 
     /// Starts a thread that does this until the relay ends.
-    fn spawn_background(
+    pub(super) fn spawn_background(
         &self,
         name: &str,
         runtime: Runtime,
@@ -200,6 +201,7 @@ pub(super) fn serve_admin(
     common.spawn_background("admin", runtime, admin::serve(listener, Arc::clone(&common.status)))
 }
 
-fn runtime() -> Result<Runtime, StartError> {
+/// What drives the tasks of such a thread.
+pub(super) fn runtime() -> Result<Runtime, StartError> {
     Builder::new_current_thread().enable_all().build().map_err(StartError::Worker)
 }

@@ -4,30 +4,45 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::signalling::Shared;
 use super::status::{Condition, Need, Status};
-use crate::net::totals::{ByTransport, Totals};
+use crate::gateway::{Counts, Rejected};
+use crate::net::signalling::Tally;
+use crate::net::totals::{ByTransport, Totals, Ways};
 
 type Count = fn(&Totals) -> u64;
+type OfTally = fn(&Tally) -> &AtomicU64;
 
 /// Every key of `[limits]`, with how often it was met. `drain_deadline` is missing: the relay ends with it.
-const LIMITS: [(&str, Count); 11] = [
+const LIMITS: [(&str, Count); 13] = [
     ("sessions", |it| it.requests.limited.sessions),
     ("sessions_per_address", |it| it.requests.limited.sessions_per_address),
     ("permissions", |it| it.requests.limited.permissions),
     ("channels", |it| it.requests.limited.channels),
     ("stranger_answers", |it| it.requests.limited.stranger_answers),
     ("stranger_answers_total", |it| it.requests.limited.stranger_answers_total),
+    ("checks", |it| it.gateway.map_or(0, |it| it.counts.limited_checks)),
+    ("checks_total", |it| it.gateway.map_or(0, |it| it.counts.limited_checks_total)),
     ("strangers", |it| it.limited.strangers),
     ("strangers_per_address", |it| it.limited.strangers_per_address),
     ("handshake_timeout", |it| it.limited.handshake_timeout + it.handshakes.timed_out),
     ("stranger_timeout", |it| it.limited.stranger_timeout + it.limited.unfinished_frame),
     ("queue", |it| it.limited.queue),
+];
+
+/// Those that the gateway's signalling meets.
+const SIGNALLING_LIMITS: [(&str, OfTally); 3] = [
+    ("transports", |it| &it.limited_transports),
+    ("transports_per_connection", |it| &it.limited_transports_of_one),
+    ("signalling", |it| &it.limited_connections),
 ];
 
 /// What each of them counts.
@@ -36,6 +51,9 @@ const LIMITED: &str = "How often a bound of [limits] was met, by its key: \
     sessions_per_address, with 486; \
     permissions and channels, with 508; \
     stranger_answers and stranger_answers_total, datagrams not answered; \
+    checks and checks_total, checks not looked at; \
+    transports and transports_per_connection, transports of dialog's left to themselves; \
+    signalling, connections closed at once; \
     strangers and strangers_per_address, connections closed at once; \
     handshake_timeout, connections closed before they said anything or finished their TLS handshake; \
     stranger_timeout, connections closed without an allocation or with a frame that did not end; \
@@ -113,8 +131,7 @@ impl Collector for Reader {
         let help = "Requests that no known secret signed: put off until the database is read, or not because too many wait";
         out.counters("rereads", help, None, put_off)?;
 
-        let limited = LIMITS.map(|(key, count)| ([("limit", key)], sum(&count)));
-        out.counters("limited", LIMITED, None, limited)?;
+        self.write_limited(&mut out, &sum)?;
         let strangers = sum(&|it| it.strangers as u64);
         let help = "TCP and TLS connections without an allocation at the moment";
         out.gauges("strangers", help, None, [(NO_LABELS, strangers)])?;
@@ -134,6 +151,8 @@ impl Collector for Reader {
             ([("outcome", "missing")], sum(&|it| it.proxy_headers.missing)),
         ];
         out.counters("proxy_headers", "PROXY headers in front of connections", None, headers)?;
+
+        write_gateway(&mut out, self.0.gateway.as_ref(), &workers)?;
 
         let expires = facts.certificate_expires.map(|expires| (NO_LABELS, expires));
         let help = "When the certificate expires, in seconds since 1970";
@@ -162,6 +181,76 @@ impl Collector for Reader {
         let build = [([("version", env!("CARGO_PKG_VERSION"))], 1)];
         out.gauges("build_info", "1, with the version of this relay", None, build)
     }
+}
+
+impl Reader {
+    /// How often each bound was met.
+    fn write_limited(
+        &self,
+        out: &mut Writer<'_>,
+        sum: &impl Fn(&dyn Fn(&Totals) -> u64) -> u64,
+    ) -> fmt::Result {
+        let limited = LIMITS.map(|(key, count)| ([("limit", key)], sum(&count)));
+        let signalling = self.0.gateway.as_ref().map(|it| &*it.tally);
+        let of_signalling = |pick: OfTally| signalling.map_or(0, |it| pick(it).load(Relaxed));
+        let limited = limited
+            .into_iter()
+            .chain(SIGNALLING_LIMITS.map(|(key, pick)| ([("limit", key)], of_signalling(pick))));
+        out.counters("limited", LIMITED, None, limited)
+    }
+}
+
+/// What is known of the gateway, if there is one.
+fn write_gateway(out: &mut Writer<'_>, shared: Option<&Shared>, workers: &[Totals]) -> fmt::Result {
+    let Some(Shared { directory, tally }) = shared else { return Ok(()) };
+    let ways: Vec<Ways> = workers.iter().filter_map(|it| it.gateway).collect();
+    let sum = |pick: &dyn Fn(&Ways) -> u64| ways.iter().map(pick).sum::<u64>();
+    let count = |count: &AtomicU64| count.load(Relaxed);
+    let transports = directory.transports() as u64;
+    let help = "Dialog's transports that the gateway leads to at the moment";
+    out.gauges("gateway_transports", help, None, [(NO_LABELS, transports)])?;
+    let label = |name| [("transport", name)];
+    let by_transport = |pick: &dyn Fn(&Ways) -> ByTransport| {
+        [(label("udp"), sum(&|it| pick(it).udp)), (label("tcp"), sum(&|it| pick(it).tcp))]
+    };
+    let help = "Addresses of browsers that have a way to dialog at the moment";
+    out.gauges("gateway_ways", help, None, by_transport(&|it| it.open))?;
+    out.counters("gateway_opened_ways", "Ways opened so far", None, by_transport(&|it| it.opened))?;
+    let labels = |direction, transport| [("direction", direction), ("transport", transport)];
+    let traffic = |pick: fn(&crate::net::totals::Traffic) -> u64| {
+        [
+            (labels("to_dialog", "udp"), sum(&|it| pick(&it.to_dialog.udp))),
+            (labels("to_dialog", "tcp"), sum(&|it| pick(&it.to_dialog.tcp))),
+            (labels("to_browsers", "udp"), sum(&|it| pick(&it.to_browsers.udp))),
+            (labels("to_browsers", "tcp"), sum(&|it| pick(&it.to_browsers.tcp))),
+        ]
+    };
+    out.counters("gateway_packets", "Packets forwarded by the gateway", None, traffic(|it| it.packets))?;
+    let help = "Bytes of packets forwarded by the gateway";
+    out.counters("gateway_forwarded", help, Some(&Unit::Bytes), traffic(|it| it.bytes))?;
+    let rejected = Rejected::ALL
+        .map(|reason| ([("reason", reason.name())], sum(&|it| Counts::rejected(&it.counts, reason))));
+    let help = "Packets that the gateway dropped, by what was wrong with them";
+    out.counters("gateway_rejected", help, None, rejected)?;
+    let help = "Ways that went on after a browser's address had changed";
+    out.counters("gateway_take_overs", help, None, [(NO_LABELS, sum(&|it| it.counts.take_overs))])?;
+    let help = "Ways given up because their address spoke of another transport";
+    out.counters("gateway_repointed", help, None, [(NO_LABELS, sum(&|it| it.counts.repointed))])?;
+    let help = "Sockets towards dialog that could not be opened";
+    let unopened = sum(&|it| it.unopened_upstreams);
+    out.counters("gateway_unopened_upstreams", help, None, [(NO_LABELS, unopened)])?;
+    let connections = count(&tally.connections);
+    let help = "Connections for signalling at the moment";
+    out.gauges("gateway_signalling", help, None, [(NO_LABELS, connections)])?;
+    let requests = [
+        ([("outcome", "accepted")], count(&tally.accepted)),
+        ([("outcome", "refused")], count(&tally.refused)),
+        ([("outcome", "unreachable")], count(&tally.unreachable)),
+    ];
+    let help = "Requests for signalling, by what dialog made of them";
+    out.counters("gateway_requests", help, None, requests)?;
+    let help = "Answers of dialog's in which candidates were replaced";
+    out.counters("gateway_rewritten", help, None, [(NO_LABELS, count(&tally.rewritten))])
 }
 
 type Labels<'v, const COUNT: usize> = [(&'v str, &'v str); COUNT];

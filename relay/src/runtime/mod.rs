@@ -6,6 +6,7 @@ mod database;
 mod listeners;
 mod metrics;
 mod pace;
+mod signalling;
 mod status;
 mod summary;
 mod worker;
@@ -14,7 +15,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ring::rand::SecureRandom;
 use thiserror::Error;
@@ -23,6 +24,7 @@ use tracing::info;
 
 use crate::auth::{Credentials, Secret};
 use crate::config::{Config, ConfigError, Limits, Listen, Transport};
+use crate::gateway::Directory;
 use crate::net::bind::{PortParity, Ports};
 use crate::net::exchange::{Plan, session_limits};
 use crate::net::tls::{Identity, TlsError};
@@ -123,6 +125,8 @@ pub struct Relay {
     /// Tells the threads of another.
     configs: watch::Sender<Arc<Config>>,
     listeners: Listeners,
+    /// That of the gateway, if there is one.
+    signalling: Option<Listeners>,
     common: Common,
     phase: watch::Sender<Phase>,
     threads: Vec<JoinHandle<()>>,
@@ -150,12 +154,18 @@ impl Relay {
         let (phase, phases) = watch::channel(Phase::Serving);
         let (publish, configs) = watch::channel(Arc::new(config.clone()));
         let (failed, failures) = mpsc::unbounded_channel();
-        let common = Common { configs, phases, status: Arc::new(Status::new(workers)), failed };
+        let gateway = config.gateway.listen.is_some().then(|| signalling::Shared {
+            directory: Arc::new(Directory::new(Instant::now())),
+            tally: Arc::default(),
+        });
+        let status = Arc::new(Status::new(workers).with_gateway(gateway.clone()));
+        let common = Common { configs, phases, status, failed };
         let (policies, resolving) = background::resolve(&common)?;
         let mut relay = Self {
             config: config.clone(),
             configs: publish,
             listeners,
+            signalling: None,
             common: common.clone(),
             phase,
             threads: vec![resolving],
@@ -165,8 +175,16 @@ impl Relay {
         let reread = Arc::new(Notify::new());
         let (readings, reading) = background::read_secrets(&common, Arc::clone(&reread))?;
         relay.threads.extend(reading);
+        if let (Some(gateway), Some(listen)) = (&gateway, &config.gateway.listen) {
+            let (mut listeners, mut shares) = Listeners::new(1);
+            listeners.set(std::slice::from_ref(listen), identity.as_ref())?;
+            let shares = shares.pop().ok_or(StartError::Nothing("gateway.listen"))?;
+            relay.threads.push(signalling::serve(&common, gateway.clone(), shares)?);
+            relay.signalling = Some(listeners);
+        }
         let peers = PeerPolicy::clone(&policies.borrow());
-        let plan = plan(config, peers, reread, workers).map_err(StartError::Worker)?;
+        let directory = gateway.map(|it| it.directory);
+        let plan = plan(config, peers, reread, directory, workers).map_err(StartError::Worker)?;
         for (number, shares) in shares.into_iter().enumerate() {
             let worker = worker::Worker {
                 number,
@@ -187,6 +205,11 @@ impl Relay {
     /// Where it listens: what the configuration says, with the port that was taken for each port 0.
     pub fn listeners(&self) -> &[Listen] {
         self.listeners.actual()
+    }
+
+    /// Where it takes signalling, if it is a gateway: as [`Self::listeners`].
+    pub fn signalling(&self) -> Option<&Listen> {
+        self.signalling.as_ref()?.actual().first()
     }
 
     /// Answers `/livez`, `/readyz` and `/metrics` at this address as well, and returns it with the port that was taken.
@@ -222,6 +245,9 @@ impl Relay {
         let identity = identity(&config)?;
         let before = self.listeners().to_vec();
         self.listeners.set(&config.listen, identity.as_ref())?;
+        if let (Some(signalling), Some(listen)) = (&mut self.signalling, &config.gateway.listen) {
+            signalling.set(std::slice::from_ref(listen), identity.as_ref())?;
+        }
         log_difference("listens on", self.listeners(), &before);
         log_difference("listens no longer on", &before, self.listeners());
         self.note_certificate(identity.as_ref());
@@ -254,13 +280,14 @@ impl Relay {
         });
     }
 
-    /// Waits after [`Self::drain`] until the last allocation has ended.
+    /// Waits after [`Self::drain`] until the last allocation has ended, and the last connection for signalling.
     pub async fn drained(&self) {
         let mut looks = tokio::time::interval(DRAIN_LOOK);
         loop {
             looks.tick().await;
             let workers = self.common.status.totals();
-            if workers.iter().all(|it| it.is_draining && it.sessions.sum() == 0) {
+            let is_empty = workers.iter().all(|it| it.is_draining && it.sessions.sum() == 0);
+            if is_empty && self.common.status.signalling() == 0 {
                 return;
             }
         }
@@ -307,12 +334,19 @@ fn log_difference(what: &str, listeners: &[Listen], others: &[Listen]) {
 
 /// The certificate and key, if a listener needs them.
 pub(crate) fn identity(config: &Config) -> Result<Option<Identity>, TlsError> {
-    let needs_tls = config.listen.iter().any(|it| it.transport == Transport::Tls);
+    let listeners = config.listen.iter().chain(&config.gateway.listen);
+    let needs_tls = listeners.into_iter().any(|it| it.transport == Transport::Tls);
     needs_tls.then(|| Identity::load(&config.tls)).transpose()
 }
 
 /// What each worker is made of.
-fn plan(config: &Config, peers: PeerPolicy, reread: Arc<Notify>, workers: usize) -> io::Result<Plan> {
+fn plan(
+    config: &Config,
+    peers: PeerPolicy,
+    reread: Arc<Notify>,
+    directory: Option<Arc<Directory>>,
+    workers: usize,
+) -> io::Result<Plan> {
     let random = ring::rand::SystemRandom::new();
     let (mut random_key, mut seed) = ([0; 32], [0; 8]);
     for bytes in [&mut random_key[..], &mut seed] {
@@ -334,7 +368,7 @@ fn plan(config: &Config, peers: PeerPolicy, reread: Arc<Notify>, workers: usize)
     };
     let relaying = config.relay.clone();
     let ports = relaying.address.iter().map(|address| Ports::new(*address, relaying.ports)).collect();
-    Ok(Plan { settings, relaying, ports, limits, reread })
+    Ok(Plan { settings, relaying, ports, limits, reread, directory })
 }
 
 /// A worker's part of what is shared out between all.
@@ -354,6 +388,7 @@ fn unchangeable(old: &Config, new: &Config) -> Vec<&'static str> {
         ("relay", old.relay != new.relay),
         ("auth.postgres", has_database(old) != has_database(new)),
         ("auth.nonce_secret", nonce_secret(old) != nonce_secret(new)),
+        ("gateway.listen", old.gateway.listen.is_some() != new.gateway.listen.is_some()),
         ("admin.address", old.admin.address != new.admin.address),
         ("log.format", old.log.format != new.log.format),
     ];

@@ -1,9 +1,11 @@
 //! How a relay is, as its threads report it, for whoever asks.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::signalling::Shared;
 use crate::net::totals::Totals;
 
 /// A worker that has not reported for this long is stuck: it reports once a second.
@@ -16,6 +18,8 @@ pub(crate) enum Need {
     Peers,
     /// Secrets from the database.
     Database,
+    /// Dialog and addresses to tell browsers, for the gateway.
+    Gateway,
     /// Files that can be used.
     Configuration,
 }
@@ -37,6 +41,8 @@ pub(crate) struct Status {
     workers: Vec<Mutex<Report>>,
     needs: Mutex<BTreeMap<Need, Condition>>,
     facts: Mutex<Facts>,
+    /// What the gateway's signalling counts, if there is a gateway.
+    pub(super) gateway: Option<Shared>,
 }
 
 /// What is true of the whole relay.
@@ -66,7 +72,18 @@ impl Status {
     /// The status of a relay that is starting, with this many workers.
     pub(crate) fn new(workers: usize) -> Self {
         let report = |_| Mutex::new(Report { made: Instant::now(), totals: Totals::default() });
-        Self { workers: (0..workers).map(report).collect(), needs: Mutex::default(), facts: Mutex::default() }
+        let workers = (0..workers).map(report).collect();
+        Self { workers, needs: Mutex::default(), facts: Mutex::default(), gateway: None }
+    }
+
+    /// The same with a gateway.
+    pub(super) fn with_gateway(self, gateway: Option<Shared>) -> Self {
+        Self { gateway, ..self }
+    }
+
+    /// Connections for signalling at the moment.
+    pub(crate) fn signalling(&self) -> u64 {
+        self.gateway.as_ref().map_or(0, |it| it.tally.connections.load(Ordering::Relaxed))
     }
 
     /// A worker is alive, and has counted this.
@@ -109,13 +126,14 @@ impl Status {
 }
 
 impl Need {
-    pub(crate) const ALL: [Self; 3] = [Self::Peers, Self::Database, Self::Configuration];
+    pub(crate) const ALL: [Self; 4] = [Self::Peers, Self::Database, Self::Gateway, Self::Configuration];
 
     /// Its name in answers and metrics.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Peers => "peers",
             Self::Database => "database",
+            Self::Gateway => "gateway",
             Self::Configuration => "configuration",
         }
     }

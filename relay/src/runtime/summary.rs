@@ -56,10 +56,47 @@ pub fn summary(config: &Config) -> Result<Vec<Line>, super::TlsError> {
             ),
         }));
     }
+    lines.extend(gateway(config));
     if let Some(address) = config.admin.address {
         lines.push(Line::Fact(format!("answers /livez, /readyz and /metrics on http://{address}")));
     }
     Ok(lines)
+}
+
+/// What the gateway is, if there is one, and whether browsers can reach it.
+fn gateway(config: &Config) -> Vec<Line> {
+    let crate::config::Gateway { listen, dialog, udp, tcp, keep_dialogs } = &config.gateway;
+    let Some(listen) = listen else { return Vec::new() };
+    let mut lines = vec![Line::Fact(format!(
+        "stands in front of dialog's signalling: {listen}{} goes to {}{}",
+        proxies(listen),
+        list(dialog),
+        if *keep_dialogs { "" } else { "; browsers hear of no candidate of dialog's" },
+    ))];
+    let is_datagram = |it: &Listen| it.transport == Transport::Udp;
+    for (name, places, is_served) in [
+        ("udp", udp, config.listen.iter().any(is_datagram)),
+        ("tcp", tcp, config.listen.iter().any(|it| !is_datagram(it))),
+    ] {
+        match places.as_slice() {
+            [] => {}
+            places if is_served => {
+                lines.push(Line::Fact(format!(
+                    "browsers are told to send media over {name} to {}",
+                    list(places)
+                )));
+            }
+            _ => lines.push(Line::Warning(format!(
+                "gateway.{name} is set, and no listener takes it: add one to listen"
+            ))),
+        }
+    }
+    if udp.is_empty() && tcp.is_empty() {
+        lines.push(Line::Warning(
+            "browsers are told of no gateway: set gateway.udp to where they reach a udp listener".to_owned(),
+        ));
+    }
+    lines
 }
 
 /// Who may speak for clients.

@@ -14,7 +14,7 @@ const PLACES: usize = 4096;
 const BURST: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
-pub(super) struct Limiter {
+pub(crate) struct Limiter {
     seed: u64,
     places: Vec<Allowance>,
     /// Of all addresses together.
@@ -23,16 +23,16 @@ pub(super) struct Limiter {
 
 /// How many answers a second there may be; nothing for no bound.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Rates {
+pub(crate) struct Rates {
     /// To one address.
-    pub(super) address: Option<u32>,
+    pub(crate) address: Option<u32>,
     /// To all.
-    pub(super) total: Option<u32>,
+    pub(crate) total: Option<u32>,
 }
 
 /// Why there is no answer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Exceeded {
+pub(crate) enum Exceeded {
     Address,
     Total,
 }
@@ -43,12 +43,12 @@ struct Allowance(Option<Instant>);
 
 impl Limiter {
     /// `seed` is what the hash hangs on.
-    pub(super) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self { seed, places: vec![Allowance::default(); PLACES], total: Allowance::default() }
     }
 
     /// Counts one more answer to this address, if it may be given.
-    pub(super) fn admit(&mut self, to: SocketAddr, rates: Rates, now: Instant) -> Result<(), Exceeded> {
+    pub(crate) fn admit(&mut self, to: SocketAddr, rates: Rates, now: Instant) -> Result<(), Exceeded> {
         let place = self.place(to.ip());
         let address = self.places[place].after(rates.address, now).ok_or(Exceeded::Address)?;
         self.total = self.total.after(rates.total, now).ok_or(Exceeded::Total)?;

@@ -34,7 +34,7 @@ use crate::wire::{
 };
 
 pub use counts::{Counts, Limited};
-pub(crate) use limiter::network_of;
+pub(crate) use limiter::{Exceeded, Limiter, Rates, network_of};
 pub use nonce::NonceKey;
 pub use peer::{AllowedPeers, AnsweringAddress, Host, MappedAddress, Peer, PeerPolicy};
 pub use server::{Limits, Server, Settings};

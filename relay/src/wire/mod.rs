@@ -9,12 +9,15 @@
 mod address;
 mod builder;
 mod channel_data;
+mod check;
 mod error_code;
 mod frame;
 mod icmp;
 mod indication;
 mod integrity;
 mod message;
+mod opening;
+mod packets;
 mod stream;
 
 #[cfg(test)]
@@ -22,12 +25,15 @@ mod tests;
 
 pub use builder::Builder;
 pub use channel_data::{ChannelData, ChannelNumber};
+pub use check::is_check;
 pub use error_code::ErrorCode;
 pub use frame::Frame;
 pub use icmp::Icmp;
 pub use indication::{Fragmentation, Indication, IndicationKind};
 pub use integrity::{Integrity, IntegrityKey, PasswordAlgorithm, userhash};
 pub use message::{BadAttribute, Class, Family, Malformed, Message, Method, ReservationToken};
+pub use opening::Opening;
+pub use packets::{PacketDecoder, PacketTooLong};
 pub use rtc_stun::attributes::AttrType;
 pub use rtc_stun::message::TransactionId;
 pub use stream::{NotTurn, StreamDecoder};

@@ -29,8 +29,7 @@ pub enum NotTurn {
 /// Cuts a stream into frames.
 #[derive(Debug)]
 pub struct StreamDecoder {
-    /// The beginning of a frame whose rest has not arrived.
-    partial: Vec<u8>,
+    cutter: Cutter,
     limit: usize,
 }
 
@@ -40,7 +39,7 @@ impl StreamDecoder {
 
     /// A decoder that refuses frames of more than `limit` bytes.
     pub const fn new(limit: usize) -> Self {
-        Self { partial: Vec::new(), limit }
+        Self { cutter: Cutter::new(), limit }
     }
 
     /// Changes the limit for the frames that follow: a stranger gets less than a client that has authenticated.
@@ -50,29 +49,58 @@ impl StreamDecoder {
 
     /// Whether the beginning of a frame is waiting for its rest.
     pub const fn is_waiting(&self) -> bool {
-        !self.partial.is_empty()
+        self.cutter.is_waiting()
     }
 
     /// Takes what arrived and hands each frame that is now complete to `each`, in order.
-    pub fn decode(&mut self, mut arrived: &[u8], mut each: impl FnMut(Frame<'_>)) -> Result<(), NotTurn> {
+    pub fn decode(&mut self, arrived: &[u8], mut each: impl FnMut(Frame<'_>)) -> Result<(), NotTurn> {
+        let limit = self.limit;
+        self.cutter.cut(arrived, |begun| frame_len(begun, limit), |whole| frame(whole).map(&mut each))
+    }
+}
+
+/// Cuts a stream into pieces that say themselves how long they are.
+#[derive(Debug)]
+pub(super) struct Cutter {
+    /// The beginning of a piece whose rest has not arrived.
+    partial: Vec<u8>,
+}
+
+impl Cutter {
+    pub(super) const fn new() -> Self {
+        Self { partial: Vec::new() }
+    }
+
+    pub(super) const fn is_waiting(&self) -> bool {
+        !self.partial.is_empty()
+    }
+
+    /// Hands each whole piece to `each`. `len_of` measures the one that begins with these bytes, as soon as they are
+    /// enough to tell.
+    pub(super) fn cut<E>(
+        &mut self,
+        mut arrived: &[u8],
+        len_of: impl Fn(&[u8]) -> Result<Option<usize>, E>,
+        mut each: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
         while self.is_waiting() {
-            // Take only what the frame in `partial` still lacks, so that those behind it are read in place.
-            let wanted = frame_len(&self.partial, self.limit)?.unwrap_or(self.partial.len() + 1);
+            // Take only what the piece in `partial` still lacks, so that those behind it are read in place.
+            let wanted = len_of(&self.partial)?.unwrap_or(self.partial.len() + 1);
             let (missing, rest) = arrived.split_at(arrived.len().min(wanted - self.partial.len()));
             if missing.is_empty() {
                 return Ok(());
             }
             self.partial.extend_from_slice(missing);
             arrived = rest;
-            if frame_len(&self.partial, self.limit)? == Some(self.partial.len()) {
-                each(frame(&self.partial)?);
+            if len_of(&self.partial)? == Some(self.partial.len()) {
+                each(&self.partial)?;
                 self.partial.clear();
                 self.partial.shrink_to(RETAINED);
             }
         }
-        while let Some(len) = frame_len(arrived, self.limit)?.filter(|len| *len <= arrived.len()) {
+        while let Some(len) = len_of(arrived)?.filter(|len| *len <= arrived.len()) {
             let (whole, rest) = arrived.split_at(len);
-            each(frame(whole)?);
+            each(whole)?;
             arrived = rest;
         }
         self.partial.extend_from_slice(arrived);

@@ -5,7 +5,9 @@
 mod admin;
 mod bounds;
 mod client;
+mod dialog;
 mod drain;
+mod gateway;
 mod hardening;
 mod identity;
 mod log;

@@ -126,14 +126,7 @@ fn the_summary_says_what_it_listens_on_and_whom_clients_reach() {
          peers.map = ['203.0.113.9=dialog.hcce.svc']\nadmin.address = '127.0.0.1:1234'\n{}",
         identity.config()
     );
-    let lines = summary(&Config::from_text(&text, None, []).unwrap()).unwrap();
-    let lines: Vec<String> = lines
-        .into_iter()
-        .map(|line| match line {
-            Line::Fact(line) => line,
-            Line::Warning(line) => format!("warning: {line}"),
-        })
-        .collect();
+    let lines = lines_about(&text);
     let expected = [
         "listens on tls://0.0.0.0:5349 with a certificate for \"stream.example.org\", valid until 4096-01-01",
         "listens on udp://[::]:3478",
@@ -144,6 +137,48 @@ fn the_summary_says_what_it_listens_on_and_whom_clients_reach() {
         "answers /livez, /readyz and /metrics on http://127.0.0.1:1234",
     ];
     assert_eq!(lines, expected);
+}
+
+/// What the summary of a configuration says.
+fn lines_about(text: &str) -> Vec<String> {
+    let lines = summary(&Config::from_text(text, None, []).unwrap()).unwrap();
+    let said = |line| match line {
+        Line::Fact(line) => line,
+        Line::Warning(line) => format!("warning: {line}"),
+    };
+    lines.into_iter().map(said).collect()
+}
+
+#[test]
+fn the_summary_says_where_a_gateway_is_and_what_it_lacks() {
+    let about = |text: &str| {
+        let lines = lines_about(&format!("listen = ['udp://0.0.0.0:3478']\n[gateway]\n{text}"));
+        lines
+            .into_iter()
+            .filter(|it| it.contains("signalling") || it.contains("gateway") || it.contains("browsers"))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(about(""), [""; 0]);
+    let signalling = "stands in front of dialog's signalling: tcp://0.0.0.0:4443 goes to dialog:4443";
+    assert_eq!(
+        about("listen = 'tcp://0.0.0.0:4443'\nudp = ['203.0.113.10:3478', 'lb.example.org:3478']"),
+        [signalling, "browsers are told to send media over udp to 203.0.113.10:3478, lb.example.org:3478"]
+    );
+    let silent = "; browsers hear of no candidate of dialog's";
+    assert_eq!(
+        about("listen = 'tcp://0.0.0.0:4443'\ntcp = '203.0.113.10:5349'\nkeep_dialogs = false"),
+        [
+            &format!("{signalling}{silent}"),
+            "warning: gateway.tcp is set, and no listener takes it: add one to listen",
+        ]
+    );
+    assert_eq!(
+        about("listen = 'tcp://0.0.0.0:4443'"),
+        [
+            signalling,
+            "warning: browsers are told of no gateway: set gateway.udp to where they reach a udp listener",
+        ]
+    );
 }
 
 #[test]
