@@ -16,8 +16,10 @@ from database import Database
 
 DEPLOY = Path(__file__).parent.parent
 KUSTOMIZE = DEPLOY / "kustomize"
+GATEWAY = DEPLOY / "gateway"
 DOMAIN = "my-hubs.example.net"
 ANNOUNCED = "203.0.113.9"
+LOAD_BALANCER = "198.51.100.20"
 
 SETTINGS = f"""\
 DOMAIN={DOMAIN}
@@ -44,7 +46,24 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def gateway_folder(folder):
+    """The overlay with the media gateway, which takes domain and image from the other one."""
+    shutil.copytree(GATEWAY, folder.parent / "gateway")
+    (folder.parent / "gateway" / "settings.env").write_text(f"ADDRESS={LOAD_BALANCER}\n")
+    return folder.parent / "gateway"
+
+
+@pytest.fixture(scope="session")
 def overlay(folder):
+    return rendered(folder)
+
+
+@pytest.fixture(scope="session")
+def gateway(gateway_folder):
+    return rendered(gateway_folder)
+
+
+def rendered(folder):
     objects = list(yaml.safe_load_all(render(folder)))
     deployment = by_kind(objects, "Deployment")["coturn"]
     pod = deployment["spec"]["template"]["spec"]

@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import tempfile
@@ -16,6 +17,11 @@ SECCOMP_PROFILE = Path("/usr/share/containers/seccomp.json")
 PATIENCE = 30  # seconds
 
 
+def is_available():
+    """Whether pods can be run here."""
+    return shutil.which("crun") is not None and SECCOMP_PROFILE.exists()
+
+
 def environment(container, secrets):
     env = {}
     for entry in container["env"]:
@@ -23,7 +29,8 @@ def environment(container, secrets):
             reference = entry["valueFrom"]["secretKeyRef"]
             env[entry["name"]] = secrets[reference["name"]][reference["key"]]
         else:
-            env[entry["name"]] = entry["value"]
+            # $(NAME) is a variable that stands before it.
+            env[entry["name"]] = re.sub(r"\$\((\w+)\)", lambda name: env[name[1]], entry["value"])
     return env
 
 

@@ -44,3 +44,21 @@ def test_applying_hcce_yaml_again_puts_coturn_back_whole(cluster, folder, hubs):
     cluster.apply("-k", folder)
     cluster.apply("-f", HCCE)
     assert cluster.objects[COTURN]["spec"] == by_kind(hubs, "Deployment")["coturn"]["spec"]
+
+
+INGRESS = "/apis/networking.k8s.io/v1/namespaces/hcce/ingresses/dialog"
+SERVICES = {f"/api/v1/namespaces/hcce/services/{name}" for name in ("hubs-media", "hubs-signalling")}
+
+
+def test_the_gateway_changes_dialogs_ingress_and_adds_its_services(cluster, gateway_folder):
+    before = dict(cluster.objects)
+    cluster.apply("-k", gateway_folder)
+    changed = {path for path, obj in cluster.objects.items() if before.get(path) != obj}
+    assert changed == {COTURN, INGRESS} | SERVICES
+
+
+def test_applying_hcce_yaml_again_leads_to_dialog_again(cluster, gateway_folder, hubs):
+    cluster.apply("-k", gateway_folder)
+    cluster.apply("-f", HCCE)
+    assert cluster.objects[INGRESS]["spec"] == by_kind(hubs, "Ingress")["dialog"]["spec"]
+    assert cluster.objects[COTURN]["spec"] == by_kind(hubs, "Deployment")["coturn"]["spec"]

@@ -10,8 +10,8 @@ SUPPORTED = ["1.30", "1.33", "1.35", "1.37"]  # of Kubernetes
 
 
 @pytest.mark.parametrize("version", SUPPORTED)
-def test_every_object_follows_the_schema_of_kubernetes(overlay, version):
-    for obj in overlay.objects:
+def test_every_object_follows_the_schema_of_kubernetes(overlay, gateway, version):
+    for obj in overlay.objects + gateway.objects:
         kubernetes_validate.validate(obj, version, strict=True)
 
 
@@ -78,5 +78,5 @@ def test_the_pod_has_no_privileges(overlay):
 
 
 def test_no_secret_is_in_what_git_keeps():
-    for file in (DEPLOY / "kustomize").iterdir():
+    for file in [*(DEPLOY / "kustomize").iterdir(), *(DEPLOY / "gateway").iterdir()]:
         assert "kind: Secret\n" not in file.read_text(), file

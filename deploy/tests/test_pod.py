@@ -19,35 +19,17 @@ import pytest
 import kubelet
 import stun
 from cluster_dns import RESOLV_CONF, ClusterDns
-from conftest import ANNOUNCED, DEPLOY, DOMAIN, self_signed
+from conftest import ANNOUNCED, DOMAIN, self_signed
+from dialog import running_dialog
 
-BED = DEPLOY.parent / "tests" / "bed"
 SECRET = "5e" * 16
 TURN = ("127.0.0.1", 5349)
 
 
 @pytest.fixture(scope="module")
 def dialog(own_network, tmp_path_factory):
-    worker = subprocess.run([BED / "mediasoup-worker", "--cached"], capture_output=True, text=True)
-    if worker.returncode != 0:
-        pytest.skip("needs node, the packages of tests/bed and mediasoup's worker, as tests/run installs them")
-    folder = tmp_path_factory.mktemp("dialog")
-    for name, text in zip(("crt", "key"), self_signed("dialog")):
-        (folder / name).write_text(text)
-    env = {
-        "PATH": os.environ["PATH"],
-        "MEDIASOUP_WORKER_BIN": worker.stdout.strip(),
-        "MEDIASOUP_ANNOUNCED_IP": ANNOUNCED,
-        "PROTOO_LISTEN_PORT": "4443",
-        "AUTH_KEY": str(folder / "key"),
-        "HTTPS_CERT_FULLCHAIN": str(folder / "crt"),
-        "HTTPS_CERT_PRIVKEY": str(folder / "key"),
-    }
-    process = subprocess.Popen(["node", BED / "dialog.js"], env=env, stdout=subprocess.PIPE, text=True)
-    assert json.loads(process.stdout.readline())["port"] == 4443
-    yield
-    process.terminate()
-    process.wait(10)
+    with running_dialog(tmp_path_factory.mktemp("dialog"), "127.0.0.1"):
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +41,7 @@ def dns(own_network):
 @pytest.fixture
 def start(overlay, secrets, database, dialog, dns):
     """Starts the pod, with these addresses for its neighbours."""
-    if not shutil.which("crun") or not kubelet.SECCOMP_PROFILE.exists():
+    if not kubelet.is_available():
         pytest.skip("needs Debian's crun and golang-github-containers-common")
     database.rotate(SECRET)
     program = Path(os.environ["STATIC"], "hubs-relay")
