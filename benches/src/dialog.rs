@@ -105,7 +105,7 @@ fn read_head(stream: &mut impl Read) -> io::Result<String> {
 fn frame(mask_bit: u8, text: &[u8]) -> Vec<u8> {
     let [high, low] = (text.len() as u16).to_be_bytes();
     let mask: &[u8] = if mask_bit == 0 { &[] } else { &[0; 4] };
-    [&[0x81, mask_bit | 126, high, low], mask, text].concat()
+    [&[0x81, mask_bit | 0x7e, high, low], mask, text].concat()
 }
 
 /// What such a message says, whatever its length.

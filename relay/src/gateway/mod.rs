@@ -6,6 +6,10 @@
 //! verifies, the worker's [`Gateway`] lays a way from that browser's address to that port, on which all packets go to and fro
 //! as they are. Keys of the media pass through neither part: DTLS is between browser and dialog.
 //!
+//! Whoever drives a [`Gateway`] gives it one input, [`Gateway::handle_browser`], [`Gateway::handle_dialog`],
+//! [`Gateway::handle_client_closed`], [`Gateway::handle_link_closed`] or, once a second, [`Gateway::handle_timeout`]; then obeys
+//! [`Gateway::poll_command`] until it is empty; then sends on what the input returned a route for.
+//!
 //! Nothing here reads a clock or a random source or owns a socket. The directory is locked by signalling and by checks, which
 //! are rare, and never by media.
 
