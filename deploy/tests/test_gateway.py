@@ -68,6 +68,6 @@ def test_browsers_are_told_of_the_gateway_before_dialog(pod, secrets):
         with context.wrap_socket(stream, server_hostname=f"stream.{DOMAIN}") as stream:
             signalling = websocket.Client(stream, f"stream.{DOMAIN}", "/?roomId=room&peerId=ann")
             transport = signalling.request("createWebRtcTransport", {"producing": True, "consuming": False})
-    best = sorted(transport["iceCandidates"], key=lambda candidate: -candidate["priority"])[:2]
-    told = [(c["protocol"], c["ip"], c["port"]) for c in best]
+    first = transport["iceCandidates"][:2]
+    told = [(c["protocol"], c["ip"], c["port"]) for c in first]
     assert told == [("udp", LOAD_BALANCER, 3478), ("tcp", LOAD_BALANCER, 5349)]

@@ -17,6 +17,9 @@ pub mod engine;
 pub mod event;
 pub mod facts;
 pub mod finding;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod html;
 pub mod ice;
 pub mod media;

@@ -227,6 +227,14 @@ fn read_turn(raw: RawTurn) -> Option<RoomTurn> {
     raw.enabled.then_some(RoomTurn { username: raw.username?, credential: raw.credential?, ports })
 }
 
+/// For the fuzzer: a message, and what it says of a room.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(text: &str) {
+    if let Ok(Some(Reply { outcome: Ok(response) })) = Reply::read(text) {
+        let _ = read_room(response);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use futures_util::{SinkExt, StreamExt};

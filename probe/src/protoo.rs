@@ -463,6 +463,16 @@ fn read_transport(answer: Value) -> Option<Transport> {
     })
 }
 
+/// For the fuzzer: a message, and what it says of a transport.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(text: &str) {
+    match Frame::read(text) {
+        Ok(Frame::Response { outcome: Ok(answer), .. }) => drop(read_transport(answer)),
+        Ok(Frame::Request { id, method, data }) => drop(Offer::read(id, &method, &data)),
+        _ => {}
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -244,6 +244,12 @@ async fn open(towards: SocketAddr) -> io::Result<UdpSocket> {
     UdpSocket::bind(any).await
 }
 
+/// For the fuzzer: what the system gave us at once.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(bytes: &[u8]) {
+    drop(messages(bytes));
+}
+
 #[cfg(test)]
 mod tests {
     use hubs_relay::wire::ErrorCode;

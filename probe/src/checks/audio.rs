@@ -56,8 +56,12 @@ pub(crate) async fn room(cx: Arc<Context>) -> Outcome {
     }
     let signalling = Signalling { net: &cx.net, endpoint, token, length };
     let direct = join_all(ways.direct.iter().map(async |direct: &Direct| {
-        judge(Code::AudioDirect, &Box::pin(talk_patiently(&signalling, direct)).await, TurnCertificate::Accepted)
-            .at(direct.to_string())
+        judge(
+            Code::AudioDirect,
+            &Box::pin(talk_patiently(&signalling, direct)).await,
+            TurnCertificate::Accepted,
+        )
+        .at(direct.to_string())
     }));
     let relayed = join_all(ways.through.iter().map(async |through: &Through<'_>| {
         judge(through.code(), &Box::pin(talk_patiently(&signalling, through)).await, through.certificate())

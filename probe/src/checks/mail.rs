@@ -94,5 +94,11 @@ fn alias(reply: &Reply, host: &str) -> Option<Data> {
         .find(|d| matches!(d, Data::Alias(_)))
 }
 
+/// For the fuzzer: an SPF record.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(text: &str) {
+    drop(spf::terms(text));
+}
+
 #[cfg(test)]
 mod tests;

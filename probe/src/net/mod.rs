@@ -34,6 +34,13 @@ pub use site::{Scheme, Site};
 pub use tls::{Handshake, Judgement, Presented, Sni, TlsError, TlsStream, Trust};
 pub use websocket::{Endpoint, WebSocket, WebSocketError};
 
+/// For the fuzzer: the bytes that are read here and not by a library.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(bytes: &[u8]) {
+    records::fuzz(bytes);
+    let _ = old_tls::judge(bytes);
+}
+
 /// How long a TCP connection to one address may take.
 const CONNECT_LIMIT: Duration = Duration::from_secs(4);
 

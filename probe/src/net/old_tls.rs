@@ -65,7 +65,7 @@ impl Net {
     }
 }
 
-fn judge(answer: &[u8]) -> OldTls {
+pub(super) fn judge(answer: &[u8]) -> OldTls {
     match answer {
         [] | [ALERT, ..] => OldTls::Refused,
         [HANDSHAKE, _, _, _, _, SERVER_HELLO, _, _, _, 3, 2] => OldTls::Spoken("TLS 1.1"),

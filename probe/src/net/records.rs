@@ -412,6 +412,18 @@ fn plain(name: &Name) -> String {
     name.to_ascii().trim_end_matches('.').to_ascii_lowercase()
 }
 
+/// For the fuzzer: an answer to a question about texts.
+#[cfg(fuzzing)]
+pub(super) fn fuzz(bytes: &[u8]) {
+    let Ok(mut question) = Question::new("hubs.example.org", Kind::Txt, Mode::Recursive) else { return };
+    if let [high, low, ..] = bytes {
+        question.id = u16::from_be_bytes([*high, *low]);
+    }
+    if let Some(message) = question.answered_by(bytes) {
+        drop(read(message, Over::Udp));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use hickory_proto::rr::rdata::{A, TXT};

@@ -87,7 +87,7 @@ async fn follow(cx: &Context, record: &str) -> Followed {
 }
 
 /// The terms of a record for which the DNS is asked; those that include another record with its name.
-fn terms(record: &str) -> Vec<Option<String>> {
+pub(super) fn terms(record: &str) -> Vec<Option<String>> {
     let lower = record.to_ascii_lowercase();
     lower
         .split_ascii_whitespace()
