@@ -11,6 +11,7 @@ use crate::{
     facts::{Facts, Missing},
     finding::Finding,
     net::Net,
+    nsg::{Declared, Source},
     target::{RelayAdmin, Room, Target, TurnLogin},
 };
 
@@ -37,6 +38,10 @@ pub enum Group {
     Relay,
     /// The records that login mail needs.
     Mail,
+    /// Azure's rules, as they are declared.
+    Rules,
+    /// The manifest, as it is declared.
+    Manifest,
 }
 
 impl Group {
@@ -53,6 +58,8 @@ impl Group {
             Self::Audio => "Audio",
             Self::Relay => "Relay, from inside",
             Self::Mail => "Login mail",
+            Self::Rules => "Rules, as declared",
+            Self::Manifest => "Manifest, as declared",
         }
     }
 }
@@ -142,11 +149,22 @@ pub struct Options {
     pub long: bool,
     /// Where hubs-relay answers its operators.
     pub relay_admin: Option<RelayAdmin>,
+    /// What Azure's rules say, as files tell.
+    pub(crate) nsg: Option<Arc<Declared>>,
+    /// What the manifest says that the deployment was made from.
+    pub(crate) manifest: Option<Arc<Source>>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { samples: 8, audio: Some(Duration::from_secs(5)), long: false, relay_admin: None }
+        Self {
+            samples: 8,
+            audio: Some(Duration::from_secs(5)),
+            long: false,
+            relay_admin: None,
+            nsg: None,
+            manifest: None,
+        }
     }
 }
 

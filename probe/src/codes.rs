@@ -137,6 +137,39 @@ codes! {
     0682 RelayDatabase "hubs-relay has Reticulum's secrets";
     0683 RelayCertificate "hubs-relay's certificate lives for a while";
     0684 RelayVersion "hubs-relay is of this probe's version";
+
+    0700 RulesRead "each rule of the given files can be read";
+    0701 EntranceAdmitted "the rules let people in at the load balancer";
+    0702 TurnAdmitted "the rules let TURN in at the load balancer";
+    0703 MediaAdmitted "the rules let media in to dialog's node";
+    0704 InsideAdmitted "the rules let the parts of Hubs reach each other";
+    0705 ProbesAdmitted "the rules let the load balancer find out which nodes are well";
+    0706 OutAdmitted "the rules let nodes out";
+    0707 FlowAdmitted "the rules let in what was asked for";
+    0708 AdminDenied "the rules keep dialog's admin port closed";
+    0710 RuleDecides "each rule has something to decide";
+    0711 RuleNarrow "no rule lets in more than Hubs needs";
+    0720 AdmittedArrives "what the rules let in arrives";
+    0721 DeniedIsClosed "what the rules deny is closed";
+    0722 RuleCopied "the subnet lets in what its network interfaces let in";
+    0723 RuleDestination "rules name the destination that packets have";
+
+    0800 ManifestRead "the manifest can be read";
+    0801 TurnFindsSecrets "the TURN server finds Reticulum's secrets";
+    0802 TurnResolvesNames "the TURN server's pod resolves the cluster's names";
+    0803 TurnHasCertificate "the TURN server is given a certificate";
+    0804 TurnReachesDialog "what comes through the TURN server has a way to dialog";
+    0805 PortsShared "no two pods want the same ports of a node";
+    0806 HostsHaveSecrets "each host of an Ingress has its certificate's secret";
+    0807 NoDefaultCertificate "haproxy has no self-signed certificate to show";
+    0808 PermsKeyWritten "the key of permissions is written as dialog and Reticulum read it";
+    0809 ValuesPutIn "no placeholder is left";
+    0810 ClaimsDeclared "each claim that a pod mounts is declared";
+    0811 StorageKept "what people store outlives its node";
+    0812 EntranceComplete "the load balancer forwards what browsers open";
+    0813 ContainersProbed "each container says whether it is well";
+    0814 ImagesPinned "each image is pinned";
+    0815 OneDomain "every host is of one domain";
 }
 
 impl Code {

@@ -94,6 +94,10 @@ pub struct Facts {
     pub candidates: Fact<Vec<Candidate>>,
     /// The candidates of several transports, of which each was closed again.
     pub sampled: Fact<Vec<Vec<Candidate>>>,
+    /// Each port of dialog's that was asked for an answer, and whether it came.
+    pub asked_ports: Fact<Vec<(SocketAddr, bool)>>,
+    /// What became of connections to the ports of the entrance.
+    pub entrances: Fact<Vec<(u16, Reached)>>,
     /// Where dialog answered ICE, straight from here; never none.
     pub answering: Fact<Vec<SocketAddr>>,
     /// The address at which dialog answers ICE through the TURN server.
@@ -118,6 +122,8 @@ impl Default for Facts {
             turn: Fact::new("an allocation on the TURN server", "turn.allocate"),
             candidates: Fact::new("dialog's candidates", "dialog.candidates"),
             sampled: Fact::new("a sample of dialog's ports", "ice.ports"),
+            asked_ports: Fact::new("a sample of dialog's ports", "ice.ports"),
+            entrances: Fact::new("what became of connections", "tls.certificates"),
             answering: Fact::new("an address at which dialog answers", "ice.direct"),
             relayed: Fact::new("an answer of dialog's through TURN", "turn.media"),
             relayed_addresses: Fact::new("a relayed address", "turn.steps"),
@@ -142,6 +148,8 @@ impl Facts {
             turn: self.turn.without(checks),
             candidates: self.candidates.without(checks),
             sampled: self.sampled.without(checks),
+            asked_ports: self.asked_ports.without(checks),
+            entrances: self.entrances.without(checks),
             answering: self.answering.without(checks),
             relayed: self.relayed.without(checks),
             relayed_addresses: self.relayed_addresses.without(checks),
@@ -168,6 +176,17 @@ impl Facts {
             Err(_) => DialogFacts { host: target.host(Name::Stream), port: DIALOG },
         }
     }
+}
+
+/// What became of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reached {
+    /// Somebody took it.
+    Answered,
+    /// Somebody refused it.
+    Refused,
+    /// Nobody answered.
+    Silent,
 }
 
 /// What a browser makes of TURN's certificate.

@@ -40,6 +40,16 @@ impl Status {
     }
 }
 
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.file)?;
+        for number in [self.line, self.column].into_iter().flatten() {
+            write!(f, ":{number}")?;
+        }
+        Ok(())
+    }
+}
+
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.word())
@@ -64,6 +74,17 @@ pub struct Remedy {
     pub commands: Vec<String>,
 }
 
+/// Where in a file something stands, for findings about files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Location {
+    /// The file, as the person named it.
+    pub file: String,
+    /// The line, from 1; nothing if it is about the file as a whole.
+    pub line: Option<usize>,
+    /// The column in characters, from 1.
+    pub column: Option<usize>,
+}
+
 /// A fault that the person knows of and that is not to count.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Suppressed {
@@ -84,6 +105,8 @@ pub struct Finding {
     pub status: Status,
     /// What it is about, such as `stream.example.org:5349`.
     pub target: Option<String>,
+    /// Where it stands, if it is about a file.
+    pub location: Option<Location>,
     /// One line.
     pub summary: String,
     /// The check whose findings this one waited for in vain, filled in by the engine.
@@ -111,6 +134,7 @@ impl Finding {
             check: "",
             status,
             target: None,
+            location: None,
             summary: printable(summary.as_ref()),
             needs: None,
             left_out: None,
@@ -168,6 +192,13 @@ impl Finding {
     #[must_use]
     pub fn at(mut self, target: impl AsRef<str>) -> Self {
         self.target = Some(printable(target.as_ref()));
+        self
+    }
+
+    /// Says where in a file it stands.
+    #[must_use]
+    pub fn located(mut self, file: &str, line: usize, column: usize) -> Self {
+        self.location = Some(Location { file: printable(file), line: Some(line), column: Some(column) });
         self
     }
 

@@ -99,6 +99,13 @@ scenarios! {
     the_load_balancer_does_not_forward_signalling,
     the_load_balancer_does_not_forward_turn,
     the_name_of_the_cors_proxy_is_missing,
+    the_rules_are_given_and_admit_no_media,
+    the_rules_are_given_and_are_not_those_in_effect,
+    the_rules_are_given_and_deny_signalling,
+    the_rules_are_given_and_name_the_wrong_destination,
+    the_rules_are_given_and_open_what_nothing_forwards,
+    the_rules_are_given_and_the_subnet_lacks_the_copy,
+    the_rules_are_given_and_turn_is_not_forwarded,
 }
 
 #[test]

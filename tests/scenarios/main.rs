@@ -9,6 +9,7 @@ mod gateway_carries_calls;
 mod lab;
 mod probe_hears_itself;
 mod probe_names_the_cause;
+mod probe_reads_azure_through_az;
 mod probe_reports_when_interrupted;
 mod probe_survives_hostile_servers;
 mod relay_asks_dialog_what_it_announces;

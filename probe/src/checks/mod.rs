@@ -14,8 +14,10 @@ pub(crate) mod ice;
 pub(crate) mod idle;
 mod legs;
 pub(crate) mod mail;
+pub(crate) mod manifest;
 pub(crate) mod media;
 pub(crate) mod neighbour;
+pub(crate) mod nsg;
 pub(crate) mod pages;
 pub(crate) mod permission;
 pub(crate) mod ports;
@@ -473,6 +475,67 @@ pub(crate) static CHECKS: &[Check] = &[
         after: &[],
         timeout: SECOND.saturating_mul(25),
         run: |cx| Box::pin(mail::records(cx)),
+    },
+    Check {
+        id: "nsg.rules",
+        group: Group::Rules,
+        question: "can the given rules be read, and does each do what it seems to?",
+        code: Code::RulesRead,
+        also: &[Code::RuleDecides, Code::RuleNarrow],
+        contacts: "nobody",
+        after: &[],
+        timeout: SECOND.saturating_mul(10),
+        run: |cx| Box::pin(async move { nsg::rules(&cx) }),
+    },
+    Check {
+        id: "nsg.flows",
+        group: Group::Rules,
+        question: "do the given rules let in what Hubs needs, and does it arrive?",
+        code: Code::EntranceAdmitted,
+        also: &[
+            Code::TurnAdmitted,
+            Code::MediaAdmitted,
+            Code::InsideAdmitted,
+            Code::ProbesAdmitted,
+            Code::OutAdmitted,
+            Code::FlowAdmitted,
+            Code::AdminDenied,
+            Code::AdmittedArrives,
+            Code::DeniedIsClosed,
+            Code::RuleCopied,
+            Code::RuleDestination,
+        ],
+        contacts: "nobody",
+        after: &["dns.addresses", "tls.certificates", "dialog.candidates", "ice.direct", "ice.ports"],
+        timeout: SECOND.saturating_mul(10),
+        run: |cx| Box::pin(async move { nsg::flows(&cx) }),
+    },
+    Check {
+        id: "manifest.lint",
+        group: Group::Manifest,
+        question: "does the given manifest declare what can work?",
+        code: Code::ManifestRead,
+        also: &[
+            Code::TurnFindsSecrets,
+            Code::TurnResolvesNames,
+            Code::TurnHasCertificate,
+            Code::TurnReachesDialog,
+            Code::PortsShared,
+            Code::HostsHaveSecrets,
+            Code::NoDefaultCertificate,
+            Code::PermsKeyWritten,
+            Code::ValuesPutIn,
+            Code::ClaimsDeclared,
+            Code::StorageKept,
+            Code::EntranceComplete,
+            Code::ContainersProbed,
+            Code::ImagesPinned,
+            Code::OneDomain,
+        ],
+        contacts: "nobody",
+        after: &[],
+        timeout: SECOND.saturating_mul(10),
+        run: |cx| Box::pin(async move { manifest::lint(&cx) }),
     },
 ];
 

@@ -67,6 +67,7 @@ pub(crate) async fn sample(cx: Arc<Context>) -> Outcome {
     let _ = dialog.close_transports(&transports).await;
     dialog.close().await;
     cx.facts.sampled.learn(transports.into_iter().map(|t| t.candidates).collect());
+    cx.facts.asked_ports.learn(ports.iter().map(|port| (port.address, port.answers())).collect());
 
     if ports.is_empty() {
         let reason = "dialog announces no address that could be asked from here";

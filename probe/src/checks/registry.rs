@@ -81,9 +81,10 @@ fn each_code_is_made_to_appear_by_a_test() {
         // What stands above is the check itself.
         text.split_once("#[cfg(test)]").map(|(_, tests)| tests.to_owned())
     });
+    let of_files = ["src/nsg/tests.rs", "src/lint/tests.rs"].map(|path| read(&probe.join(path)));
     let of_demo = read(&probe.join("src/demo/tests.rs"));
     let of_programs = rust_files(&probe.join("../tests")).into_iter().map(|path| read(&path));
-    let tests: String = of_checks.chain([of_demo]).chain(of_programs).collect();
+    let tests: String = of_checks.chain(of_files).chain([of_demo]).chain(of_programs).collect();
     let is_named = |code: &&Code| {
         tests.contains(&code.to_string()) || tests.split("Code::").any(|rest| starts_with_name(rest, **code))
     };

@@ -18,9 +18,9 @@ use crate::{
     check::{Context, Outcome},
     checks::clock,
     codes::Code,
-    facts::{Issuer, RoomFacts, TurnCertificate},
+    facts::{Issuer, Reached, RoomFacts, TurnCertificate},
     finding::{Finding, Status},
-    net::{Handshake, Judgement, Presented, Sni, TlsError, Trust},
+    net::{ConnectError, Handshake, Judgement, Presented, Sni, TlsError, Trust},
     target::{DIALOG, HTTPS, Name, TURN, Target},
 };
 
@@ -64,6 +64,9 @@ pub(crate) async fn certificates(cx: Arc<Context>) -> Outcome {
             TurnCertificate::Refused
         });
     }
+    let reached = seen.iter().filter(|s| s.place.purpose != Purpose::Elsewhere);
+    let reached = reached.filter_map(|s| Some((s.place.port, reached_by(s.shown.as_ref().err())?)));
+    cx.facts.entrances.learn(reached.collect());
     cx.facts.issuers.learn(seen.iter().filter_map(Seen::issuer).collect());
 
     let mut findings: Vec<_> = judged.into_iter().map(|(_, finding)| finding).collect();
@@ -75,6 +78,18 @@ pub(crate) async fn certificates(cx: Arc<Context>) -> Outcome {
     findings.extend(judge::staples(&seen));
     findings.extend(without_name.and_then(|shown| judge::without_name(shown, cx.target.domain())));
     Ok(findings)
+}
+
+/// What became of the connection; nothing if this machine could not try.
+fn reached_by(error: Option<&TlsError>) -> Option<Reached> {
+    match error {
+        Some(TlsError::Connect(ConnectError::Refused(_))) => Some(Reached::Refused),
+        Some(TlsError::Connect(ConnectError::Silent(_))) => Some(Reached::Silent),
+        Some(TlsError::Connect(ConnectError::Resolve(_) | ConnectError::Io { .. }) | TlsError::Name(_)) => {
+            None
+        }
+        None | Some(_) => Some(Reached::Answered),
+    }
 }
 
 fn judge(cx: &Context, seen: &Seen, all: &[Seen], now: OffsetDateTime) -> Finding {

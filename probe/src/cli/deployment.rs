@@ -4,11 +4,16 @@ use std::{fs, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use clap::Args;
 
+use super::{
+    azure::{AzureError, Cluster},
+    files,
+};
 use crate::{
     check::{Context, Options},
     choice::UnknownPattern,
     facts::Facts,
     net::{ConnectTo, Family, Net, NetError, NetOptions},
+    nsg::ReadError,
     target::{RelayAdmin, Room, Target, TurnLogin},
 };
 
@@ -72,6 +77,15 @@ pub(crate) struct DeploymentArgs {
     /// Ask hubs-relay itself at its admin address, which is open to you with `kubectl port-forward`.
     #[arg(long, value_name = "URL")]
     relay_admin: Option<RelayAdmin>,
+    /// Hold Azure's rules against what is seen: a file as `hubs-probe nsg` reads it, or `-` for standard input; can be given several times.
+    #[arg(long, value_name = "FILE")]
+    nsg: Vec<PathBuf>,
+    /// The same of this cluster as Azure has it now, asked through the `az` that you are logged in with; it only shows and lists.
+    #[arg(long, value_name = "GROUP/CLUSTER")]
+    azure: Option<Cluster>,
+    /// Look through the manifest, too, from which Hubs was deployed, as `hubs-probe lint` does.
+    #[arg(long, value_name = "FILE")]
+    manifest: Option<PathBuf>,
     /// End after this time with what was found by then: 90s, 2m. With --long never before eight minutes are over.
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
     timeout: Duration,
@@ -95,6 +109,14 @@ pub(crate) enum UsageError {
     NoFormat(PathBuf),
     #[error("--report {}: {source}", path.display())]
     Report { path: PathBuf, source: io::Error },
+    #[error("{}: {source}", path.display())]
+    File { path: PathBuf, source: io::Error },
+    #[error("--fix {}: it is there already, and is not written over", .0.display())]
+    FixExists(PathBuf),
+    #[error(transparent)]
+    Azure(#[from] AzureError),
+    #[error(transparent)]
+    Rules(#[from] ReadError),
     #[error(transparent)]
     Pattern(#[from] UnknownPattern),
     #[error(
@@ -150,6 +172,8 @@ impl DeploymentArgs {
                 audio: Options::default().audio.filter(|_| !self.no_audio),
                 long: self.long,
                 relay_admin: self.relay_admin.clone(),
+                nsg: files::declared(&self.nsg, self.azure.as_ref())?,
+                manifest: self.manifest.as_deref().map(files::text).transpose()?.map(Arc::new),
             },
             facts: Facts::default(),
         }))

@@ -1,13 +1,18 @@
 //! The command line: words in, an exit status out. What a check is or means is nobody's business here.
 
+mod azure;
 mod check;
 mod deployment;
+mod files;
+mod lint;
+mod nsg;
 mod output;
 mod progress;
 mod reference;
 mod terminal;
 
 use std::{
+    fmt::Display,
     future::Future,
     io::{self, IsTerminal, Write},
     process::ExitCode,
@@ -27,6 +32,8 @@ use crate::{
 };
 use check::{CheckArgs, can_show_progress, check};
 use deployment::{DeploymentArgs, UsageError};
+use lint::LintArgs;
+use nsg::NsgArgs;
 use progress::{Scroll, progress};
 use reference::ManualOf;
 use terminal::{interrupted, print, style};
@@ -52,6 +59,14 @@ enum Command {
     Check(Box<CheckArgs>),
     /// Show a deployment live: the checks, then each path to its media server, measured once a second.
     Watch(Box<DeploymentArgs>),
+    /// Evaluate Azure's rules over whole ranges of ports: do they let in what Hubs needs?
+    ///
+    /// Reads what `az network nsg list -g NODE_GROUP -o json` prints, and besides any mix of: az network nic list-effective-nsg, az
+    /// vmss nic list, az network vnet list or subnet show, az network lb list, az network public-ip list, az aks show, ARM templates,
+    /// terraform show -json, kubectl get service lb -o json. Contacts nobody.
+    Nsg(Box<NsgArgs>),
+    /// Look through a manifest of Hubs for what cannot work, and say where it stands. Contacts nobody.
+    Lint(Box<LintArgs>),
     /// Watch the probe find out what is broken, and the relay mend it, on a deployment inside this process.
     ///
     /// Needs no network and no rights, and takes some seconds. Exit status: 0 if all went as announced.
@@ -105,6 +120,8 @@ pub fn main() -> ExitCode {
     let code = match cli.command {
         Command::Check(args) => in_runtime(check(*args)),
         Command::Watch(args) => in_runtime(watch(*args)),
+        Command::Lint(args) => said(lint::lint(&args)),
+        Command::Nsg(args) => said(nsg::nsg(&args)),
         Command::Demo(args) => in_runtime(demo(args)),
         Command::List => tell(&reference::list(CHECKS)),
         Command::Explain { code: Some(code) } => tell(code.page()),
@@ -126,6 +143,11 @@ fn in_runtime(work: impl Future<Output = Result<u8, UsageError>>) -> u8 {
         .build()
         .map_err(|e| e.to_string())
         .and_then(|runtime| runtime.block_on(work).map_err(|e| e.to_string()));
+    said(outcome)
+}
+
+/// The exit status; of a mistake, one is told of it.
+fn said(outcome: Result<u8, impl Display>) -> u8 {
     outcome.unwrap_or_else(|message| {
         let _ = writeln!(io::stderr(), "hubs-probe: {message}");
         EXIT_USAGE

@@ -8,16 +8,25 @@ use std::{
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, mpsc},
     thread::{self, JoinHandle},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
 use tempfile::Builder;
+use time::OffsetDateTime;
 
-use super::{deployment::UsageError, terminal::print};
+use super::{
+    deployment::UsageError,
+    terminal::{print, style},
+};
 use crate::{
-    event::Sink,
-    report::{Report, html, human, human::Style, json, jsonl, junit, markdown, prometheus, sarif},
+    check::Check,
+    choice::{Choice, Suppression},
+    diagnose::Subject,
+    event::{Event, Sink},
+    finding::Finding,
+    redact::Redaction,
+    report::{FailOn, Report, html, human, human::Style, json, jsonl, junit, markdown, prometheus, sarif},
 };
 
 /// The form of a report.
@@ -69,6 +78,105 @@ impl Output {
             Self::Html => html::render(report),
             Self::Prometheus => prometheus::render(report),
         }
+    }
+}
+
+/// How a report is told: the same options for every command that makes one.
+#[derive(Debug, Args)]
+pub(super) struct ReportArgs {
+    /// The form of the report [default: human].
+    #[arg(long, value_enum)]
+    output: Option<Output>,
+    /// Write the report to this file, in the form of --output or of the file's name (.json .jsonl .xml .sarif .md .html .prom
+    /// .txt), besides the one for people on the terminal.
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// Write over the file of --report if it is there.
+    #[arg(long, requires = "report")]
+    overwrite: bool,
+    /// Take addresses, rooms and user names out of everything that is told of the run.
+    #[arg(long)]
+    pub(super) redact: bool,
+    /// Show no progress, and for people the verdict only.
+    #[arg(short, long)]
+    pub(super) quiet: bool,
+    /// Which findings make the exit status 1.
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) fail_on: FailOn,
+    /// Do not count this known fault, everywhere or at one place, for a reason: HP0206=assets.example.org:renewed on Monday.
+    #[arg(long, value_name = "CODE[=PLACE][:REASON]")]
+    pub(super) suppress: Vec<Suppression>,
+}
+
+impl ReportArgs {
+    /// The file that the report goes to, if it goes to one.
+    pub(super) fn destination(&self) -> Result<Option<Destination>, UsageError> {
+        let existing = if self.overwrite { Existing::Overwritten } else { Existing::Kept };
+        let new = |path: &PathBuf| Destination::new(path.clone(), self.output, existing);
+        self.report.as_ref().map(new).transpose()
+    }
+
+    /// What is printed. A report that goes to a file leaves the terminal to the person.
+    pub(super) fn shown(&self) -> Output {
+        if self.report.is_some() { Output::Human } else { self.output.unwrap_or(Output::Human) }
+    }
+
+    /// Prints it.
+    pub(super) fn print(&self, report: &Report) {
+        if self.shown() == Output::Human && self.quiet {
+            print(&human::verdict(report, style()));
+        } else {
+            print_report(report, self.shown(), style());
+        }
+    }
+
+    /// Tells of findings about files, which took no time: as `check` tells of its own, and as if the checks had run.
+    pub(super) fn tell(
+        &self,
+        subject: Subject,
+        target: String,
+        checks: Vec<(&'static Check, Vec<Finding>)>,
+    ) -> Result<u8, UsageError> {
+        let destination = self.destination()?;
+        let choice = Choice { suppress: self.suppress.clone(), ..Choice::default() };
+        let mut redaction = Redaction::default();
+        let when = OffsetDateTime::now_utc();
+        let mut findings = Vec::new();
+        let mut events = vec![Event::RunStarted {
+            target: target.clone(),
+            checks: checks.iter().map(|(check, _)| *check).collect(),
+        }];
+        for (check, mut found) in checks {
+            choice.judge(&mut found);
+            for finding in &mut found {
+                finding.check = check.id;
+                if self.redact {
+                    redaction.apply(finding);
+                }
+            }
+            events.push(Event::CheckStarted { check: check.id });
+            events.push(Event::CheckFinished {
+                check: check.id,
+                findings: found.clone(),
+                duration: Duration::ZERO,
+            });
+            findings.extend(found);
+        }
+        let report = Report::of_files(subject, target, when, findings);
+        events.push(Event::RunFinished(report.clone()));
+        let lines = Lines::default();
+        let sink = lines.sink();
+        for event in events {
+            sink.emit(event);
+        }
+        if self.shown() == Output::Jsonl {
+            print(&lines.text());
+        }
+        self.print(&report);
+        if let Some(destination) = destination {
+            destination.write(&report, &lines)?;
+        }
+        Ok(report.exit_code(self.fail_on))
     }
 }
 

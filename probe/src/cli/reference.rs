@@ -72,6 +72,10 @@ pub(super) enum ManualOf {
     Check,
     /// `hubs-probe watch`
     Watch,
+    /// `hubs-probe nsg`
+    Nsg,
+    /// `hubs-probe lint`
+    Lint,
     /// `hubs-probe demo`
     Demo,
 }

@@ -11,6 +11,17 @@ use crate::{
 };
 
 pub(super) const RULES: &[Rule] = &[
+    // D02, D03. A rule is known to be in the way, or known not to be.
+    Rule::new("direct.rules", RULES_OF_MEDIA, |_, cause| match cause.code {
+        Code::AdmittedArrives => {
+            "voice cannot go directly either: Azure's network lets it in, and nothing leads it to the media server".to_owned()
+        }
+        _ => "voice cannot go directly either: the rules of Azure's network keep it out".to_owned(),
+    })
+    .status(Status::Warn)
+    .at(|_, finding| finding.target.as_deref().is_some_and(|it| it.starts_with("udp/")))
+    .when(|seen, _| seen.direct() == Direct::Dead && seen.turn() == Turn::Broken)
+    .explains(&[Code::DirectPath]),
     // D01. With TURN broken as well, nothing is left.
     Rule::new("direct.balancer", &[Code::AnnouncedApart], |_, _| {
         "voice cannot go directly either: the media server tells browsers the load balancer's address, which forwards no voice"
@@ -34,6 +45,10 @@ pub(super) const RULES: &[Rule] = &[
     })
     .confidence(Confidence::Likely),
 ];
+
+/// What the declared rules can be blamed for.
+const RULES_OF_MEDIA: &[Code] =
+    &[Code::MediaAdmitted, Code::AdmittedArrives, Code::RuleCopied, Code::RuleDestination];
 
 /// Whether dialog itself says that a check of ours came to it, so that it is the way back that is broken.
 fn heard_us(direct: &Finding) -> bool {

@@ -33,10 +33,35 @@ const BEHIND: &[Code] = &[
     Code::PhoenixSocket,
 ];
 
+/// What the declared rules, or what should stand behind them, can be blamed for.
+pub(super) const DECLARED: &[Code] = &[
+    Code::EntranceAdmitted,
+    Code::TurnAdmitted,
+    Code::AdmittedArrives,
+    Code::RuleCopied,
+    Code::RuleDestination,
+];
+
+/// The rules of Azure's network say why nothing answers, or that it is not they.
+const DENIED: Rule = Rule::new("entrance.denied", DECLARED, |_, cause| match cause.code {
+    Code::AdmittedArrives => "Azure's network lets people in, and nothing there answers them".to_owned(),
+    _ => "a rule of Azure's network drops what people send".to_owned(),
+})
+.at(|_, finding| finding.target.as_deref().is_some_and(|it| it.starts_with("tcp/") && it != TURN_FLOW))
+.when(|seen, _| seen.with(Code::TlsAnswers, Status::Fail).any(|it| is_entrance(seen, it)))
+.means(|_, _, why| format!("Nobody gets into a room: {why}."))
+.folds(|seen, _, other| {
+    other.code == Code::TlsAnswers && is_entrance(seen, other) || BEHIND.contains(&other.code)
+});
+
+/// How findings about declared rules call TURN's port.
+pub(super) const TURN_FLOW: &str = "tcp/5349";
+
 /// What keeps browsers from a port whose certificate is good in itself.
 pub(super) const TOO_OLD: &[Code] = &[Code::CertificateStrength, Code::TlsVersions];
 
 pub(super) const RULES: &[Rule] = &[
+    DENIED,
     Rule::new("entrance.closed", CERTIFICATE, |seen, cause| {
         let place = cause.target.as_deref().unwrap_or(seen.domain);
         match cause.code {

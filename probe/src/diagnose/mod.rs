@@ -4,6 +4,7 @@
 //! rules stand in the order in which a person walks the path, a module for each stretch of it, because a fault early on explains
 //! what fails behind it. What no rule accounts for is a cause of its own, so that no failure is left unnamed.
 
+mod declared;
 mod direct;
 mod entrance;
 mod names;
@@ -46,6 +47,18 @@ const RULES: &[&[Rule]] = &[
     direct::RULES,
     rest::RULES,
 ];
+
+/// What findings are about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Subject {
+    /// A deployment, as packets showed it.
+    Deployment,
+    /// Azure's rules, as they are declared.
+    Rules,
+    /// A manifest of Kubernetes.
+    Manifest,
+}
 
 /// How a run came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -147,6 +160,14 @@ pub struct Diagnosed {
     pub diagnoses: Vec<Diagnosis>,
     /// The first of them, or that there is none.
     pub verdict: Verdict,
+}
+
+/// What is to be said of `findings` about files that say what is declared.
+pub(crate) fn declared(subject: Subject, target: &str, findings: &[Finding]) -> Diagnosed {
+    let seen = Seen { domain: target, findings, end: End::Complete };
+    let diagnoses = rule::apply(&seen, &[declared::RULES]);
+    let verdict = declared::conclude(subject, &seen, &diagnoses);
+    Diagnosed { diagnoses, verdict }
 }
 
 /// What is to be said of `findings` about `domain`, from a run that ended so.

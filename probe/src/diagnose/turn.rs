@@ -2,7 +2,7 @@
 
 use super::{
     Confidence,
-    entrance::{CERTIFICATE, TOO_OLD, renewed_elsewhere, says_it_is_old, shows_newer},
+    entrance::{CERTIFICATE, DECLARED, TOO_OLD, TURN_FLOW, renewed_elsewhere, says_it_is_old, shows_newer},
     rule::Rule,
     seen::{Direct, Seen, Turn, is_turn},
 };
@@ -17,6 +17,18 @@ const NO_OTHER_WAY: &[(Code, Status)] = &[(Code::DirectPath, Status::Warn), (Cod
 pub(super) const RULES: &[Rule] = &[
     of_turn("turn.untold", &[Code::RoomJoined], |_, _| "browsers are not told of any TURN server".to_owned())
         .status(Status::Warn),
+    // What is declared says more than that nothing answers.
+    of_turn("turn.denied", DECLARED, |_, cause| match cause.code {
+        Code::AdmittedArrives => {
+            "Azure's network lets in what is for the TURN server, and nothing there answers".to_owned()
+        }
+        _ => "a rule of Azure's network drops what people send to the TURN server".to_owned(),
+    })
+    .at(|_, finding| finding.target.as_deref() == Some(TURN_FLOW))
+    .folds(|_, _, other| {
+        other.code == Code::TlsAnswers && other.target.as_deref().is_some_and(is_turn)
+            || (Code::TurnChallenges..=Code::RelayedDtls).contains(&other.code)
+    }),
     // D15. Checks go on behind a certificate that browsers refuse, and say that in a warning.
     of_turn("turn.refused", CERTIFICATE, |_, cause| {
         match cause.code {
@@ -27,7 +39,10 @@ pub(super) const RULES: &[Rule] = &[
     })
     .at(|_, finding| finding.target.as_deref().is_some_and(is_turn))
     .note(|seen, cause| format!("{}{}", what_is_not_known(seen, cause), renewed_elsewhere(seen, cause)))
-    .supports(shows_newer)
+    .supports(|seen, cause, other| {
+        shows_newer(seen, cause, other)
+            || declares(other, &[Code::TurnHasCertificate, Code::EntranceComplete])
+    })
     .folds(|seen, cause, other| {
         let is_behind = other.code >= Code::TurnChallenges && other.code <= Code::RelayedDtls;
         let is_passed_over = is_behind
@@ -54,7 +69,8 @@ pub(super) const RULES: &[Rule] = &[
         } else {
             "the TURN server does not take the given credentials".to_owned()
         }
-    }),
+    })
+    .supports(|_, _, other| declares(other, &[Code::TurnFindsSecrets, Code::TurnResolvesNames])),
     of_turn("turn.peers", &[Code::TurnPermits], |_, _| {
         "the TURN server does not let anybody reach the media server".to_owned()
     }),
@@ -70,11 +86,17 @@ pub(super) const RULES: &[Rule] = &[
     of_turn("turn.path", &[Code::RelayedPath], |_, _| {
         "what goes through the TURN server does not reach the media server".to_owned()
     })
-    .explains(&[Code::RelayedDtls]),
+    .explains(&[Code::RelayedDtls])
+    .supports(|_, _, other| declares(other, &[Code::TurnReachesDialog])),
     of_turn("turn.media", &[Code::RelayedDtls], |_, _| {
         "the connection through the TURN server breaks before the first sound".to_owned()
     }),
 ];
+
+/// Whether the manifest declares what leads there.
+fn declares(other: &Finding, codes: &[Code]) -> bool {
+    codes.contains(&other.code) && other.status == Status::Warn
+}
 
 const fn of_turn(
     name: &'static str,

@@ -135,7 +135,7 @@ fn others(seen: &Seen<'_>, cause: Code) -> String {
 }
 
 /// `first`, and then the others.
-fn led_by(first: Code, mut codes: Vec<Code>) -> Vec<Code> {
+pub(super) fn led_by(first: Code, mut codes: Vec<Code>) -> Vec<Code> {
     codes.retain(|code| *code != first);
     codes.insert(0, first);
     codes

@@ -160,7 +160,8 @@ fn write_finding(out: &mut String, codes: &str, finding: &Finding, before: Optio
         Some(Suppressed { reason: Some(reason), .. }) => format!(" (suppressed: {reason})"),
         Some(Suppressed { reason: None, .. }) => " (suppressed)".to_owned(),
     };
-    let text = format!("{about}{}{mark}", finding.summary);
+    let place = finding.location.as_ref().map(|it| format!("{it}: ")).unwrap_or_default();
+    let text = format!("{place}{about}{}{mark}", finding.summary);
     let summary = style.wrapped(&text, SUMMARY + codes.width(), INDENT);
     let _ = writeln!(out, "  {} {codes}  {summary}", style.mark(finding.status));
     if matches!(finding.status, Status::Pass | Status::Skip) || finding.suppressed.is_some() {

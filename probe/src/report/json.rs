@@ -4,13 +4,13 @@ use serde::Serialize;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::{
-    diagnose::{Diagnosis, Verdict},
+    diagnose::{Diagnosis, Subject, Verdict},
     finding::{Finding, Status},
     report::{End, Report},
 };
 
 /// Version of the document's form.
-pub const SCHEMA_VERSION: &str = "1.1";
+pub const SCHEMA_VERSION: &str = "1.2";
 
 /// The report as one JSON document, ending with a line break.
 pub fn render(report: &Report) -> String {
@@ -41,7 +41,7 @@ pub(super) fn document(report: &Report) -> Document<'_> {
             complete: report.end == End::Complete,
             end: report.end,
         },
-        target: Target { domain: &report.target },
+        target: Target { domain: &report.target, kind: report.subject },
         summary: Summary {
             pass: count(Status::Pass),
             warn: count(Status::Warn),
@@ -86,6 +86,7 @@ struct Run {
 #[derive(Serialize)]
 struct Target<'a> {
     domain: &'a str,
+    kind: Subject,
 }
 
 #[derive(Serialize)]

@@ -79,7 +79,8 @@ fn mark(finding: &Finding) -> &'static str {
 fn told(finding: &Finding) -> String {
     let target = finding.target.as_deref().filter(|t| !finding.summary.contains(t));
     let about = target.map(|t| format!("{t}: ")).unwrap_or_default();
-    let mut text = escaped(&format!("{about}{}", finding.summary));
+    let place = finding.location.as_ref().map(|it| format!("{it}: ")).unwrap_or_default();
+    let mut text = escaped(&format!("{place}{about}{}", finding.summary));
     if !matches!(finding.status, Status::Pass | Status::Skip) {
         for evidence in &finding.evidence {
             let _ = write!(text, "<br>{}: {}", escaped(&evidence.label), escaped(&evidence.value));

@@ -15,15 +15,17 @@ pub use crate::diagnose::End;
 use crate::{
     check::Group,
     checks::CHECKS,
-    diagnose::{self, Diagnosed, Diagnosis, Outcome, Verdict, Whose},
+    diagnose::{self, Diagnosed, Diagnosis, Outcome, Subject, Verdict, Whose},
     finding::{Finding, Status},
 };
 
 /// What a run found.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// The domain.
+    /// The domain, or the names of the files.
     pub target: String,
+    /// What it is about.
+    pub subject: Subject,
     /// When it began.
     pub started: OffsetDateTime,
     /// When it ended.
@@ -71,7 +73,15 @@ impl Report {
         findings: Vec<Finding>,
     ) -> Self {
         let Diagnosed { diagnoses, verdict } = diagnose::diagnose(&target, &findings, end);
-        Self { target, started, finished, end, findings, diagnoses, verdict }
+        let subject = Subject::Deployment;
+        Self { target, subject, started, finished, end, findings, diagnoses, verdict }
+    }
+
+    /// A report on files that say what is declared, at `when`. Nobody was asked anything for it.
+    pub fn of_files(subject: Subject, target: String, when: OffsetDateTime, findings: Vec<Finding>) -> Self {
+        let Diagnosed { diagnoses, verdict } = diagnose::declared(subject, &target, &findings);
+        let (started, finished, end) = (when, when, End::Complete);
+        Self { target, subject, started, finished, end, findings, diagnoses, verdict }
     }
 
     /// How many findings have `status`, without those that are suppressed.

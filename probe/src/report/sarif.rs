@@ -1,12 +1,14 @@
 //! The report as SARIF 2.1.0, for tools that keep track of results. Rules are the codes; the section numbers below are that
 //! standard's.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 
 use super::{End, Report, json::rfc3339};
 use crate::{
     codes::Code,
-    finding::{Finding, Status},
+    finding::{self, Finding, Status},
 };
 
 const SCHEMA: &str =
@@ -101,7 +103,31 @@ struct SarifResult<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Location<'a> {
-    logical_locations: [LogicalLocation<'a>; 1],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    physical_location: Option<PhysicalLocation<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    logical_locations: Vec<LogicalLocation<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PhysicalLocation<'a> {
+    artifact_location: ArtifactLocation<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    region: Option<Region>,
+}
+
+#[derive(Serialize)]
+struct ArtifactLocation<'a> {
+    uri: Cow<'a, str>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Region {
+    start_line: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    start_column: Option<usize>,
 }
 
 #[derive(Serialize)]
@@ -174,10 +200,11 @@ fn result(finding: &Finding, rule_index: usize) -> SarifResult<'_> {
     };
     let cause = finding.cause.iter().map(|cause| format!(". Because {cause}"));
     let remedy = finding.remedy.iter().map(|remedy| format!(". {}", remedy.text));
-    let target = finding.target.iter();
-    let location = |name| Location {
-        logical_locations: [LogicalLocation { fully_qualified_name: name, kind: "resource" }],
-    };
+    let logical = |name| LogicalLocation { fully_qualified_name: name, kind: "resource" };
+    let location = (finding.target.is_some() || finding.location.is_some()).then(|| Location {
+        physical_location: finding.location.as_ref().map(physical),
+        logical_locations: finding.target.iter().map(|target| logical(target)).collect(),
+    });
     let suppressions = finding.suppressed.iter();
     let commands = finding.remedy.iter().flat_map(|remedy| &remedy.commands);
     SarifResult {
@@ -186,7 +213,7 @@ fn result(finding: &Finding, rule_index: usize) -> SarifResult<'_> {
         kind,
         level,
         message: Message { text: [finding.summary.clone()].into_iter().chain(cause).chain(remedy).collect() },
-        locations: target.map(|target| location(target)).collect(),
+        locations: location.into_iter().collect(),
         suppressions: suppressions
             .map(|it| Suppression { kind: "external", justification: it.reason.as_deref() })
             .collect(),
@@ -196,6 +223,22 @@ fn result(finding: &Finding, rule_index: usize) -> SarifResult<'_> {
             commands: commands.map(String::as_str).collect(),
         },
     }
+}
+
+fn physical(location: &finding::Location) -> PhysicalLocation<'_> {
+    // Section 3.4.3: a reference to a URI, in which some characters cannot stand for themselves.
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~/".contains(&b);
+    let uri = if location.file.bytes().all(is_plain) {
+        Cow::Borrowed(location.file.as_str())
+    } else {
+        let escaped = location
+            .file
+            .bytes()
+            .map(|b| if is_plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") });
+        Cow::Owned(escaped.collect())
+    };
+    let region = location.line.map(|start_line| Region { start_line, start_column: location.column });
+    PhysicalLocation { artifact_location: ArtifactLocation { uri }, region }
 }
 
 #[cfg(test)]

@@ -12,6 +12,8 @@ mod scenario;
 mod wire;
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
 
 use tempfile::TempDir;
 
@@ -27,6 +29,8 @@ use crate::probe::{self, Checked};
 #[derive(Debug)]
 pub struct Lab {
     room: String,
+    /// The file with the rules that the probe is told of.
+    rules: Option<PathBuf>,
     // In this order they end.
     _deployment: Deployment,
     network: Network,
@@ -39,7 +43,12 @@ impl Lab {
         let folder = TempDir::with_prefix("hubs-lab-").unwrap();
         let network = Network::start(folder.path(), scenario);
         let deployment = Deployment::start(folder.path(), &network, scenario, relay);
-        Self { room: scenario.room.clone(), _deployment: deployment, network, folder }
+        let rules = scenario.azure.told().map(|rules| {
+            let file = folder.path().join("nsg.json");
+            fs::write(&file, rules).unwrap();
+            file
+        });
+        Self { room: scenario.room.clone(), rules, _deployment: deployment, network, folder }
     }
 
     /// Runs `hubs-probe check` on the laptop. `program` is hubs-probe's.
@@ -55,7 +64,9 @@ impl Lab {
         let ca_file = self.folder.path().join("ca.pem").display().to_string();
         let known = [DOMAIN.to_owned(), "--resolver".to_owned(), resolver, "--ca-file".to_owned(), ca_file];
         let room = (!self.room.is_empty()).then(|| format!("https://{DOMAIN}/{}", self.room));
-        known.into_iter().chain(room.into_iter().flat_map(|room| ["--room".to_owned(), room])).collect()
+        let rules = self.rules.as_ref().map(|file| ["--nsg".to_owned(), file.display().to_string()]);
+        let known = known.into_iter().chain(rules.into_iter().flatten());
+        known.chain(room.into_iter().flat_map(|room| ["--room".to_owned(), room])).collect()
     }
 
     /// Does something on the laptop's network.

@@ -107,7 +107,21 @@ pub(super) struct Azure {
     /// A file under `tests/lab/nsg`, as `az network nsg list -o json` prints it.
     nsg: String,
     /// Rules that somebody added to the groups of these names.
-    rules: BTreeMap<String, Vec<Rule>>,
+    rules: BTreeMap<String, Vec<toml::Value>>,
+    /// What the person tells the probe of the rules.
+    told: Told,
+}
+
+/// Which rules the probe is told of.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Told {
+    #[default]
+    Nothing,
+    /// Those that are in effect.
+    All,
+    /// Those of the file, without what was added since.
+    Earlier,
 }
 
 /// How a node reaches its pods, which decides from which address it answers them.
@@ -129,6 +143,7 @@ impl Default for Azure {
             forwarded: vec![80, 443, 4443, 5349],
             nsg: "aks".to_owned(),
             rules: BTreeMap::new(),
+            told: Told::Nothing,
         }
     }
 }
@@ -139,9 +154,28 @@ impl Azure {
         let mut groups = nsg::read(&read(&format!("nsg/{}.json", self.nsg)));
         for (name, rules) in &self.rules {
             let group = groups.iter_mut().find(|group| group.name == *name);
-            group.unwrap_or_else(|| panic!("no group {name}")).add(rules.iter().cloned());
+            let rules = rules.iter().map(|rule| rule.clone().try_into::<Rule>().unwrap());
+            group.unwrap_or_else(|| panic!("no group {name}")).add(rules);
         }
         groups
+    }
+
+    /// What `az network nsg list -o json` prints, or printed, for the person to give to the probe.
+    pub(super) fn told(&self) -> Option<String> {
+        let mut groups: serde_json::Value =
+            serde_json::from_str(&read(&format!("nsg/{}.json", self.nsg))).unwrap();
+        match self.told {
+            Told::Nothing => return None,
+            Told::Earlier => {}
+            Told::All => {
+                for group in groups.as_array_mut().unwrap() {
+                    let added = self.rules.get(group["name"].as_str().unwrap()).into_iter().flatten();
+                    let added = added.map(|rule| serde_json::to_value(rule).unwrap());
+                    group["securityRules"].as_array_mut().unwrap().extend(added);
+                }
+            }
+        }
+        Some(groups.to_string())
     }
 }
 

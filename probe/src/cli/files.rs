@@ -1,0 +1,76 @@
+//! Files that say what is declared, read whole. `-` is standard input.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use super::{
+    azure::{self, Cluster},
+    deployment::UsageError,
+};
+use crate::nsg::{self, Declared, Source};
+
+/// Larger than what Azure prints of a thousand groups, and small enough for any machine.
+const LARGEST: u64 = 256 << 20;
+
+/// The text of a file.
+pub(super) fn text(path: &Path) -> Result<Source, UsageError> {
+    let failed = |source| UsageError::File { path: path.to_owned(), source };
+    let (name, text) = if path == Path::new("-") {
+        ("standard input".to_owned(), read(io::stdin().lock()))
+    } else {
+        (path.display().to_string(), File::open(path).and_then(read))
+    };
+    Ok(Source { name, text: text.map_err(failed)? })
+}
+
+fn read(file: impl Read) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    file.take(LARGEST + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LARGEST {
+        return Err(io::Error::other("the file is too large"));
+    }
+    // PowerShell writes UTF-16 when output goes to a file.
+    let text = match bytes.as_slice() {
+        [0xff, 0xfe, rest @ ..] => utf16(rest, u16::from_le_bytes),
+        [0xfe, 0xff, rest @ ..] => utf16(rest, u16::from_be_bytes),
+        _ => String::from_utf8(bytes).ok(),
+    };
+    text.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the file is no text"))
+}
+
+fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Option<String> {
+    let units: Vec<_> = bytes.chunks_exact(2).map(|pair| unit([pair[0], pair[1]])).collect();
+    String::from_utf16(&units).ok()
+}
+
+/// What Azure's rules say in all of these files, and in Azure itself; nothing without either.
+pub(super) fn declared(
+    paths: &[PathBuf],
+    cluster: Option<&Cluster>,
+) -> Result<Option<Arc<Declared>>, UsageError> {
+    let mut sources = paths.iter().map(|path| text(path)).collect::<Result<Vec<_>, _>>()?;
+    if let Some(cluster) = cluster {
+        sources.extend(azure::fetch(cluster)?);
+    }
+    if sources.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(Arc::new(nsg::read(&sources)?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_powershell_writes_is_read_too() {
+        for (head, bytes) in [([0xff, 0xfe], [b'[', 0, b']', 0]), ([0xfe, 0xff], [0, b'[', 0, b']'])] {
+            assert_eq!(read([&head[..], &bytes[..]].concat().as_slice()).unwrap(), "[]");
+        }
+        assert!(read(&[0xff, 0x00][..]).is_err());
+    }
+}

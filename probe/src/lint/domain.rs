@@ -1,0 +1,171 @@
+//! Names: one domain throughout, a certificate for each host, and none that stands in for all of them.
+
+use super::{Found, Sheet, fix::Edit, manifest::Manifest};
+use crate::{codes::Code, finding::Finding};
+
+/// The names that a deployment needs before its domain, and for which people come.
+const NAMES: [&str; 4] = ["", "assets.", "stream.", "cors."];
+
+/// The domain that the settings name, or else the one of which an Ingress has `stream.`.
+pub(super) fn of(manifest: &Manifest<'_>) -> Option<String> {
+    let setting = manifest.setting("configs", "HUB_DOMAIN").map(|it| it.value);
+    let setting = setting.filter(|it| it.contains('.') && !it.contains(['$', '<', '{', ' ']));
+    let of_host = || hosts(manifest).find_map(|(_, host)| host.strip_prefix("stream.").map(str::to_owned));
+    setting.or_else(of_host).map(|it| it.to_ascii_lowercase())
+}
+
+/// Every host of every Ingress.
+fn hosts<'y>(manifest: &Manifest<'y>) -> impl Iterator<Item = (&'y super::yaml::Node, &'y str)> {
+    let rules = manifest.of_kind("Ingress").flat_map(|ingress| ingress.node.items_at("spec.rules"));
+    rules.filter_map(|rule| {
+        let node = rule.get("host")?;
+        Some((node, node.text()?))
+    })
+}
+
+/// Each host has its certificate's secret.
+pub(super) fn certificates(sheet: &Sheet<'_>) -> Vec<Found> {
+    let code = Code::HostsHaveSecrets;
+    let mut found: Vec<Found> = Vec::new();
+    let manifest = &sheet.manifest;
+    let mut is_any = false;
+    let knows_secrets =
+        manifest.of_kind("Secret").any(|it| it.name.starts_with("cert-") && it.name != "cert-hcce");
+    let mut asked = Vec::new();
+    for ingress in manifest.of_kind("Ingress") {
+        let tls = ingress.node.items_at("spec.tls");
+        let target = format!("Ingress/{}", ingress.name);
+        for rule in ingress.node.items_at("spec.rules") {
+            let Some((node, host)) = rule.get("host").and_then(|it| Some((it, it.text()?))) else { continue };
+            is_any = true;
+            let covers = |name: &str| {
+                name == host
+                    || name
+                        .strip_prefix("*.")
+                        .is_some_and(|rest| host.split_once('.').is_some_and(|(_, it)| it == rest))
+            };
+            if !tls.iter().any(|it| it.items_at("hosts").iter().filter_map(|it| it.text()).any(covers)) {
+                let finding = Finding::fail(code, format!("no certificate is named for {host}"))
+                    .because("no entry of spec.tls has this host, so haproxy shows its default certificate, which no browser accepts")
+                    .fix(format!("Add the host to spec.tls with the secret cert-{host}"), [""; 0]);
+                found.push(sheet.at(finding, node.start).at(&target).into());
+            }
+        }
+        for entry in tls {
+            let Some((node, name)) = entry.get("secretName").and_then(|it| Some((it, it.text()?))) else {
+                let finding = Finding::fail(code, "an entry of spec.tls names no secret")
+                    .because("without one haproxy shows its default certificate for these hosts");
+                found.push(sheet.at(finding, entry.start).at(&target).into());
+                continue;
+            };
+            if manifest.find("Secret", name).is_some() || asked.contains(&name) {
+                continue;
+            }
+            asked.push(name);
+            // What the generator makes has none of them: they come into the cluster by themselves.
+            let finding = if knows_secrets {
+                Finding::fail(code, format!("the secret {name} is not there, and others of its kind are"))
+            } else {
+                Finding::warn(
+                    code,
+                    format!("the secret {name} is not in the file: it has to be in the cluster"),
+                )
+            };
+            let finding = finding
+                .because("haproxy shows its default certificate for hosts whose secret is missing")
+                .fix(
+                    "See whether it is there; Hubs' own script makes it:",
+                    [
+                        format!("kubectl get secret -n hcce {}", crate::nsg::shell_word(name)),
+                        "npm run gen-ssl".to_owned(),
+                    ],
+                );
+            found.push(sheet.at(finding, node.start).at(&target).into());
+        }
+    }
+    if found.is_empty() && is_any {
+        found.push(Finding::pass(code, "each host has the secret of its certificate").into());
+    }
+    found
+}
+
+/// haproxy shows no certificate in place of a missing one.
+pub(super) fn default_certificate(sheet: &Sheet<'_>) -> Vec<Found> {
+    let code = Code::NoDefaultCertificate;
+    let mut found: Vec<Found> = Vec::new();
+    let mut is_any = false;
+    for container in sheet
+        .manifest
+        .containers()
+        .filter(|it| it.name.contains("haproxy") || it.pod.object.name.contains("haproxy"))
+    {
+        is_any = true;
+        for argument in container.node.items_at("args") {
+            let Some(value) = argument.text().and_then(|it| it.strip_prefix("--default-ssl-certificate="))
+            else {
+                continue;
+            };
+            let secret = value.rsplit('/').next().unwrap_or(value);
+            if secret != "cert-hcce" {
+                continue;
+            }
+            let finding = Finding::warn(code, "haproxy is told to show Hubs' self-signed certificate wherever it has no other one")
+                .because("that certificate is for the domain itself, so for the domain there are two, and haproxy shows the wrong one: the first page that people open is refused")
+                .seen("argument", argument.text().unwrap_or_default())
+                .fix("Once the real certificates are there, take the argument out (--fix makes it a comment), or name the domain's own secret in it", [""; 0]);
+            found.push(Found {
+                finding: sheet
+                    .at(finding, argument.start)
+                    .at(format!("{}/{}", container.pod.object.kind, container.pod.object.name)),
+                edit: Some(Edit::Comment { line: argument.start.line })
+                    .filter(|_| is_alone(container.node.get("args"), argument)),
+            });
+        }
+    }
+    if found.is_empty() && is_any {
+        found.push(Finding::pass(code, "haproxy has no self-signed certificate to show").into());
+    }
+    found
+}
+
+/// Whether the item has a line of its own, so that the line can go.
+fn is_alone(list: Option<&super::yaml::Node>, item: &super::yaml::Node) -> bool {
+    let items = list.map(super::yaml::Node::items).unwrap_or_default();
+    let is_block = list.is_some_and(|list| list.start.line != list.end.line);
+    is_block && items.len() > 1 && items.iter().filter(|it| it.start.line == item.start.line).count() == 1
+}
+
+/// Every name is one of the domain's.
+pub(super) fn domains(sheet: &Sheet<'_>) -> Vec<Found> {
+    let code = Code::OneDomain;
+    let Some(domain) = &sheet.domain else { return Vec::new() };
+    let belongs = |host: &str| NAMES.iter().any(|name| format!("{name}{domain}").eq_ignore_ascii_case(host));
+    let mut found: Vec<Found> = Vec::new();
+    let mut seen = Vec::new();
+    for (node, host) in hosts(&sheet.manifest) {
+        seen.push(host.to_ascii_lowercase());
+        if !belongs(host) {
+            let finding = Finding::fail(code, format!("{host} is none of the names of {domain}"))
+                .because("browsers are sent to the domain itself and to assets., stream. and cors. of it, and nothing else")
+                .fix("Use one domain throughout: set HUB_DOMAIN and generate the file again:", ["npm run gen-hcce"]);
+            found.push(sheet.at(finding, node.start).into());
+        }
+    }
+    let missing: Vec<_> =
+        NAMES.iter().map(|name| format!("{name}{domain}")).filter(|it| !seen.contains(it)).collect();
+    if !seen.is_empty() && !missing.is_empty() && found.is_empty() {
+        let place = sheet
+            .manifest
+            .of_kind("Ingress")
+            .next()
+            .map_or(super::Place { line: 1, column: 1 }, |it| it.place());
+        let finding = Finding::warn(code, format!("no Ingress has a rule for {}", missing.join(", ")))
+            .because("each of the four names leads to other parts of Hubs")
+            .fix("Generate the file again, and compare:", ["npm run gen-hcce"]);
+        found.push(sheet.at(finding, place).into());
+    }
+    if found.is_empty() && !seen.is_empty() {
+        found.push(Finding::pass(code, format!("every host is one of {domain}")).into());
+    }
+    found
+}

@@ -1,0 +1,114 @@
+//! The Service through which everybody comes in.
+
+use super::{Found, Sheet, fix::Edit};
+use crate::{codes::Code, finding::Finding};
+
+/// What browsers open, where it goes, and what the port is called.
+const PORTS: [(u16, u16, &str); 4] =
+    [(80, 8080, "http"), (443, 4443, "https"), (4443, 4443, "dialog"), (5349, 5349, "turn")];
+
+/// It has the four ports, and haproxy knows the one that is not HTTP.
+pub(super) fn ports(sheet: &Sheet<'_>) -> Vec<Found> {
+    let code = Code::EntranceComplete;
+    let mut found: Vec<Found> = Vec::new();
+    let is_meant = |it: &super::manifest::Object<'_>| it.node.text_at("spec.type") == Some("LoadBalancer");
+    let Some(service) = sheet.manifest.of_kind("Service").find(is_meant) else { return found };
+    let target = format!("Service/{}", service.name);
+    let items = service.node.items_at("spec.ports");
+    let place = service
+        .node
+        .get("spec")
+        .and_then(|spec| spec.field("ports"))
+        .map_or_else(|| service.place(), |(key, _)| key.start);
+    for (port, target_port, name) in PORTS {
+        let is_there = items.iter().any(|it| {
+            it.text_at("port").and_then(|it| it.parse().ok()) == Some(port)
+                && it.text_at("protocol") != Some("UDP")
+        });
+        if is_there {
+            continue;
+        }
+        let what = match port {
+            80 => "certificates cannot be issued, and http:// leads nowhere",
+            443 => "no page opens",
+            4443 => "nobody gets into a room",
+            _ => "browsers find no TURN server",
+        };
+        let finding = Finding::fail(code, format!("the load balancer does not forward TCP {port}: {what}"))
+            .because("the Service has no such port, and AKS forwards and opens exactly those that it has")
+            .fix(format!("Add the port to the Service, with targetPort {target_port} (--fix does)"), [""; 0]);
+        let last = items.last().filter(|it| it.start.line != place.line && is_block(it, items));
+        let edit = last.map(|last| Edit::InsertAfter {
+            line: last_line(last),
+            // A list's dash stands two columns before what it begins.
+            indent: last.start.column.saturating_sub(3),
+            text: format!("- name: {name}\n  port: {port}\n  targetPort: {target_port}\n  protocol: TCP"),
+        });
+        found.push(Found { finding: sheet.at(finding, place).at(&target), edit });
+    }
+    for item in items {
+        if item.text_at("protocol") == Some("UDP") {
+            let finding = Finding::warn(code, "the load balancer is asked to forward a port of UDP, which nothing behind it takes")
+                .because("media goes to ports that dialog draws from a range of ten thousand, and a Service has single ports")
+                .fix("Take it out; nodes with public addresses, or hubs-relay, are how media gets in", [""; 0]);
+            found.push(sheet.at(finding, item.start).at(&target).into());
+        }
+    }
+    found.extend(tcp_services(sheet));
+    if found.is_empty() {
+        found.push(
+            sheet
+                .at(Finding::pass(code, "the Service has the four ports that browsers open"), place)
+                .at(&target)
+                .into(),
+        );
+    }
+    found
+}
+
+/// haproxy is told where 5349 leads, and that is there.
+fn tcp_services(sheet: &Sheet<'_>) -> Option<Found> {
+    let code = Code::EntranceComplete;
+    let haproxy = sheet.manifest.containers().find(|it| it.pod.object.name.contains("haproxy"))?;
+    let argument = haproxy.node.items_at("args").iter().find_map(|it| {
+        let value = it.text()?.strip_prefix("--configmap-tcp-services=")?;
+        Some((it, value.rsplit('/').next().unwrap_or(value)))
+    });
+    let Some((argument, name)) = argument else {
+        let finding =
+            Finding::fail(code, "haproxy is not told of any TCP service, so nothing is behind port 5349")
+                .because("--configmap-tcp-services is not among its arguments");
+        return Some(sheet.at(finding, haproxy.place()).into());
+    };
+    let map = sheet.manifest.find("ConfigMap", name);
+    let Some(map) = map else {
+        let finding =
+            Finding::fail(code, format!("haproxy reads its TCP services from {name}, which is not declared"));
+        return Some(sheet.at(finding, argument.start).into());
+    };
+    let Some((_, value)) = map.node.get("data").and_then(|data| data.field("5349")) else {
+        let finding = Finding::fail(code, format!("{name} does not say what is behind port 5349"))
+            .because("haproxy opens only those TCP ports that this map names");
+        return Some(sheet.at(finding, map.place()).at(format!("ConfigMap/{name}")).into());
+    };
+    let service = value.text()?.rsplit('/').next()?.split(':').next()?;
+    if sheet.manifest.find("Service", service).is_some() {
+        return None;
+    }
+    let finding =
+        Finding::fail(code, format!("port 5349 leads to the Service {service}, which is not declared"));
+    Some(sheet.at(finding, value.start).at(format!("ConfigMap/{name}")).into())
+}
+
+/// Whether each has a line of its own.
+fn is_block(item: &super::yaml::Node, items: &[super::yaml::Node]) -> bool {
+    items.iter().filter(|it| it.start.line == item.start.line).count() == 1
+        && (items.len() < 2 || items[0].start.line != items[1].start.line)
+}
+
+/// The line on which the last of its values stands: a block ends only where something else begins.
+fn last_line(item: &super::yaml::Node) -> usize {
+    let mut last = item.start.line;
+    item.each_text(&mut |node, _| last = last.max(node.start.line));
+    last
+}

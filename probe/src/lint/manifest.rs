@@ -1,0 +1,157 @@
+//! What a manifest declares, by kind: objects, and the containers of their pods.
+
+use super::yaml::{Node, Place};
+
+/// An object of Kubernetes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Object<'y> {
+    pub(crate) kind: &'y str,
+    pub(crate) name: &'y str,
+    pub(crate) node: &'y Node,
+}
+
+/// What is declared, in the order of the file.
+#[derive(Debug)]
+pub(crate) struct Manifest<'y> {
+    pub(crate) objects: Vec<Object<'y>>,
+}
+
+/// A pod, as something makes it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pod<'y> {
+    pub(crate) object: Object<'y>,
+    /// Its specification.
+    pub(crate) spec: &'y Node,
+}
+
+/// One of its containers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Container<'y> {
+    pub(crate) pod: Pod<'y>,
+    pub(crate) name: &'y str,
+    pub(crate) node: &'y Node,
+}
+
+impl<'y> Manifest<'y> {
+    /// What these documents declare. Lists, as `kubectl get -o yaml` prints them, are opened.
+    pub(crate) fn new(documents: &'y [Node]) -> Self {
+        let mut objects = Vec::new();
+        for document in documents {
+            add(document, &mut objects);
+        }
+        Self { objects }
+    }
+
+    pub(crate) fn of_kind(&self, kind: &str) -> impl Iterator<Item = Object<'y>> {
+        self.objects.iter().copied().filter(move |object| object.kind == kind)
+    }
+
+    pub(crate) fn find(&self, kind: &str, name: &str) -> Option<Object<'y>> {
+        self.of_kind(kind).find(|object| object.name == name)
+    }
+
+    pub(crate) fn pods(&self) -> impl Iterator<Item = Pod<'y>> {
+        self.objects.iter().copied().filter_map(|object| {
+            let path = match object.kind {
+                "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" | "Job" => "spec.template.spec",
+                "CronJob" => "spec.jobTemplate.spec.template.spec",
+                "Pod" => "spec",
+                _ => return None,
+            };
+            Some(Pod { object, spec: object.node.at(path)? })
+        })
+    }
+
+    pub(crate) fn containers(&self) -> impl Iterator<Item = Container<'y>> {
+        self.pods().flat_map(|pod| pod.containers().collect::<Vec<_>>())
+    }
+
+    /// The container of this name, wherever it is.
+    pub(crate) fn container(&self, name: &str) -> Option<Container<'y>> {
+        self.containers().find(|it| it.name == name || it.pod.object.name == name)
+    }
+
+    /// The value of a setting in a Secret, in clear, and where it stands.
+    pub(crate) fn setting(&self, secret: &str, key: &str) -> Option<Setting<'y>> {
+        let object = self.find("Secret", secret)?;
+        if let Some(node) = object.node.at("stringData").and_then(|data| data.get(key)) {
+            return Some(Setting { value: node.text()?.to_owned(), node, is_encoded: false });
+        }
+        let node = object.node.at("data")?.get(key)?;
+        let bytes =
+            base64::Engine::decode(&base64::engine::general_purpose::STANDARD, node.text()?.trim()).ok()?;
+        Some(Setting { value: String::from_utf8(bytes).ok()?, node, is_encoded: true })
+    }
+}
+
+/// A value of a Secret. It never prints.
+pub(crate) struct Setting<'y> {
+    pub(crate) value: String,
+    pub(crate) node: &'y Node,
+    /// Whether it is written in base64.
+    pub(crate) is_encoded: bool,
+}
+
+fn add<'y>(node: &'y Node, objects: &mut Vec<Object<'y>>) {
+    let Some(kind) = node.text_at("kind") else { return };
+    if kind.ends_with("List") && node.get("items").is_some() {
+        node.items_at("items").iter().for_each(|item| add(item, objects));
+        return;
+    }
+    objects.push(Object { kind, name: node.text_at("metadata.name").unwrap_or_default(), node });
+}
+
+impl Object<'_> {
+    /// Where it begins.
+    pub(crate) fn place(&self) -> Place {
+        self.node.field("kind").map_or(self.node.start, |(key, _)| key.start)
+    }
+}
+
+impl<'y> Pod<'y> {
+    pub(crate) fn containers(&self) -> impl Iterator<Item = Container<'y>> {
+        let pod = *self;
+        let items = self.spec.items_at("containers").iter();
+        items.map(move |node| Container { pod, name: node.text_at("name").unwrap_or_default(), node })
+    }
+
+    /// Whether it has no network of its own.
+    pub(crate) fn is_on_host(&self) -> bool {
+        self.spec.text_at("hostNetwork") == Some("true")
+    }
+}
+
+impl<'y> Container<'y> {
+    pub(crate) fn image(&self) -> Option<(&'y Node, &'y str)> {
+        let node = self.node.get("image")?;
+        Some((node, node.text()?))
+    }
+
+    /// The variable, as it is given: a value, or where it comes from.
+    pub(crate) fn variable(&self, name: &str) -> Option<&'y Node> {
+        self.node.items_at("env").iter().find(|it| it.text_at("name") == Some(name))
+    }
+
+    /// The ports that it takes of the node, with their protocols.
+    pub(crate) fn host_ports(&self) -> impl Iterator<Item = (u16, &'y str, &'y Node)> {
+        let is_on_host = self.pod.is_on_host();
+        self.node.items_at("ports").iter().filter_map(move |port| {
+            let field = if is_on_host { port.get("containerPort") } else { None };
+            let node = port.get("hostPort").or(field)?;
+            Some((node.text()?.parse().ok()?, port.text_at("protocol").unwrap_or("TCP"), node))
+        })
+    }
+
+    /// Whether something is mounted there, or above it.
+    pub(crate) fn has_mount(&self, path: &str) -> bool {
+        self.node
+            .items_at("volumeMounts")
+            .iter()
+            .any(|it| it.text_at("mountPath").is_some_and(|at| path.starts_with(at)))
+    }
+
+    /// Where it begins.
+    pub(crate) fn place(&self) -> Place {
+        self.node.get("name").map_or(self.node.start, |name| name.start)
+    }
+}

@@ -1,0 +1,132 @@
+//! What a manifest of Hubs declares, looked through for what cannot work. Pure: it reads no file and asks nobody.
+//!
+//! `yaml` keeps the place of everything, `manifest` finds objects and containers in it, and a module for each concern says what is wrong.
+//! What can be put right without a decision comes with an edit, which `fix` applies to a copy.
+
+mod domain;
+mod entrance;
+mod fix;
+mod manifest;
+mod pods;
+mod settings;
+mod storage;
+#[cfg(test)]
+mod tests;
+mod turn;
+mod yaml;
+
+use crate::{codes::Code, finding::Finding};
+use fix::Edit;
+use manifest::Manifest;
+use yaml::Place;
+
+/// What came of looking through a file.
+#[derive(Debug)]
+pub(crate) struct Linted {
+    pub(crate) findings: Vec<Finding>,
+    edits: Vec<Edit>,
+    text: String,
+}
+
+/// Something that was found, and the edit that mends it, if it needs no decision.
+struct Found {
+    finding: Finding,
+    edit: Option<Edit>,
+}
+
+impl From<Finding> for Found {
+    fn from(finding: Finding) -> Self {
+        Self { finding, edit: None }
+    }
+}
+
+/// What the rules look at.
+struct Sheet<'y> {
+    file: &'y str,
+    manifest: Manifest<'y>,
+    /// The domain of the deployment, if it can be told.
+    domain: Option<String>,
+}
+
+impl Sheet<'_> {
+    /// A finding with its place.
+    fn at(&self, finding: Finding, place: Place) -> Finding {
+        finding.located(self.file, place.line, place.column)
+    }
+}
+
+/// A rule: what it finds, and what it says if it finds nothing and there was something to look at.
+type Rule = fn(&Sheet<'_>) -> Vec<Found>;
+
+const RULES: &[Rule] = &[
+    turn::secrets,
+    turn::names,
+    turn::certificate,
+    turn::peers,
+    turn::ports,
+    domain::certificates,
+    domain::default_certificate,
+    settings::perms_key,
+    settings::placeholders,
+    storage::claims,
+    storage::host_paths,
+    entrance::ports,
+    pods::probes,
+    pods::images,
+    domain::domains,
+];
+
+/// Looks through a file.
+pub(crate) fn lint(file: &str, text: &str) -> Linted {
+    let (documents, broken) = yaml::read(text);
+    let manifest = Manifest::new(&documents);
+    let mut findings = vec![judge_reading(file, text, &manifest, broken.as_ref())];
+    let sheet = Sheet { file, domain: domain::of(&manifest), manifest };
+    let mut edits = Vec::new();
+    for found in RULES.iter().flat_map(|rule| rule(&sheet)) {
+        findings.push(found.finding);
+        edits.extend(found.edit);
+    }
+    Linted { findings, edits, text: text.to_owned() }
+}
+
+impl Linted {
+    /// The text with everything mended that needs no decision, and how many edits that took.
+    pub(crate) fn fixed(&self) -> (String, usize) {
+        (fix::apply(&self.text, &self.edits), self.edits.len())
+    }
+}
+
+fn judge_reading(file: &str, text: &str, manifest: &Manifest<'_>, broken: Option<&yaml::Broken>) -> Finding {
+    let code = Code::ManifestRead;
+    let count = manifest.objects.len();
+    if let Some(broken) = broken {
+        let Place { line, column } = broken.place;
+        let finding = Finding::fail(code, format!("the file is no YAML from line {line} on: {}", broken.why))
+            .because("kubectl reads nothing of a file that breaks, and what stands behind the break was not examined")
+            .located(file, line, column)
+            .fix("Mind the indentation and the quotes there, or let the generator make the file again:", ["npm run gen-hcce"]);
+        // The line itself, and the one before: what breaks often began there.
+        let lines = text.lines().enumerate().skip(line.saturating_sub(2)).take(2);
+        let finding = lines
+            .fold(finding, |finding, (at, line)| finding.seen(&format!("line {}", at + 1), masked(line)));
+        return finding.seen("before it", format!("{count} objects"));
+    }
+    if count == 0 {
+        return Finding::error(code, "the file declares nothing of Kubernetes").fix(
+            "Give the hcce.yaml that the generator made, or what the cluster has:",
+            ["kubectl get -n hcce -o yaml deploy,svc,ing,cm,secret,pvc > hcce.yaml"],
+        );
+    }
+    Finding::pass(code, format!("{count} objects are declared"))
+}
+
+/// The line without a value that may be a secret.
+fn masked(line: &str) -> String {
+    let is_secret = ["KEY", "PASS", "SECRET", "COOKIE", "PSQL", "URI", "BEGIN", "tls.", "Key", "pass"];
+    match line.split_once(':') {
+        Some((name, _)) if is_secret.iter().any(|it| line.contains(it)) => format!("{name}: ••••"),
+        None if line.trim().len() > 40 => "••••".to_owned(),
+        _ => line.to_owned(),
+    }
+}

@@ -1,0 +1,304 @@
+//! What is said of manifests, whole and changed in one place.
+
+use super::*;
+use crate::finding::Status;
+
+/// As the generator makes it.
+const SHIPPED: &str = include_str!("hcce.yaml");
+
+/// Nothing was told.
+const NOTHING: [(Status, usize, String); 0] = [];
+
+#[track_caller]
+fn changed(from: &str, to: &str) -> String {
+    assert!(SHIPPED.contains(from), "{from}");
+    SHIPPED.replacen(from, to, 1)
+}
+
+fn findings(text: &str) -> Vec<Finding> {
+    lint("hcce.yaml", text).findings
+}
+
+/// The findings of a code that do not pass, with their lines.
+fn told(text: &str, code: Code) -> Vec<(Status, usize, String)> {
+    let found = findings(text).into_iter().filter(|it| it.code == code && it.status != Status::Pass);
+    found.map(|it| (it.status, it.location.and_then(|it| it.line).unwrap_or_default(), it.summary)).collect()
+}
+
+/// The number of the first line that has this in it.
+#[track_caller]
+fn line(text: &str, part: &str) -> usize {
+    text.lines().position(|line| line.contains(part)).unwrap_or_else(|| panic!("{part}")) + 1
+}
+
+#[test]
+fn what_the_generator_makes_has_the_four_reasons_and_they_have_places() {
+    let fails: Vec<_> = findings(SHIPPED).into_iter().filter(|it| it.status == Status::Fail).collect();
+    let codes: Vec<_> = fails.iter().map(|it| it.code).collect();
+    assert_eq!(
+        codes,
+        [Code::TurnFindsSecrets, Code::TurnResolvesNames, Code::TurnHasCertificate, Code::TurnReachesDialog]
+    );
+    let at = |code| fails.iter().find(|it| it.code == code).and_then(|it| it.location.clone()).unwrap();
+    let image = line(SHIPPED, "mozillareality/coturn");
+    assert_eq!((at(Code::TurnFindsSecrets).line, at(Code::TurnFindsSecrets).column), (Some(image), Some(16)));
+    assert!(fails.iter().all(|it| it.remedy.is_some() && it.target.as_deref() == Some("Deployment/coturn")));
+    let warns: Vec<_> =
+        findings(SHIPPED).into_iter().filter(|it| it.status == Status::Warn).map(|it| it.code).collect();
+    for code in [
+        Code::PortsShared,
+        Code::HostsHaveSecrets,
+        Code::NoDefaultCertificate,
+        Code::StorageKept,
+        Code::ContainersProbed,
+        Code::ImagesPinned,
+    ] {
+        assert!(warns.contains(&code), "{code}: {warns:?}");
+    }
+    for code in [
+        Code::ManifestRead,
+        Code::PermsKeyWritten,
+        Code::ValuesPutIn,
+        Code::EntranceComplete,
+        Code::OneDomain,
+    ] {
+        assert_eq!(told(SHIPPED, code), NOTHING, "{code}");
+    }
+}
+
+#[test]
+fn with_hubs_relay_in_its_place_none_of_the_four_is_left() {
+    let relay = "      containers:\n      - name: coturn\n        image: registry.test/hubs-relay:0.1.0\n        volumeMounts:\n        - name: certs\n          mountPath: /certs";
+    let text = changed(
+        "      hostNetwork: true\n      containers:\n      - name: coturn\n        image: mozillareality/coturn:stable-latest",
+        relay,
+    );
+    for code in [
+        Code::TurnFindsSecrets,
+        Code::TurnResolvesNames,
+        Code::TurnHasCertificate,
+        Code::TurnReachesDialog,
+        Code::PortsShared,
+    ] {
+        assert_eq!(told(&text, code), NOTHING, "{code}");
+        assert!(findings(&text).iter().any(|it| it.code == code && it.status == Status::Pass), "{code}");
+    }
+}
+
+#[test]
+fn each_of_the_four_goes_by_itself() {
+    let policy = changed(
+        "      hostNetwork: true\n      containers:\n      - name: coturn",
+        "      hostNetwork: true\n      dnsPolicy: ClusterFirstWithHostNet\n      containers:\n      - name: coturn",
+    );
+    assert_eq!(told(&policy, Code::TurnResolvesNames), NOTHING);
+    let listening = changed(
+        "        - name: perms_key\n",
+        "        - name: MEDIASOUP_LISTEN_IP\n          value: 10.0.0.4\n        - name: perms_key\n",
+    );
+    assert_eq!(told(&listening, Code::TurnReachesDialog), NOTHING);
+    let terminated = changed("hcce/coturn:5349", "hcce/coturn:5349:ssl");
+    assert_eq!(told(&terminated, Code::TurnHasCertificate), NOTHING);
+}
+
+#[test]
+fn ports_that_two_pods_want_are_told() {
+    let same = changed(
+        "        - hostPort: 5349\n          containerPort: 5349",
+        "        - hostPort: 4443\n          containerPort: 5349",
+    );
+    let at = line(&same, "name: coturn");
+    let found = told(&same, Code::PortsShared);
+    assert_eq!(
+        (found[0].0, found[0].2.as_str()),
+        (Status::Fail, "coturn and dialog both want TCP port 4443 of their node")
+    );
+    assert!(found[0].1 > at);
+    let apart = changed(
+        "        - name: perms_key\n",
+        "        - name: MEDIASOUP_MAX_PORT\n          value: \"49151\"\n        - name: perms_key\n",
+    );
+    assert_eq!(told(&apart, Code::PortsShared), NOTHING);
+    assert!(told(SHIPPED, Code::PortsShared)[0].2.contains("49152-49999"));
+}
+
+#[test]
+fn hosts_without_a_secret_are_told() {
+    let (missing, entry) = (
+        "  - hosts:\n    - cors.hubs.test\n    secretName: cert-cors.hubs.test\n",
+        "no certificate is named for cors.hubs.test",
+    );
+    let text = changed(missing, "");
+    let found = told(&text, Code::HostsHaveSecrets);
+    assert_eq!((found[0].0, found[0].2.as_str()), (Status::Fail, entry));
+    assert_eq!(found[0].1, line(&text, "host: cors.hubs.test"));
+    // Where some of the secrets are in the file, the one that is not is missing.
+    let some = format!("{SHIPPED}---\nkind: Secret\nmetadata: {{name: cert-hubs.test}}\n");
+    let found = told(&some, Code::HostsHaveSecrets);
+    assert!(found.iter().all(|it| it.0 == Status::Fail) && found.len() == 3, "{found:?}");
+    assert_eq!(told(SHIPPED, Code::HostsHaveSecrets).len(), 4, "a warning for each, once");
+}
+
+const GOOD_KEY: &str = r"'-----BEGIN RSA PRIVATE KEY-----\\nbm90IGEga2V5\\n-----END RSA PRIVATE KEY-----\\n'";
+
+#[test]
+fn both_ways_in_which_the_key_is_written_wrong_are_told_and_mended_and_it_is_never_shown() {
+    let base64 = base64::Engine::encode(
+        &base64::engine::general_purpose::STANDARD,
+        GOOD_KEY.trim_matches('\'').replace(r"\\n", r"\n"),
+    );
+    let single = GOOD_KEY.replace(r"\\n", r"\n");
+    let double_quoted = single.replace('\'', "\"").replace(r"\n", r"\\n");
+    let real = single.replace('\'', "\"");
+    for (key, said) in [
+        (single.as_str(), r"has \n between its lines"),
+        (double_quoted.as_str(), r"has \n between its lines"),
+        (real.as_str(), "has line breaks in it"),
+        ("'-----BEGIN RSA PRIVATE KEY-----x-----END RSA PRIVATE KEY-----'", "is a single line"),
+        ("'$PERMS_KEY'", "is no private key"),
+        ("''", "is no private key"),
+    ] {
+        let text = changed(GOOD_KEY, key);
+        let linted = lint("hcce.yaml", &text);
+        let found = told(&text, Code::PermsKeyWritten);
+        assert!(found[0].0 == Status::Fail && found[0].2.contains(said), "{key}: {found:?}");
+        assert_eq!(found[0].1, line(&text, "PERMS_KEY: "));
+        assert!(!format!("{:?}", linted.findings).contains("bm90IGEga2V5"), "the key is shown");
+        if said.contains("between") || said.contains("breaks") {
+            assert_eq!(
+                told(&linted.fixed().0, Code::PermsKeyWritten),
+                NOTHING,
+                "{key}: {}",
+                linted.fixed().0
+            );
+        }
+    }
+    let encoded = changed("stringData:", "data:\n  PERMS_KEY: BASE64\n  HUB_DOMAIN: aHVicy50ZXN0\nignored:")
+        .replace("BASE64", &base64);
+    assert!(told(&encoded, Code::PermsKeyWritten)[0].2.contains(r"has \n"));
+    assert_eq!(told(&lint("x", &encoded).fixed().0, Code::PermsKeyWritten), NOTHING);
+}
+
+#[test]
+fn placeholders_and_empty_settings_are_told_where_they_stand() {
+    let text = changed("HUB_DOMAIN: hubs.test", "HUB_DOMAIN: $HUB_DOMAIN");
+    assert_eq!(
+        told(&text, Code::ValuesPutIn)[0],
+        (Status::Fail, line(&text, "$HUB_DOMAIN"), "$HUB_DOMAIN was left in the place of a value".to_owned())
+    );
+    let empty = changed("PGRST_JWT_SECRET: '{\"kty\":\"RSA\"}'", "PGRST_JWT_SECRET: ''");
+    assert_eq!(told(&empty, Code::ValuesPutIn)[0].2, "PGRST_JWT_SECRET is empty");
+    // The template of Reticulum's settings has variables of its own.
+    assert_eq!(told(SHIPPED, Code::ValuesPutIn), NOTHING);
+}
+
+#[test]
+fn a_claim_that_is_not_declared_is_told_and_the_one_that_is_meant_is_named() {
+    let volume = "        persistentVolumeClaim:\n          claimName: ret-pcv\n";
+    let text = changed(
+        "        hostPath:\n          path: /tmp/ret_storage_data\n          type: DirectoryOrCreate\n",
+        volume,
+    );
+    let declared = format!("{text}---\nkind: PersistentVolumeClaim\nmetadata:\n  name: ret-pvc\n");
+    assert_eq!(told(&text, Code::ClaimsDeclared)[0].0, Status::Fail);
+    assert_eq!(told(&text, Code::ClaimsDeclared)[0].1, line(&text, "ret-pcv"));
+    let fixed = lint("x", &declared).fixed().0;
+    assert!(fixed.contains("claimName: ret-pvc\n"));
+    assert_eq!((told(&fixed, Code::ClaimsDeclared), told(&fixed, Code::StorageKept)), (vec![], vec![]));
+    assert_eq!(told(SHIPPED, Code::StorageKept)[0].1, line(SHIPPED, "hostPath:"));
+}
+
+#[test]
+fn ports_that_the_load_balancer_lacks_are_told_and_added() {
+    let text = changed("  - name: turn\n    port: 5349\n    protocol: TCP\n    targetPort: 5349\n", "");
+    let found = told(&text, Code::EntranceComplete);
+    assert!(found[0].0 == Status::Fail && found[0].2.contains("TCP 5349"), "{found:?}");
+    let fixed = lint("x", &text).fixed().0;
+    assert_eq!(told(&fixed, Code::EntranceComplete), NOTHING, "{fixed}");
+    let udp = changed(
+        "    port: 5349\n    protocol: TCP\n    targetPort: 5349\n",
+        "    port: 5349\n    protocol: TCP\n    targetPort: 5349\n  - port: 40000\n    protocol: UDP\n",
+    );
+    assert_eq!(told(&udp, Code::EntranceComplete)[0].0, Status::Warn);
+    let nowhere = changed("hcce/coturn:5349", "hcce/turn:5349");
+    assert!(told(&nowhere, Code::EntranceComplete)[0].2.contains("leads to the Service turn"));
+    let unnamed = changed("  \"5349\": hcce/coturn:5349", "  \"5350\": hcce/coturn:5349");
+    assert!(told(&unnamed, Code::EntranceComplete)[0].2.contains("does not say what is behind port 5349"));
+}
+
+#[test]
+fn a_host_of_another_domain_and_a_missing_one_are_told() {
+    let other = changed("  - host: assets.hubs.test", "  - host: assets.hubs.example");
+    assert_eq!(told(&other, Code::OneDomain)[0].2, "assets.hubs.example is none of the names of hubs.test");
+    assert_eq!(told(&other, Code::OneDomain)[0].1, line(&other, "assets.hubs.example"));
+    let missing = changed("  - host: cors.hubs.test\n    http: *ret\n", "");
+    assert!(told(&missing, Code::OneDomain)[0].2.contains("cors.hubs.test"));
+}
+
+#[test]
+fn the_copy_has_everything_mended_that_needs_no_decision_and_nothing_else_changed() {
+    let linted = lint("hcce.yaml", SHIPPED);
+    let (fixed, edits) = linted.fixed();
+    assert_eq!(edits, 2);
+    let differences: Vec<_> = fixed.lines().filter(|it| !SHIPPED.lines().any(|own| own == *it)).collect();
+    assert_eq!(
+        differences,
+        ["      dnsPolicy: ClusterFirstWithHostNet", "        # - --default-ssl-certificate=hcce/cert-hcce"]
+    );
+    assert_eq!(
+        (told(&fixed, Code::TurnResolvesNames), told(&fixed, Code::NoDefaultCertificate)),
+        (vec![], vec![])
+    );
+    assert_eq!(lint("hcce.yaml", &fixed).fixed(), (fixed.clone(), 0), "a second time changes nothing");
+}
+
+#[test]
+fn what_kubectl_prints_is_a_list_and_is_read_as_well() {
+    let (documents, _) = yaml::read(SHIPPED);
+    assert!(documents.len() > 10);
+    let items = SHIPPED
+        .split("---\n")
+        .map(|document| {
+            let lines: Vec<_> = document.lines().filter(|it| !it.starts_with('#')).collect();
+            let (first, rest) = lines.split_first().unwrap();
+            let rest: Vec<_> = rest.iter().map(|line| format!("  {line}\n")).collect();
+            format!("- {first}\n{}", rest.concat())
+        })
+        .collect::<Vec<_>>()
+        .concat();
+    let list = format!("apiVersion: v1\nkind: List\nitems:\n{items}");
+    let summaries = |text: &str| {
+        findings(text).into_iter().map(|it| (it.code, it.status, it.summary)).collect::<Vec<_>>()
+    };
+    assert_eq!(summaries(&list), summaries(SHIPPED));
+}
+
+#[test]
+fn a_file_that_breaks_is_shown_where_it_breaks() {
+    let text = changed("        args:\n", "        args: [\n");
+    let found = findings(&text);
+    assert_eq!((found[0].code, found[0].status), (Code::ManifestRead, Status::Fail));
+    let at = found[0].location.as_ref().and_then(|it| it.line).unwrap();
+    let args = line(&text, "args: [");
+    assert!((args..args + 4).contains(&at), "{at} {args}");
+    assert!(found.iter().any(|it| it.code == Code::TurnFindsSecrets), "what stands before it is examined");
+    assert_eq!(findings("just words")[0].status, Status::Error);
+    let secret = findings("a: 1\nDB_PASS: [hunter2\nb: 2\n");
+    assert!(!format!("{secret:?}").contains("hunter2"), "{secret:?}");
+}
+
+#[test]
+fn nothing_that_is_shown_is_a_value_of_a_secret() {
+    let shown = format!("{:?}", findings(SHIPPED));
+    for secret in ["123456", "guardian", "phoenix", "'cookie'", "bm9uZQ"] {
+        assert!(!shown.contains(secret), "{secret}");
+    }
+}
+
+#[test]
+fn any_cut_of_the_file_is_read_without_failing() {
+    for end in (0..SHIPPED.len()).step_by(37) {
+        let linted = lint("x", &SHIPPED[..end]);
+        linted.fixed();
+    }
+}

@@ -1,0 +1,273 @@
+//! YAML with the place of everything in it. Aliases stand for a copy of what they name, as long as the whole stays bounded.
+
+use std::collections::HashMap;
+
+use saphyr_parser::{Event, Parser, ScalarStyle, Span};
+
+/// A place in the text: line and column from 1, the column in characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    pub(crate) line: usize,
+    pub(crate) column: usize,
+}
+
+/// What stands there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Text(String),
+    List(Vec<Node>),
+    /// In the order of the text.
+    Map(Vec<(Node, Node)>),
+}
+
+/// How a text is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Style {
+    Plain,
+    Single,
+    Double,
+    Block,
+}
+
+/// A value and where it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Node {
+    pub(crate) kind: Kind,
+    pub(crate) style: Style,
+    pub(crate) start: Place,
+    pub(crate) end: Place,
+}
+
+/// Where the text is no YAML, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Broken {
+    pub(crate) place: Place,
+    pub(crate) why: String,
+}
+
+/// As many values aliases may stand for: people's files have a few, and aliases of aliases soon have any number.
+const MOST_ALIASED: usize = 200_000;
+/// Deeper than anything that Kubernetes takes.
+const DEEPEST: usize = 128;
+
+/// Every document of the text; of one that breaks, those before it and where it does.
+pub(crate) fn read(text: &str) -> (Vec<Node>, Option<Broken>) {
+    let mut loader = Loader::default();
+    for event in Parser::new_from_str(text) {
+        let (event, span) = match event {
+            Ok(event) => event,
+            Err(error) => {
+                let place = Place { line: error.marker().line(), column: error.marker().col() + 1 };
+                return (loader.documents, Some(Broken { place, why: error.info().to_owned() }));
+            }
+        };
+        if let Err(why) = loader.take(event, span) {
+            return (loader.documents, Some(Broken { place: start(span), why: why.to_owned() }));
+        }
+    }
+    (loader.documents, None)
+}
+
+fn start(span: Span) -> Place {
+    Place { line: span.start.line(), column: span.start.col() + 1 }
+}
+
+fn end(span: Span) -> Place {
+    Place { line: span.end.line(), column: span.end.col() + 1 }
+}
+
+#[derive(Default)]
+struct Loader {
+    documents: Vec<Node>,
+    open: Vec<Open>,
+    anchors: HashMap<usize, (Node, usize)>,
+    nodes: usize,
+    /// How many of them aliases stand for.
+    aliased: usize,
+}
+
+/// A list or a map that has not ended yet.
+struct Open {
+    node: Node,
+    key: Option<Node>,
+    anchor: usize,
+    before: usize,
+}
+
+impl Loader {
+    fn take(&mut self, event: Event<'_>, span: Span) -> Result<(), &'static str> {
+        let node = |kind, style| Node { kind, style, start: start(span), end: end(span) };
+        match event {
+            Event::Scalar(text, style, anchor, _) => {
+                let style = match style {
+                    ScalarStyle::Plain => Style::Plain,
+                    ScalarStyle::SingleQuoted => Style::Single,
+                    ScalarStyle::DoubleQuoted => Style::Double,
+                    ScalarStyle::Literal | ScalarStyle::Folded => Style::Block,
+                };
+                let node = node(Kind::Text(text.into_owned()), style);
+                self.nodes += 1;
+                self.remember(anchor, &node, 1);
+                self.add(node)
+            }
+            Event::SequenceStart(anchor, _) => self.enter(node(Kind::List(Vec::new()), Style::Plain), anchor),
+            Event::MappingStart(anchor, _) => self.enter(node(Kind::Map(Vec::new()), Style::Plain), anchor),
+            Event::SequenceEnd | Event::MappingEnd => {
+                let Some(Open { mut node, anchor, before, .. }) = self.open.pop() else { return Ok(()) };
+                node.end = end(span);
+                self.remember(anchor, &node, self.nodes - before);
+                self.add(node)
+            }
+            Event::Alias(anchor) => {
+                let Some((node, size)) = self.anchors.get(&anchor) else {
+                    return Err("an alias that names nothing");
+                };
+                let (node, size) = (node.clone(), *size);
+                self.nodes += size;
+                self.aliased += size;
+                if self.aliased > MOST_ALIASED {
+                    return Err("its aliases stand for more than fits anywhere");
+                }
+                self.add(node)
+            }
+            Event::DocumentStart(_) => {
+                self.anchors.clear();
+                Ok(())
+            }
+            Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => Ok(()),
+        }
+    }
+
+    fn enter(&mut self, node: Node, anchor: usize) -> Result<(), &'static str> {
+        if self.open.len() == DEEPEST {
+            return Err("it is nested too deeply");
+        }
+        let before = self.nodes;
+        self.nodes += 1;
+        self.open.push(Open { node, key: None, anchor, before });
+        Ok(())
+    }
+
+    /// An anchor is a number from 1; without one it is 0.
+    fn remember(&mut self, anchor: usize, node: &Node, size: usize) {
+        if anchor > 0 {
+            self.anchors.insert(anchor, (node.clone(), size));
+        }
+    }
+
+    fn add(&mut self, node: Node) -> Result<(), &'static str> {
+        let Some(open) = self.open.last_mut() else {
+            self.documents.push(node);
+            return Ok(());
+        };
+        match (&mut open.node.kind, open.key.take()) {
+            (Kind::List(items), _) => items.push(node),
+            (Kind::Map(fields), Some(key)) => fields.push((key, node)),
+            (Kind::Map(_), None) => open.key = Some(node),
+            (Kind::Text(_), _) => return Err("a value within a text"),
+        }
+        Ok(())
+    }
+}
+
+impl Node {
+    /// The text, if it is one.
+    pub(crate) fn text(&self) -> Option<&str> {
+        match &self.kind {
+            Kind::Text(text) => Some(text),
+            Kind::List(_) | Kind::Map(_) => None,
+        }
+    }
+
+    /// The items; of what is no list, none.
+    pub(crate) fn items(&self) -> &[Self] {
+        match &self.kind {
+            Kind::List(items) => items,
+            Kind::Text(_) | Kind::Map(_) => &[],
+        }
+    }
+
+    /// The fields; of what is no map, none.
+    pub(crate) fn fields(&self) -> &[(Self, Self)] {
+        match &self.kind {
+            Kind::Map(fields) => fields,
+            Kind::Text(_) | Kind::List(_) => &[],
+        }
+    }
+
+    /// The value of a field.
+    pub(crate) fn get(&self, name: &str) -> Option<&Self> {
+        Some(&self.field(name)?.1)
+    }
+
+    /// A field with its key.
+    pub(crate) fn field(&self, name: &str) -> Option<&(Self, Self)> {
+        self.fields().iter().find(|(key, _)| key.text() == Some(name))
+    }
+
+    /// A field of a field, and so on: `spec.template.spec`.
+    pub(crate) fn at(&self, path: &str) -> Option<&Self> {
+        path.split('.').try_fold(self, |node, name| node.get(name))
+    }
+
+    /// The text at the end of such a path.
+    pub(crate) fn text_at(&self, path: &str) -> Option<&str> {
+        self.at(path)?.text()
+    }
+
+    /// The items at the end of such a path.
+    pub(crate) fn items_at(&self, path: &str) -> &[Self] {
+        self.at(path).map(Self::items).unwrap_or_default()
+    }
+
+    /// Every text within, but no keys.
+    pub(crate) fn each_text<'n>(&'n self, tell: &mut impl FnMut(&'n Self, &'n str)) {
+        match &self.kind {
+            Kind::Text(text) => tell(self, text),
+            Kind::List(items) => items.iter().for_each(|item| item.each_text(tell)),
+            Kind::Map(fields) => fields.iter().for_each(|(_, value)| value.each_text(tell)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_has_its_place() {
+        let (documents, broken) = read("a: 1\n---\n# ü\nkey:\n  - 'x y'\n  - {b: \"c\"}\n");
+        assert_eq!((documents.len(), broken), (2, None));
+        let list = documents[1].get("key").unwrap();
+        assert_eq!(list.items()[0].text(), Some("x y"));
+        assert_eq!(
+            (list.items()[0].start, list.items()[0].style),
+            (Place { line: 5, column: 5 }, Style::Single)
+        );
+        assert_eq!(list.items()[1].get("b").unwrap().start, Place { line: 6, column: 9 });
+    }
+
+    #[test]
+    fn what_breaks_is_shown_where_it_breaks_and_the_rest_before_it_is_there() {
+        let (documents, broken) = read("a: 1\n---\nb: [1, 2\nc: 3\n");
+        assert_eq!(documents.len(), 1);
+        assert!((3..=5).contains(&broken.unwrap().place.line));
+    }
+
+    #[test]
+    fn an_alias_stands_for_what_it_names_and_a_bomb_is_refused() {
+        let (documents, _) = read("a: &x {b: 1}\nc: *x\n");
+        assert_eq!(documents[0].text_at("c.b"), Some("1"));
+        let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+        for level in 1..12 {
+            let before = format!("*a{}", level - 1);
+            let items = vec![before; 10].join(", ");
+            bomb.extend([format!("a{level}: &a{level} [{items}]\n")]);
+        }
+        let (_, broken) = read(&bomb);
+        assert!(broken.unwrap().why.contains("aliases"));
+        for nested in ["[", "{a: ", "- "] {
+            assert!(read(&nested.repeat(100_000)).1.is_some(), "{nested}");
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! What is asked of the rules: what Hubs needs them to let pass, what they had better keep out, and whatever a person names.
+
+use std::{fmt, net::IpAddr, str::FromStr};
+
+use super::{
+    evaluate::{End, Extent, Flow, Way},
+    ranges::{Addresses, Ports},
+    read::{self, Declared, port_ranges},
+    region::Protocols,
+    rules::{Direction, PLATFORM},
+};
+
+/// Dialog's ports.
+const MEDIA: (u16, u16) = (40_000, 49_999);
+/// From which ports Kubernetes takes those at which it is asked whether a node is well.
+const NODE_PORTS: (u16, u16) = (30_000, 32_767);
+
+/// What a flow is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Pages and signalling come in.
+    Entrance,
+    /// TURN comes in.
+    Turn,
+    /// Media goes straight to dialog.
+    Media,
+    /// haproxy and the TURN server reach dialog.
+    Inside,
+    /// The load balancer finds out which nodes are well.
+    Probes,
+    /// Nodes ask for their address, and fetch images.
+    Out,
+    /// Nobody reads dialog's reports.
+    Admin,
+    /// The person wants to know.
+    Asked,
+}
+
+/// A flow, and what it is for.
+#[derive(Clone, Debug)]
+pub(crate) struct Question {
+    pub(crate) purpose: Purpose,
+    /// The ports to which people send, which are those of the flow unless a load balancer puts others in their place.
+    public: Ports,
+    pub(crate) flow: Flow,
+}
+
+impl Question {
+    /// What stands for it where findings have their target.
+    pub(crate) fn target(&self) -> String {
+        let protocol = self.flow.protocol.word().to_ascii_lowercase();
+        format!("{protocol}/{}", self.public.words().join(","))
+    }
+}
+
+impl fmt::Display for Question {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} from {} to {}", self.target(), self.flow.source.text, self.flow.destination.text)
+    }
+}
+
+/// A flow as people name it: `udp/40000-49999`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NamedFlow {
+    protocol: Protocols,
+    ports: Ports,
+}
+
+/// The text names no flow.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{0:?} is no flow: give a protocol and ports, such as udp/40000-49999 or tcp/443,4443")]
+pub(crate) struct FlowError(String);
+
+impl FromStr for NamedFlow {
+    type Err = FlowError;
+
+    fn from_str(text: &str) -> Result<Self, FlowError> {
+        let bad = || FlowError(text.to_owned());
+        let (protocol, ports) = text.split_once('/').ok_or_else(bad)?;
+        let protocol = match protocol.to_ascii_lowercase().as_str() {
+            "tcp" => Protocols::TCP,
+            "udp" => Protocols::UDP,
+            _ => return Err(bad()),
+        };
+        Ok(Self { protocol, ports: port_ranges(ports).filter(|it| !it.is_empty()).ok_or_else(bad)? })
+    }
+}
+
+/// An end of a flow as people name it: an address, a network, or one of the names that Azure and we have for some.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    Internet,
+    Network,
+    Platform,
+    Node,
+    Entrance,
+    Addresses(Addresses),
+}
+
+/// The text names no place.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error(
+    "{0:?} is no place: give an address, a network, Internet, VirtualNetwork, AzureLoadBalancer, Node or Entrance"
+)]
+pub(crate) struct PlaceError(String);
+
+impl FromStr for Place {
+    type Err = PlaceError;
+
+    fn from_str(text: &str) -> Result<Self, PlaceError> {
+        match text.to_ascii_lowercase().as_str() {
+            "internet" => Ok(Self::Internet),
+            "virtualnetwork" => Ok(Self::Network),
+            "azureloadbalancer" => Ok(Self::Platform),
+            "node" => Ok(Self::Node),
+            "entrance" => Ok(Self::Entrance),
+            _ => read::network(text).map(Self::Addresses).ok_or_else(|| PlaceError(text.to_owned())),
+        }
+    }
+}
+
+/// What the person asks for; nothing of it means Hubs' own needs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    pub(crate) flows: Vec<NamedFlow>,
+    pub(crate) from: Option<Place>,
+    pub(crate) to: Option<Place>,
+    /// Where people come in, if that is known otherwise than from the documents.
+    pub(crate) entrance: Vec<IpAddr>,
+}
+
+impl Wanted {
+    /// The questions about one way.
+    pub(crate) fn questions(&self, declared: &Declared, way: &Way) -> Vec<Question> {
+        let ends = Ends { declared, way, entrance: &self.entrance };
+        if self.flows.is_empty() { self.needs(&ends) } else { self.asked(&ends) }
+    }
+
+    fn asked(&self, ends: &Ends<'_>) -> Vec<Question> {
+        let from = self.from.clone().unwrap_or(Place::Internet);
+        let is_out = self.to == Some(Place::Internet);
+        let from = if is_out && self.from.is_none() { Place::Node } else { from };
+        let to = self.to.clone().unwrap_or(Place::Node);
+        let direction = if is_out { Direction::Outbound } else { Direction::Inbound };
+        let flow = |it: &NamedFlow| ends.flow(direction, it.protocol, it.ports.clone(), &from, &to);
+        self.flows
+            .iter()
+            .map(|it| Question { purpose: Purpose::Asked, public: it.ports.clone(), flow: flow(it) })
+            .collect()
+    }
+
+    fn needs(&self, ends: &Ends<'_>) -> Vec<Question> {
+        use Direction::{Inbound, Outbound};
+        let from = self.from.clone().unwrap_or(Place::Internet);
+        let to = |place: Place| self.to.clone().unwrap_or(place);
+        let one = |port: u16| Ports::span(port, port);
+        let range = |(first, last)| Ports::span(first, last);
+        let mut questions = Vec::new();
+        for (purpose, ports) in [(Purpose::Entrance, &[80, 443, 4443][..]), (Purpose::Turn, &[5349][..])] {
+            let (arriving, place) = ends.arriving(ports);
+            let flow = ends.flow(Inbound, Protocols::TCP, arriving, &from, &to(place));
+            let public = ports.iter().map(|port| (*port, *port)).collect();
+            questions.push(Question { purpose, public, flow });
+        }
+        let mut ask = |purpose, direction, protocol, ports: Ports, from: &Place, to: &Place| {
+            let flow = ends.flow(direction, protocol, ports.clone(), from, to);
+            questions.push(Question { purpose, public: ports, flow });
+        };
+        ask(Purpose::Media, Inbound, Protocols::UDP, range(MEDIA), &from, &to(Place::Node));
+        if self.from.is_none() {
+            let inside = [(Protocols::UDP, range(MEDIA)), (Protocols::TCP, one(4443))];
+            for (protocol, ports) in inside {
+                ask(Purpose::Inside, Inbound, protocol, ports, &Place::Network, &to(Place::Node));
+            }
+            ask(
+                Purpose::Probes,
+                Inbound,
+                Protocols::TCP,
+                range(NODE_PORTS),
+                &Place::Platform,
+                &to(Place::Node),
+            );
+            ask(Purpose::Out, Outbound, Protocols::TCP, one(443), &to(Place::Node), &Place::Internet);
+        }
+        ask(Purpose::Admin, Inbound, Protocols::TCP, one(7000), &from, &to(Place::Node));
+        questions
+    }
+}
+
+/// What stands for the ends of flows on one way.
+struct Ends<'a> {
+    declared: &'a Declared,
+    way: &'a Way,
+    entrance: &'a [IpAddr],
+}
+
+impl Ends<'_> {
+    /// At which ports of which place packets for these ports of the load balancer come to the rules.
+    fn arriving(&self, ports: &[u16]) -> (Ports, Place) {
+        let forwarded = self.declared.forwarded.iter().flatten();
+        let node_port =
+            |port: &u16| forwarded.clone().find(|it| it.port == *port).and_then(|it| it.node_port);
+        let at_node: Vec<_> = ports.iter().filter_map(node_port).collect();
+        let span = |port: u16| (port, port);
+        if at_node.len() == ports.len() {
+            return (at_node.into_iter().map(span).collect(), Place::Node);
+        }
+        (ports.iter().copied().map(span).collect(), Place::Entrance)
+    }
+
+    fn flow(
+        &self,
+        direction: Direction,
+        protocol: Protocols,
+        ports: Ports,
+        from: &Place,
+        to: &Place,
+    ) -> Flow {
+        let (source, destination) = (self.end(from), self.end(to));
+        // Who has no address of IPv6 is sent none of its packets.
+        let far = if direction == Direction::Inbound { &destination } else { &source };
+        let is_v4 = !far.addresses.has_v6() || far.extent == Extent::One;
+        let cut = |end: End| if is_v4 { End { addresses: end.addresses.v4_only(), ..end } } else { end };
+        Flow { direction, protocol, ports, source: cut(source), destination: cut(destination) }
+    }
+
+    fn end(&self, place: &Place) -> End {
+        let knowledge = &self.declared.knowledge;
+        let every = |addresses: Addresses, text: String| End { addresses, extent: Extent::Every, text };
+        match place {
+            Place::Internet => {
+                every(knowledge.internet().difference(&Addresses::private()), "the internet".to_owned())
+            }
+            Place::Network => every(self.network(), "the virtual network".to_owned()),
+            Place::Platform => every([PLATFORM].into_iter().collect(), "Azure's health probes".to_owned()),
+            Place::Addresses(addresses) => every(addresses.clone(), addresses.to_string()),
+            Place::Node if self.way.nodes.is_empty() => {
+                End { addresses: self.network(), extent: Extent::One, text: "a node".to_owned() }
+            }
+            Place::Node => {
+                let text = format!("the nodes ({})", self.way.nodes);
+                End { addresses: self.way.nodes.clone(), extent: Extent::Every, text }
+            }
+            Place::Entrance => {
+                let known = if self.entrance.is_empty() { &self.declared.frontends } else { self.entrance };
+                let known: Addresses = known.iter().copied().collect();
+                if known.is_empty() {
+                    let addresses = knowledge.internet().difference(&Addresses::private());
+                    return End { addresses, extent: Extent::One, text: "the load balancer".to_owned() };
+                }
+                let text = format!("the load balancer ({known})");
+                every(known, text)
+            }
+        }
+    }
+
+    fn network(&self) -> Addresses {
+        self.declared.knowledge.virtual_network().difference(&[PLATFORM].into_iter().collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flows_and_places_are_read_as_people_name_them() {
+        for (text, target) in
+            [("udp/40000-49999", "udp/40000-49999"), ("TCP/443,4443", "tcp/443,4443"), ("tcp/*", "tcp/*")]
+        {
+            let flow: NamedFlow = text.parse().unwrap();
+            let wanted = Wanted { flows: vec![flow], ..Wanted::default() };
+            let way = Way { name: String::new(), layers: Vec::new(), nodes: Addresses::default() };
+            assert_eq!(wanted.questions(&Declared::default(), &way)[0].target(), target);
+        }
+        for text in ["", "udp", "icmp/8", "udp/9-1", "udp/", "udp/65536", "tcp/x"] {
+            assert!(text.parse::<NamedFlow>().is_err(), "{text}");
+        }
+        assert_eq!("internet".parse(), Ok(Place::Internet));
+        assert!("10.224.0.0/16".parse::<Place>().is_ok() && "10.224.0.4".parse::<Place>().is_ok());
+        assert!("somewhere".parse::<Place>().is_err());
+    }
+}

@@ -1,0 +1,332 @@
+//! Documents that say what is declared: what `az` prints of groups, interfaces, subnets, load balancers and public addresses, ARM
+//! resources and exported templates, `terraform show -json`, Services of Kubernetes. Each is recognised by its structure.
+//!
+//! Nothing in a document makes the rest of it unreadable: what is odd is told with its place, and means "unknown" from there on.
+
+mod json;
+mod resource;
+mod rule;
+mod template;
+mod terraform;
+#[cfg(test)]
+mod tests;
+mod ways;
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use serde_json::Value;
+
+pub(super) use self::rule::{network, port_ranges};
+use self::{
+    json::{array, get, list, text},
+    rule::Dialect,
+};
+use super::{
+    evaluate::Way,
+    ranges::Addresses,
+    region::Protocols,
+    rules::{Group, Knowledge, Rule, default_rules, last_part},
+};
+
+/// A document, and what to call it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Source {
+    /// Its name, as the person gave it.
+    pub(crate) name: String,
+    pub(crate) text: String,
+}
+
+/// What is declared.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Declared {
+    pub(crate) groups: Vec<Group>,
+    pub(crate) knowledge: Knowledge,
+    /// The ways that lead to nodes, each through groups of its own.
+    pub(crate) ways: Vec<Way>,
+    /// The public addresses at which a load balancer takes what it forwards.
+    pub(crate) frontends: Vec<IpAddr>,
+    /// Public addresses that nodes have for themselves.
+    pub(crate) node_addresses: Vec<IpAddr>,
+    /// Public addresses with which nodes go out, and where nothing comes in.
+    pub(crate) outbound_addresses: Vec<IpAddr>,
+    /// What the load balancer forwards; nothing if no document says that.
+    pub(crate) forwarded: Option<Vec<Forwarded>>,
+    /// What could not be read, and where that is.
+    pub(crate) oddities: Vec<Oddity>,
+    /// How many rules there are, without Azure's own.
+    pub(crate) rules: usize,
+}
+
+/// A port that the load balancer forwards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Forwarded {
+    pub(crate) protocol: Protocols,
+    pub(crate) port: u16,
+    /// The port at which it comes to the node, whose address then is the packet's destination; nothing with a floating address,
+    /// which is what AKS sets up: then packets keep the load balancer's.
+    pub(crate) node_port: Option<u16>,
+}
+
+/// Something that could not be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Oddity {
+    /// The document, and in it the JSON path.
+    pub(crate) place: String,
+    pub(crate) what: String,
+}
+
+/// Why there is nothing to evaluate.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// Not JSON.
+    #[error("{name} is no JSON: {source}")]
+    Json {
+        /// Which document.
+        name: String,
+        /// What is wrong with it, and where.
+        source: serde_json::Error,
+    },
+    /// Nothing of it is of any use.
+    #[error(
+        "{0} has nothing that hubs-probe knows: give what `az network nsg list -g NODE_GROUP -o json` prints, or see `hubs-probe nsg --help`"
+    )]
+    Unknown(String),
+}
+
+/// Reads all of them. What they say complements one another.
+pub(crate) fn read(sources: &[Source]) -> Result<Declared, ReadError> {
+    let mut reader = Reader::default();
+    for source in sources {
+        let text = source.text.trim_start_matches('\u{feff}');
+        let value: Value = serde_json::from_str(text)
+            .map_err(|error| ReadError::Json { name: source.name.clone(), source: error })?;
+        let before = reader.recognised;
+        reader.visit(&value, &format!("{} $", source.name));
+        // An empty list is an answer: there are no groups.
+        if reader.recognised == before && !value.as_array().is_some_and(Vec::is_empty) {
+            return Err(ReadError::Unknown(source.name.clone()));
+        }
+    }
+    Ok(reader.finish())
+}
+
+/// What was read so far.
+#[derive(Default)]
+struct Reader {
+    recognised: usize,
+    groups: Vec<ReadGroup>,
+    /// Rules that were given apart from their group, by its name.
+    loose: BTreeMap<String, Vec<Rule>>,
+    admin: Vec<Rule>,
+    subnets: Vec<Subnet>,
+    interfaces: Vec<Interface>,
+    effective: Vec<Effective>,
+    networks: Vec<Addresses>,
+    tags: BTreeMap<String, Addresses>,
+    public: Vec<PublicAddress>,
+    frontends: Vec<Frontend>,
+    /// Identifiers of frontends or addresses with which nodes go out.
+    outbound: Vec<String>,
+    forwarding: Vec<Forwarding>,
+    is_forwarding_known: bool,
+    oddities: Vec<Oddity>,
+}
+
+struct ReadGroup {
+    name: String,
+    id: Option<String>,
+    resource_group: Option<String>,
+    rules: Vec<Rule>,
+    place: String,
+    subnets: Vec<String>,
+    interfaces: Vec<String>,
+}
+
+struct Subnet {
+    id: String,
+    prefixes: Addresses,
+    group: Option<String>,
+}
+
+struct Interface {
+    id: String,
+    addresses: Vec<IpAddr>,
+    subnets: Vec<String>,
+    group: Option<String>,
+    security_groups: Vec<String>,
+    public: Vec<String>,
+}
+
+/// The groups in effect at one interface.
+struct Effective {
+    name: String,
+    layers: Vec<(super::rules::Layer, Group)>,
+}
+
+struct PublicAddress {
+    id: String,
+    address: IpAddr,
+    /// What it belongs to.
+    owner: Option<String>,
+}
+
+struct Frontend {
+    id: String,
+    /// The identifier of its public address, or nothing for one that is private.
+    public: Option<String>,
+    address: Option<IpAddr>,
+}
+
+struct Forwarding {
+    frontend: Option<String>,
+    forwarded: Vec<Forwarded>,
+}
+
+impl Reader {
+    fn visit(&mut self, value: &Value, path: &str) {
+        if let Value::Array(items) = value {
+            if items.iter().any(is_effective) {
+                return self.effective(items, path);
+            }
+            for (at, item) in items.iter().enumerate() {
+                self.visit(item, &format!("{path}[{at}]"));
+            }
+            return;
+        }
+        if !value.is_object() {
+            return;
+        }
+        let has_list = |name: &str| get(value, name).is_some_and(Value::is_array);
+        let before = self.recognised;
+        self.recognised += 1;
+        if is_effective(value) {
+            self.effective(std::slice::from_ref(value), path);
+        } else if list(value, "networkInterfaces")
+            .iter()
+            .any(|it| get(it, "securityRuleAssociations").is_some())
+        {
+            self.watcher(value, path);
+        } else if value.get("planned_values").or_else(|| value.get("values")?.get("root_module")).is_some() {
+            terraform::read(self, value, path);
+        } else if has_list("resources")
+            && (value.get("$schema").is_some() || value.get("contentVersion").is_some())
+        {
+            template::read(self, value, path);
+        } else if has_list("securityRules") || has_list("defaultSecurityRules") {
+            self.group(value, path);
+        } else if has_list("loadBalancingRules")
+            || has_list("frontendIPConfigurations")
+            || has_list("frontendIpConfigurations")
+        {
+            self.load_balancer(value);
+        } else if has_list("ipConfigurations") {
+            self.interface(value);
+        } else if get(value, "addressSpace").is_some_and(Value::is_object) {
+            self.network(value);
+        } else if text(value, "addressPrefix").is_some() || has_list("addressPrefixes") {
+            self.subnet(value);
+        } else if get(value, "ipAddress").is_some() && text(value, "id").is_some() {
+            self.public_address(value);
+        } else if text(value, "access").is_some() && text(value, "direction").is_some() {
+            self.loose_rule(value, path);
+        } else if get(value, "networkProfile").is_some() && get(value, "nodeResourceGroup").is_some() {
+            self.cluster(value);
+        } else if text(value, "kind") == Some("Service") {
+            self.service(value);
+        } else {
+            self.recognised = before;
+            for name in ["value", "items", "networkSecurityGroups", "resources"] {
+                if let Some(inner) = value.get(name).filter(|inner| inner.is_array()) {
+                    self.recognised += usize::from(array(inner).is_empty());
+                    self.visit(inner, &format!("{path}.{name}"));
+                }
+            }
+        }
+    }
+
+    /// Keeps what is odd about something.
+    fn note(&mut self, place: &str, odd: impl IntoIterator<Item = String>) {
+        self.oddities.extend(odd.into_iter().map(|what| Oddity { place: place.to_owned(), what }));
+    }
+
+    fn rules(&mut self, values: &[Value], path: &str, dialect: Dialect) -> Vec<Rule> {
+        let mut rules = Vec::with_capacity(values.len());
+        for (at, value) in values.iter().enumerate() {
+            let place = format!("{path}[{at}]");
+            let mut odd = Vec::new();
+            let rule = rule::read(value, place.clone(), dialect, &mut odd);
+            let name = rule.name.clone();
+            self.note(&place, odd.into_iter().map(|what| format!("{name}: {what}")));
+            rules.push(rule);
+        }
+        rules
+    }
+
+    fn group(&mut self, value: &Value, path: &str) {
+        let inner = if value.get("securityRules").is_none() && value.get("properties").is_some() {
+            format!("{path}.properties")
+        } else {
+            path.to_owned()
+        };
+        let own = list(value, "securityRules");
+        let mut rules = self.rules(own, &format!("{inner}.securityRules"), Dialect::Declared);
+        let defaults = list(value, "defaultSecurityRules");
+        let mut defaults = self.rules(defaults, &format!("{inner}.defaultSecurityRules"), Dialect::Declared);
+        if defaults.is_empty() {
+            defaults = default_rules(path);
+        }
+        for rule in &mut defaults {
+            rule.is_default = true;
+        }
+        rules.append(&mut defaults);
+        let ids = |name: &str| -> Vec<String> {
+            list(value, name).iter().filter_map(|it| Some(text(it, "id")?.to_ascii_lowercase())).collect()
+        };
+        let id = text(value, "id").map(str::to_owned);
+        let name = text(value, "name").map(str::to_owned);
+        self.groups.push(ReadGroup {
+            name: name
+                .or_else(|| id.as_deref().map(|id| last_part(id).to_owned()))
+                .unwrap_or_else(|| "a group without a name".to_owned()),
+            resource_group: text(value, "resourceGroup")
+                .map(str::to_owned)
+                .or_else(|| resource_group(id.as_deref()?)),
+            id,
+            rules,
+            place: path.to_owned(),
+            subnets: ids("subnets"),
+            interfaces: ids("networkInterfaces"),
+        });
+    }
+
+    /// A rule that was printed without its group, as `az network nsg rule list` does, or an administrator's.
+    fn loose_rule(&mut self, value: &Value, path: &str) {
+        let is_admin = get(value, "sources").is_some() || get(value, "destinations").is_some();
+        let dialect = if is_admin { Dialect::Admin } else { Dialect::Declared };
+        let mut odd = Vec::new();
+        let rule = rule::read(value, path.to_owned(), dialect, &mut odd);
+        let name = rule.name.clone();
+        self.note(path, odd.into_iter().map(|what| format!("{name}: {what}")));
+        if is_admin {
+            self.admin.push(rule);
+            return;
+        }
+        let group = text(value, "id").and_then(|id| part_after(id, "networkSecurityGroups"));
+        self.loose.entry(group.unwrap_or("a group without a name").to_owned()).or_default().push(rule);
+    }
+}
+
+fn is_effective(value: &Value) -> bool {
+    get(value, "effectiveSecurityRules").is_some_and(Value::is_array)
+}
+
+/// What stands behind `name` in a resource identifier.
+fn part_after<'i>(id: &'i str, name: &str) -> Option<&'i str> {
+    let mut parts = id.split('/');
+    parts.find(|part| part.eq_ignore_ascii_case(name))?;
+    parts.next()
+}
+
+fn resource_group(id: &str) -> Option<String> {
+    part_after(id, "resourceGroups").map(str::to_owned)
+}

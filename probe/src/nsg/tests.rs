@@ -1,0 +1,267 @@
+//! What is said of rules that people have.
+
+use super::{
+    judge::{Observed, Owner, Reality, flows, rules},
+    question::Wanted,
+    read::{Declared, Source, read},
+};
+use crate::{
+    codes::Code,
+    finding::{Finding, Status},
+};
+
+const AKS: &str = include_str!("../../../tests/lab/nsg/aks.json");
+const OWN_NETWORK: &str = include_str!("../../../tests/lab/nsg/own-network.json");
+
+/// The groups with one rule more in the group of that place.
+fn with(document: &str, group: usize, rule: &str) -> Declared {
+    let mut value: serde_json::Value = serde_json::from_str(document).unwrap();
+    if !rule.is_empty() {
+        let rules = value[group]["securityRules"].as_array_mut().unwrap();
+        let rule: serde_json::Value = serde_json::from_str(rule).unwrap();
+        match rule {
+            serde_json::Value::Array(several) => rules.extend(several),
+            one => rules.push(one),
+        }
+    }
+    read(&[Source { name: "nsg.json".to_owned(), text: value.to_string() }]).unwrap()
+}
+
+fn rule(name: &str, priority: u16, access: &str, protocol: &str, destination: &str, ports: &str) -> String {
+    format!(
+        r#"{{"name": "{name}", "priority": {priority}, "direction": "Inbound", "access": "{access}", "protocol": "{protocol}",
+            "sourceAddressPrefix": "Internet", "sourcePortRange": "*", "destinationAddressPrefix": "{destination}", "destinationPortRange": "{ports}"}}"#
+    )
+}
+
+fn media(destination: &str) -> String {
+    rule("hubs-media", 200, "Allow", "Udp", destination, "40000-49999")
+}
+
+#[track_caller]
+fn finding(findings: &[Finding], code: Code) -> &Finding {
+    let found: Vec<_> = findings.iter().filter(|it| it.code == code).collect();
+    assert_eq!(found.len(), 1, "{code}: {findings:#?}");
+    found[0]
+}
+
+fn declared_only(declared: &Declared) -> Vec<Finding> {
+    flows(declared, &Wanted::default(), None)
+}
+
+fn commands(finding: &Finding) -> &[String] {
+    finding.remedy.as_ref().map(|it| it.commands.as_slice()).unwrap_or_default()
+}
+
+#[test]
+fn of_aks_own_rules_the_entrance_is_open_and_media_is_not() {
+    let findings = declared_only(&with(AKS, 0, ""));
+    for code in [
+        Code::EntranceAdmitted,
+        Code::TurnAdmitted,
+        Code::ProbesAdmitted,
+        Code::OutAdmitted,
+        Code::AdminDenied,
+    ] {
+        assert_eq!(finding(&findings, code).status, Status::Pass, "{findings:#?}");
+    }
+    assert!(findings.iter().filter(|it| it.code == Code::InsideAdmitted).all(|it| it.status == Status::Pass));
+    let media = finding(&findings, Code::MediaAdmitted);
+    assert_eq!(media.status, Status::Warn);
+    assert_eq!(media.target.as_deref(), Some("udp/40000-49999"));
+    assert!(
+        media.summary.contains("denied by DenyAllInBound (65500) of aks-agentpool-21418527-nsg"),
+        "{}",
+        media.summary
+    );
+    assert_eq!(
+        commands(media)[1],
+        "az network nsg rule create -g MC_hubs_hubs_westeurope --nsg-name aks-agentpool-21418527-nsg -n hubs-media --priority 200 --direction Inbound --access Allow --protocol Udp --source-address-prefixes Internet --source-port-ranges '*' --destination-address-prefixes '*' --destination-port-ranges 40000-49999"
+    );
+}
+
+#[test]
+fn an_entrance_that_is_denied_is_a_failure_with_the_rule_that_mends_it() {
+    let declared = with(AKS, 0, &rule("harden", 200, "Deny", "Tcp", "*", "4443"));
+    let findings = declared_only(&declared);
+    let entrance = finding(&findings, Code::EntranceAdmitted);
+    assert_eq!(entrance.status, Status::Fail);
+    assert!(entrance.summary.contains("4443 denied by harden (200)"), "{}", entrance.summary);
+    let cause = entrance.cause.as_deref().unwrap();
+    assert!(
+        cause.contains("k8s-azure-lb_allow")
+            && cause.contains("harden (200)")
+            && cause.contains("comes first"),
+        "{cause}"
+    );
+    let command = &commands(entrance)[0];
+    assert!(
+        command.contains("--priority 199") && command.contains("--destination-port-ranges 4443"),
+        "{command}"
+    );
+    assert_eq!(finding(&findings, Code::TurnAdmitted).status, Status::Pass);
+}
+
+#[test]
+fn near_misses_say_what_the_rule_lacks() {
+    for (rule, said) in [
+        (rule("r", 200, "Allow", "Tcp", "*", "40000-49999"), "is for TCP, and these packets are UDP"),
+        (rule("r", 200, "Allow", "Udp", "*", "30000-39999"), "is for ports 30000-39999"),
+        (media("*").replace("\"Internet\"", "\"10.0.0.0/8\""), "is for packets from 10.0.0.0/8"),
+        (
+            media("*").replace("\"sourcePortRange\": \"*\"", "\"sourcePortRange\": \"40000-49999\""),
+            "is denied",
+        ),
+    ] {
+        let findings = declared_only(&with(AKS, 0, &rule));
+        let media = findings
+            .iter()
+            .find(|it| it.target.as_deref() == Some("udp/40000-49999") && it.status == Status::Warn)
+            .unwrap();
+        let told = format!("{media:?}");
+        assert!(told.contains(said) || said == "is denied", "{said}: {told}");
+    }
+}
+
+#[test]
+fn a_rule_that_ends_too_early_leaves_the_rest_denied_port_by_port() {
+    let findings = declared_only(&with(AKS, 0, &rule("r", 200, "Allow", "Udp", "*", "35000-44999")));
+    let media = finding(&findings, Code::MediaAdmitted);
+    assert!(media.summary.contains("45000-49999 denied by DenyAllInBound"), "{}", media.summary);
+    let lines: Vec<_> = media.evidence.iter().map(|it| it.label.as_str()).collect();
+    assert_eq!(&lines[..2], ["40000-44999", "45000-49999"]);
+    assert!(commands(media)[1].contains("--destination-port-ranges 45000-49999"));
+}
+
+#[test]
+fn a_subnet_without_the_copy_and_a_wrong_destination_have_codes_of_their_own() {
+    let findings = declared_only(&with(OWN_NETWORK, 1, &media("*")));
+    let copy = finding(&findings, Code::RuleCopied);
+    assert_eq!(copy.status, Status::Warn);
+    assert!(commands(copy)[0].contains("--nsg-name subnet-nsg"), "{copy:#?}");
+    let findings = declared_only(&with(AKS, 0, &media("203.0.113.40")));
+    let elsewhere = finding(&findings, Code::RuleDestination);
+    assert!(elsewhere.cause.as_deref().unwrap().contains("is for 203.0.113.40"), "{elsewhere:#?}");
+}
+
+#[test]
+fn health_probes_that_a_rule_denies_are_a_failure() {
+    let all = r#"{"name": "deny-all", "priority": 4000, "direction": "Inbound", "access": "Deny", "protocol": "*", "sourceAddressPrefix": "*",
+        "sourcePortRange": "*", "destinationAddressPrefix": "*", "destinationPortRange": "*"}"#;
+    let findings = declared_only(&with(AKS, 0, all));
+    let probes = finding(&findings, Code::ProbesAdmitted);
+    assert_eq!(probes.status, Status::Fail);
+    assert!(commands(probes)[0].contains("--source-address-prefixes AzureLoadBalancer"), "{probes:#?}");
+    assert!(findings.iter().any(|it| it.code == Code::InsideAdmitted && it.status == Status::Fail));
+}
+
+#[test]
+fn nodes_that_cannot_get_out_are_a_warning() {
+    let out = r#"{"name": "no-way-out", "priority": 200, "direction": "Outbound", "access": "Deny", "protocol": "*", "sourceAddressPrefix": "*",
+        "sourcePortRange": "*", "destinationAddressPrefix": "Internet", "destinationPortRange": "*"}"#;
+    let findings = declared_only(&with(AKS, 0, out));
+    assert_eq!(finding(&findings, Code::OutAdmitted).status, Status::Warn);
+}
+
+#[test]
+fn a_rule_that_opens_the_admin_port_is_a_failure_and_too_broad() {
+    let declared = with(AKS, 0, &rule("all", 200, "Allow", "*", "*", "*"));
+    let findings = declared_only(&declared);
+    let admin = finding(&findings, Code::AdminDenied);
+    assert_eq!(admin.status, Status::Fail);
+    assert!(commands(admin)[0].contains("-n all --protocol Udp"));
+    let about_rules = rules(&declared);
+    let broad = finding(&about_rules, Code::RuleNarrow);
+    assert_eq!(broad.status, Status::Warn);
+    assert!(broad.summary.contains("lets everybody in to 65536 ports"), "{}", broad.summary);
+    // The rule of AKS has nothing left to decide.
+    assert_eq!(finding(&about_rules, Code::RuleDecides).status, Status::Warn);
+    assert!(rules(&with(AKS, 0, &media("*"))).iter().all(|it| it.status == Status::Pass));
+}
+
+#[test]
+fn what_is_asked_for_fails_where_hubs_own_needs_only_warn() {
+    let wanted = Wanted { flows: vec!["udp/40000-49999".parse().unwrap()], ..Wanted::default() };
+    let findings = flows(&with(AKS, 0, ""), &wanted, None);
+    assert_eq!(finding(&findings, Code::FlowAdmitted).status, Status::Fail);
+    let group = r#"{"name": "g", "securityRules": []}"#;
+    let odd = read(&[Source {
+        name: "x".to_owned(),
+        text: group.replace("[]", &format!("[{}]", rule("r", 200, "Allow", "Pigeon", "*", "*"))),
+    }])
+    .unwrap();
+    assert_eq!(finding(&flows(&odd, &wanted, None), Code::FlowAdmitted).status, Status::Error);
+    assert_eq!(finding(&rules(&odd), Code::RulesRead).status, Status::Warn);
+}
+
+#[test]
+fn no_name_of_a_rule_or_group_gets_out_of_its_quotes() {
+    let text = format!(
+        r#"[{{"name": "x'; rm -rf / #", "securityRules": [{}], "subnets": [{{"id": "/x/subnets/s"}}]}}]"#,
+        rule("r", 100, "Deny", "*", "*", "*")
+    );
+    let declared = read(&[Source { name: "x".to_owned(), text }]).unwrap();
+    let told: Vec<_> = declared_only(&declared)
+        .iter()
+        .chain(&rules(&declared))
+        .flat_map(|it| commands(it).to_vec())
+        .collect();
+    for command in told.iter().filter(|it| it.contains("rm -rf")) {
+        assert!(command.contains(r"'x'\''; rm -rf / #'"), "{command}");
+    }
+}
+
+const OPEN: Observed = Observed::Open(String::new());
+const SILENT: Observed = Observed::Silent(String::new());
+
+fn seen(media: Observed, owner: Owner) -> Reality {
+    Reality { entrance: OPEN, turn: OPEN, media, owner, ports: Vec::new() }
+}
+
+fn compared(declared: &Declared, reality: &Reality) -> Vec<Finding> {
+    flows(declared, &Wanted::default(), Some(reality))
+}
+
+#[test]
+fn declared_and_observed_together_tell_what_neither_does() {
+    let (open, closed) = (with(AKS, 0, &media("*")), with(AKS, 0, ""));
+    let code = |declared: &Declared, media: Observed, owner| {
+        let findings = compared(declared, &seen(media, owner));
+        let found = findings
+            .into_iter()
+            .find(|it| it.target.as_deref() == Some("udp/40000-49999") && it.code != Code::InsideAdmitted);
+        let found = found.unwrap();
+        (found.code, found.status, found.cause.unwrap_or_default())
+    };
+    assert_eq!(code(&open, OPEN, Owner::Node).0, Code::MediaAdmitted);
+    let (dead, status, cause) = code(&open, SILENT, Owner::Outbound);
+    assert_eq!((dead, status), (Code::AdmittedArrives, Status::Warn));
+    assert!(cause.contains("goes out"), "{cause}");
+    assert!(code(&open, SILENT, Owner::Node).2.contains("a node's own"));
+    assert_eq!(code(&closed, OPEN, Owner::Unknown).0, Code::DeniedIsClosed);
+    assert_eq!(code(&closed, SILENT, Owner::Unknown).0, Code::MediaAdmitted);
+}
+
+#[test]
+fn an_entrance_that_is_let_in_and_silent_is_not_the_rules_fault() {
+    let declared = with(AKS, 0, "");
+    let reality = Reality { turn: SILENT, ..seen(SILENT, Owner::Unknown) };
+    let findings = compared(&declared, &reality);
+    let dead = finding(&findings, Code::AdmittedArrives);
+    assert_eq!((dead.status, dead.target.as_deref()), (Status::Fail, Some("tcp/5349")));
+    let label = |label: &str| dead.evidence.iter().find(|it| it.label == label).map(|it| it.value.as_str());
+    assert_eq!(label("declared"), Some("let in"));
+    assert!(label("forwarded").unwrap().starts_with("not known"));
+}
+
+#[test]
+fn ports_that_were_tried_are_held_against_the_intervals() {
+    let declared = with(AKS, 0, &rule("r", 200, "Allow", "Udp", "*", "40000-44999"));
+    let compare = |ports: Vec<(u16, bool)>| {
+        let findings = compared(&declared, &Reality { ports, ..seen(OPEN, Owner::Node) });
+        let found = finding(&findings, Code::MediaAdmitted).clone();
+        found.evidence.into_iter().find(|it| it.label == "ports that were tried").unwrap().value
+    };
+    assert_eq!(compare(vec![(41_000, true), (46_000, false)]), "all 2 as the rules say");
+    assert_eq!(compare(vec![(41_000, false), (46_000, true)]), "otherwise than the rules say: 41000, 46000");
+}

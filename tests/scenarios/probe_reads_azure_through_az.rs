@@ -1,0 +1,113 @@
+//! `--azure` asks Azure through the `az` on the path: here a recorded one, which knows what a cluster of AKS looks like, writes
+//! down what it is asked, and fails at everything else.
+
+use std::{
+    env, fs,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::{Command, Output},
+};
+
+use hubs_tests::need;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+const NODES: &str = "MC_hubs_hubs_westeurope";
+
+/// What it prints for which words, and nothing else.
+fn recorded() -> Vec<(String, Value)> {
+    let of = |kind: &str| {
+        format!("/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/{NODES}/providers/{kind}")
+    };
+    let groups = fs::read_to_string(need::tests_folder().join("lab/nsg/aks.json")).unwrap();
+    let groups: Value = serde_json::from_str(&groups).unwrap();
+    let subnet = groups[0]["subnets"][0]["id"].clone();
+    let (inward, outward) =
+        (of("Microsoft.Network/publicIPAddresses/in"), of("Microsoft.Network/publicIPAddresses/out"));
+    let (front, back) = ("/lb/frontendIPConfigurations/a", "/lb/frontendIPConfigurations/b");
+    let rule = |port: u16| json!({ "protocol": "Tcp", "frontendPort": port, "backendPort": port, "enableFloatingIP": true, "frontendIPConfiguration": { "id": front } });
+    let list = |what: &str| format!("network {what} list --resource-group={NODES}");
+    vec![
+        (
+            "aks show --resource-group=hubs --name=hubs".to_owned(),
+            json!({
+            "name": "hubs", "nodeResourceGroup": NODES, "agentPoolProfiles": [{ "name": "pool", "vnetSubnetId": null }],
+            "networkProfile": { "loadBalancerProfile": { "effectiveOutboundIPs": [{ "id": outward }] } } }),
+        ),
+        (list("nsg"), groups),
+        (
+            list("lb"),
+            json!([{ "name": "kubernetes",
+            "frontendIPConfigurations": [{ "id": front, "publicIPAddress": { "id": inward } }, { "id": back, "publicIPAddress": { "id": outward } }],
+            "loadBalancingRules": [rule(80), rule(443), rule(4443)], "outboundRules": [{ "frontendIPConfigurations": [{ "id": back }] }] }]),
+        ),
+        (
+            list("public-ip"),
+            json!([{ "id": inward, "ipAddress": "203.0.113.10" }, { "id": outward, "ipAddress": "203.0.113.9" }]),
+        ),
+        (list("vnet"), json!([{ "addressSpace": { "addressPrefixes": ["10.224.0.0/12"] }, "subnets": [] }])),
+        (list("nic"), json!([])),
+        (format!("vmss list --resource-group={NODES}"), json!([{ "name": "aks-pool" }])),
+        (
+            format!("vmss nic list --resource-group={NODES} --vmss-name=aks-pool"),
+            json!([{
+            "id": of("Microsoft.Compute/virtualMachineScaleSets/aks-pool/virtualMachines/0/networkInterfaces/nic"),
+            "ipConfigurations": [{ "privateIPAddress": "10.224.0.4", "subnet": { "id": subnet } }] }]),
+        ),
+        (format!("vmss list-instance-public-ips --resource-group={NODES} --name=aks-pool"), json!([])),
+    ]
+}
+
+/// Puts the program there.
+fn record(folder: &Path, answers: &[(String, Value)]) {
+    let mut script =
+        "#!/bin/sh\nfolder=$(dirname \"$0\")\necho \"$*\" >> \"$folder/asked\"\ncase \"$*\" in\n".to_owned();
+    for (at, (words, answer)) in answers.iter().enumerate() {
+        fs::write(folder.join(format!("{at}.json")), answer.to_string()).unwrap();
+        script += &format!("'{words} --output=json --only-show-errors') cat \"$folder/{at}.json\" ;;\n");
+    }
+    script += "*) echo \"ERROR: please run az login\" >&2; exit 1 ;;\nesac\n";
+    let program = folder.join("az");
+    fs::write(&program, script).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+fn run(folder: &Path, arguments: &[&str]) -> Output {
+    let path = format!("{}:{}", folder.display(), env::var("PATH").unwrap());
+    Command::new(crate::PROBE).args(arguments).env("PATH", path).output().unwrap()
+}
+
+#[test]
+fn the_whole_way_is_fetched_and_nothing_is_changed() {
+    let folder = TempDir::new().unwrap();
+    record(folder.path(), &recorded());
+    let output = run(folder.path(), &["nsg", "--azure", "hubs/hubs", "--output", "json"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let summaries: Vec<_> =
+        report["findings"].as_array().unwrap().iter().map(|it| it["summary"].as_str().unwrap()).collect();
+    let media =
+        "udp/40000-49999 from the internet to the nodes (10.224.0.4): denied by DenyAllInBound (65500)";
+    assert!(summaries.iter().any(|it| it.starts_with(media)), "{summaries:#?}");
+    assert!(
+        summaries.iter().any(|it| it.contains("to the load balancer (203.0.113.10): passes")),
+        "{summaries:#?}"
+    );
+    let asked = fs::read_to_string(folder.path().join("asked")).unwrap();
+    assert_eq!(asked.lines().count(), recorded().len(), "{asked}");
+    for line in asked.lines() {
+        let verb = line.split(" --").next().and_then(|words| words.split(' ').next_back()).unwrap();
+        assert!(["show", "list", "list-instance-public-ips"].contains(&verb), "{line}");
+    }
+}
+
+#[test]
+fn who_is_not_logged_in_is_told_what_az_says() {
+    let folder = TempDir::new().unwrap();
+    record(folder.path(), &[]);
+    let output = run(folder.path(), &["nsg", "--azure", "hubs/hubs"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(said.contains("az aks show") && said.contains("please run az login"), "{said}");
+}
