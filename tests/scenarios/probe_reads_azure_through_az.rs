@@ -64,7 +64,8 @@ fn record(folder: &Path, answers: &[(String, Value)]) {
         "#!/bin/sh\nfolder=$(dirname \"$0\")\necho \"$*\" >> \"$folder/asked\"\ncase \"$*\" in\n".to_owned();
     for (at, (words, answer)) in answers.iter().enumerate() {
         fs::write(folder.join(format!("{at}.json")), answer.to_string()).unwrap();
-        script += &format!("'{words} --output=json --only-show-errors') cat \"$folder/{at}.json\" ;;\n");
+        script
+            .extend([format!("'{words} --output=json --only-show-errors') cat \"$folder/{at}.json\" ;;\n")]);
     }
     script += "*) echo \"ERROR: please run az login\" >&2; exit 1 ;;\nesac\n";
     let program = folder.join("az");
