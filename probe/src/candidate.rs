@@ -19,6 +19,8 @@ pub struct Candidate {
     pub priority: u32,
     /// Of what use it is.
     pub kind: Kind,
+    /// Who waits there.
+    pub whose: Whose,
 }
 
 /// The transport protocol of a candidate.
@@ -26,9 +28,30 @@ pub struct Candidate {
 pub enum Protocol {
     /// What media normally takes.
     Udp,
-    /// Only offered on request.
+    /// Only offered on request, or by the media gateway.
     Tcp,
 }
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Udp => "UDP",
+            Self::Tcp => "TCP",
+        })
+    }
+}
+
+/// Who waits for media at a candidate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// Dialog.
+    Dialogs,
+    /// The media gateway, which stands in front of dialog.
+    Gateways,
+}
+
+/// With which the foundations of the gateway's candidates begin. Dialog's own say `udpcandidate`.
+const GATEWAYS: &str = "gateway";
 
 /// Of what use a candidate is to a browser somewhere else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,14 +67,30 @@ pub enum Kind {
 }
 
 impl Candidate {
-    /// Takes a candidate as it was offered.
+    /// Takes a candidate of dialog's as it was offered.
     pub fn new(text: String, port: u16, protocol: Protocol, priority: u32) -> Self {
         let kind = Kind::of(&text);
-        Self { text, port, protocol, priority, kind }
+        Self { text, port, protocol, priority, kind, whose: Whose::Dialogs }
     }
 
-    /// Where to send, unless it leads nowhere but to the sender itself.
-    pub fn address(&self) -> Option<SocketAddr> {
+    /// The same, as its foundation says whose it is.
+    #[must_use]
+    pub fn of_foundation(self, foundation: &str) -> Self {
+        let whose = if foundation.starts_with(GATEWAYS) { Whose::Gateways } else { Whose::Dialogs };
+        Self { whose, ..self }
+    }
+
+    /// Where to send datagrams straight to dialog, unless it leads nowhere but to the sender itself.
+    pub fn direct(&self) -> Option<SocketAddr> {
+        self.address().filter(|_| self.whose == Whose::Dialogs && self.protocol == Protocol::Udp)
+    }
+
+    /// Where the media gateway waits, over [`Self::protocol`].
+    pub fn gateway(&self) -> Option<SocketAddr> {
+        self.address().filter(|_| self.whose == Whose::Gateways)
+    }
+
+    fn address(&self) -> Option<SocketAddr> {
         match self.kind {
             Kind::Private(ip) | Kind::Public(ip) if self.port != 0 => Some(SocketAddr::new(ip, self.port)),
             Kind::Private(_) | Kind::Public(_) | Kind::Loopback | Kind::Unusable => None,
@@ -66,6 +105,11 @@ impl fmt::Display for Candidate {
             Kind::Private(ip) => write!(f, "{} (private)", SocketAddr::new(ip, self.port)),
             Kind::Public(ip) => write!(f, "{} (public)", SocketAddr::new(ip, self.port)),
             Kind::Unusable => write!(f, "{:?} (no usable address)", self.text),
+        }?;
+        match (self.whose, self.protocol) {
+            (Whose::Dialogs, Protocol::Udp) => Ok(()),
+            (Whose::Dialogs, Protocol::Tcp) => f.write_str(" over TCP"),
+            (Whose::Gateways, protocol) => write!(f, " of the gateway over {protocol}"),
         }
     }
 }
@@ -148,15 +192,28 @@ mod tests {
 
     #[test]
     fn nothing_is_sent_to_a_loopback_address_or_to_port_zero() {
-        assert_eq!(Candidate::new("127.0.0.1".into(), 40_000, Protocol::Udp, 1).address(), None);
-        assert_eq!(Candidate::new("203.0.113.9".into(), 0, Protocol::Udp, 1).address(), None);
+        assert_eq!(Candidate::new("127.0.0.1".into(), 40_000, Protocol::Udp, 1).direct(), None);
+        assert_eq!(Candidate::new("203.0.113.9".into(), 0, Protocol::Udp, 1).direct(), None);
+    }
+
+    #[test]
+    fn the_gateways_candidates_are_told_from_dialogs_and_tcp_is_never_taken_for_udp() {
+        let offered = |protocol, foundation| {
+            let candidate = Candidate::new("203.0.113.9".into(), 3478, protocol, 1).of_foundation(foundation);
+            (candidate.direct().is_some(), candidate.gateway().is_some(), candidate.to_string())
+        };
+        let shown = |text: &str| format!("203.0.113.9:3478 (public){text}");
+        assert_eq!(offered(Protocol::Udp, "udpcandidate"), (true, false, shown("")));
+        assert_eq!(offered(Protocol::Tcp, "tcpcandidate"), (false, false, shown(" over TCP")));
+        assert_eq!(offered(Protocol::Udp, "gatewayudp0"), (false, true, shown(" of the gateway over UDP")));
+        assert_eq!(offered(Protocol::Tcp, "gatewaytcp1"), (false, true, shown(" of the gateway over TCP")));
     }
 
     proptest! {
         #[test]
         fn whatever_is_announced_is_classified_without_a_panic(text in ".*", port: u16) {
             let candidate = Candidate::new(text, port, Protocol::Udp, 0);
-            let _ = (candidate.address(), candidate.to_string());
+            let _ = (candidate.direct(), candidate.to_string());
         }
     }
 }

@@ -128,6 +128,7 @@ codes! {
     0640 AudioDirect "sound comes back over the direct path";
     0641 AudioTurnTls "sound comes back through TURN over TLS";
     0642 AudioTurnUdp "sound comes back through TURN over UDP";
+    0643 AudioGateway "sound comes back through the gateway over UDP";
 
     0660 TurnIdle "a connection to TURN outlives four silent minutes";
     0661 DirectIdle "the direct path outlives four silent minutes";
@@ -137,6 +138,9 @@ codes! {
     0682 RelayDatabase "hubs-relay has Reticulum's secrets";
     0683 RelayCertificate "hubs-relay's certificate lives for a while";
     0684 RelayVersion "hubs-relay is of this probe's version";
+
+    0690 GatewayUdp "media reaches dialog through the gateway over UDP";
+    0691 GatewayTcp "media reaches dialog through the gateway over TCP";
 
     0700 RulesRead "each rule of the given files can be read";
     0701 EntranceAdmitted "the rules let people in at the load balancer";

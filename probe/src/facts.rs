@@ -12,7 +12,7 @@ use std::{
 use url::Url;
 
 use crate::{
-    candidate::{Candidate, Kind},
+    candidate::{Candidate, Kind, Protocol},
     html::Page,
     target::{DIALOG, Name, Target},
     turn::Login,
@@ -100,6 +100,8 @@ pub struct Facts {
     pub entrances: Fact<Vec<(u16, Reached)>>,
     /// Where dialog answered ICE, straight from here; never none.
     pub answering: Fact<Vec<SocketAddr>>,
+    /// Over what dialog answered ICE through the media gateway; never none.
+    pub gateway: Fact<Vec<Protocol>>,
     /// The address at which dialog answers ICE through the TURN server.
     pub relayed: Fact<IpAddr>,
     /// The relayed addresses that the TURN server gave out so far.
@@ -125,6 +127,7 @@ impl Default for Facts {
             asked_ports: Fact::new("a sample of dialog's ports", "ice.ports"),
             entrances: Fact::new("what became of connections", "tls.certificates"),
             answering: Fact::new("an address at which dialog answers", "ice.direct"),
+            gateway: Fact::new("an answer of dialog's through the gateway", "gateway.paths"),
             relayed: Fact::new("an answer of dialog's through TURN", "turn.media"),
             relayed_addresses: Fact::new("a relayed address", "turn.steps"),
         }
@@ -151,6 +154,7 @@ impl Facts {
             asked_ports: self.asked_ports.without(checks),
             entrances: self.entrances.without(checks),
             answering: self.answering.without(checks),
+            gateway: self.gateway.without(checks),
             relayed: self.relayed.without(checks),
             relayed_addresses: self.relayed_addresses.without(checks),
         }

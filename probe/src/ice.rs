@@ -1,7 +1,9 @@
 //! ICE connectivity checks towards an ICE-lite end such as dialog (RFC 8445 sections 2.5 and 7): made, answered, timed.
 //!
 //! [`Agent`] makes the bytes of a check and judges an answer, without a socket. [`check`] sends checks over a [`Path`], which
-//! is a UDP socket of our own or an allocation on a TURN server, and says what came of it.
+//! is a UDP socket or a TCP connection of our own or an allocation on a TURN server, and says what came of it.
+
+mod tcp;
 
 use std::{
     fmt,
@@ -18,6 +20,8 @@ use tokio::{
 };
 
 use crate::random;
+
+pub use tcp::{TcpError, TcpPath};
 
 /// The type preference of a peer-reflexive candidate, which is what we are to the other end (RFC 8445 section 7.1.1).
 const PRIORITY: u32 = (110 << 24) | (65_535 << 8) | 255;
@@ -241,7 +245,17 @@ pub async fn check<P: Path>(
 
 /// Checks `peer` from a fresh socket. An error is one of this machine, such as having no socket to give.
 pub async fn direct(peer: SocketAddr, agent: &Agent, schedule: Schedule) -> io::Result<Outcome> {
-    match DirectPath::open(peer).await {
+    direct_by(peer, peer, agent, schedule).await
+}
+
+/// The same, where a detour leads to `peer`.
+pub async fn direct_by(
+    detour: SocketAddr,
+    peer: SocketAddr,
+    agent: &Agent,
+    schedule: Schedule,
+) -> io::Result<Outcome> {
+    match DirectPath::open_by(detour, peer).await {
         Ok(mut path) => path.check(agent, schedule).await,
         Err(e) => told_by_icmp(e),
     }
@@ -257,12 +271,17 @@ pub struct DirectPath {
 impl DirectPath {
     /// A fresh socket towards `peer`.
     pub async fn open(peer: SocketAddr) -> io::Result<Self> {
-        let any: SocketAddr = match peer {
+        Self::open_by(peer, peer).await
+    }
+
+    /// The same, where a detour leads to `peer`.
+    pub async fn open_by(detour: SocketAddr, peer: SocketAddr) -> io::Result<Self> {
+        let any: SocketAddr = match detour {
             SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
             SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
         };
         let socket = UdpSocket::bind(any).await?;
-        socket.connect(peer).await?;
+        socket.connect(detour).await?;
         Ok(Self { socket, peer })
     }
 

@@ -429,6 +429,8 @@ struct RawIceParameters {
 
 #[derive(Deserialize)]
 struct RawCandidate {
+    #[serde(default)]
+    foundation: String,
     ip: String,
     port: u16,
     protocol: String,
@@ -451,7 +453,7 @@ fn read_transport(answer: Value) -> Option<Transport> {
     let raw: RawTransport = serde_json::from_value(answer).ok()?;
     let candidates = raw.ice_candidates.into_iter().take(MOST_CANDIDATES).map(|c| {
         let protocol = if c.protocol.eq_ignore_ascii_case("tcp") { Protocol::Tcp } else { Protocol::Udp };
-        Candidate::new(c.ip, c.port, protocol, c.priority)
+        Candidate::new(c.ip, c.port, protocol, c.priority).of_foundation(&c.foundation)
     });
     let fingerprints =
         raw.dtls_parameters.fingerprints.into_iter().filter_map(|f| Fingerprint::new(f.algorithm, f.value));
@@ -479,7 +481,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        candidate::Kind,
+        candidate::{Kind, Whose},
         target::{DIALOG, Name},
         testing::{self, Authority, context, dialog_server},
     };
@@ -497,6 +499,18 @@ mod tests {
             transport.fingerprints,
             [Fingerprint { algorithm: "sha-256".into(), value: "AB:CD".into() }]
         );
+    }
+
+    #[test]
+    fn whose_a_candidate_is_stands_in_its_foundation() {
+        let mut transport = transport();
+        transport["iceCandidates"][1]["foundation"] = json!("gatewaytcp0");
+        transport["iceCandidates"][1]["protocol"] = json!("tcp");
+        transport["iceCandidates"][0].as_object_mut().unwrap().remove("foundation");
+        let candidates = read_transport(transport).unwrap().candidates;
+        let whose: Vec<_> = candidates.iter().map(|c| c.whose).collect();
+        assert_eq!(whose, [Whose::Dialogs, Whose::Gateways, Whose::Dialogs]);
+        assert_eq!(candidates[1].gateway(), Some("203.0.113.9:40002".parse().unwrap()));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use futures_util::future::join_all;
 use tokio::time::timeout;
 
 use crate::{
-    candidate::{Candidate, Kind, Protocol},
+    candidate::{Candidate, Kind, Protocol, Whose},
     check::{Context, Outcome, Stop},
     codes::Code,
     finding::Finding,
@@ -48,7 +48,7 @@ pub(crate) fn addresses(cx: &Context) -> Outcome {
 
 fn public(candidates: &[Candidate]) -> BTreeSet<IpAddr> {
     let public = candidates.iter().filter(|c| matches!(c.kind, Kind::Public(_)));
-    public.filter_map(Candidate::address).map(|address| address.ip()).collect()
+    public.filter_map(Candidate::direct).map(|address| address.ip()).collect()
 }
 
 /// Nothing if dialog announces no public address, which is a finding of `dialog.candidates`.
@@ -89,8 +89,14 @@ fn judge_owner(
 /// Each look at dialog was in a room of its own, and the ingress chooses the dialog by the room.
 fn judge_dialogs(candidates: &[Candidate], sampled: &[Vec<Candidate>]) -> Option<Finding> {
     let code = Code::OneDialog;
-    let texts = |candidates: &[Candidate]| candidates.iter().map(|c| c.text.clone()).collect::<BTreeSet<_>>();
+    let texts = |candidates: &[Candidate]| {
+        let own = candidates.iter().filter(|c| c.whose == Whose::Dialogs);
+        own.map(|c| c.text.clone()).collect::<BTreeSet<_>>()
+    };
     let (one, other) = (texts(candidates), texts(sampled.first()?));
+    if one.is_empty() && other.is_empty() {
+        return None;
+    }
     let show = |texts: &BTreeSet<String>| texts.iter().cloned().collect::<Vec<_>>().join(", ");
     Some(if one == other {
         Finding::pass(code, "two rooms were sent to a dialog that announces the same addresses")
@@ -106,7 +112,8 @@ fn judge_dialogs(candidates: &[Candidate], sampled: &[Vec<Candidate>]) -> Option
 fn judge_ports(candidates: &[Candidate], sampled: &[Vec<Candidate>]) -> Finding {
     let code = Code::MediaPorts;
     let all = candidates.iter().chain(sampled.iter().flatten());
-    let ports: BTreeSet<_> = all.filter(|c| c.protocol == Protocol::Udp).map(|c| c.port).collect();
+    let is_own_udp = |c: &&Candidate| c.whose == Whose::Dialogs && c.protocol == Protocol::Udp;
+    let ports: BTreeSet<_> = all.filter(is_own_udp).map(|c| c.port).collect();
     let (Some(first), Some(last)) = (ports.first(), ports.last()) else {
         return Finding::skip(code, "dialog offers no UDP port");
     };
@@ -273,6 +280,21 @@ mod tests {
         assert_eq!(owner("203.0.113.9", &[], &[]), Status::Pass);
         let private = public(&candidates(&[("10.0.0.4", 40_000)]));
         assert_eq!(judge_owner(&private, &[ip("198.51.100.1")], &[], STREAM), None);
+    }
+
+    #[test]
+    fn what_the_gateway_offers_says_nothing_of_dialogs_own_addresses_and_ports() {
+        let gateways = || {
+            let candidate = Candidate::new("203.0.113.10".to_owned(), 3478, Protocol::Udp, 1);
+            candidate.of_foundation("gatewayudp0")
+        };
+        let mut both = candidates(&[("203.0.113.9", 40_000)]);
+        both.push(gateways());
+        assert_eq!(public(&both), [ip("203.0.113.9")].into());
+        assert_eq!(judge_ports(&both, &[]).status, Status::Pass);
+        let alone = vec![gateways()];
+        assert_eq!(judge_ports(&alone, &[]).status, Status::Skip);
+        assert_eq!(judge_dialogs(&alone, std::slice::from_ref(&alone)), None);
     }
 
     #[test]

@@ -8,11 +8,11 @@ mod way;
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::future::{join, join_all};
+use futures_util::future::{join_all, join3};
 
 use self::{
     talk::{Obstacle, Signalling, talk},
-    way::{Direct, Through, Way, Ways},
+    way::{Direct, Gateway, Through, Way, Ways},
 };
 use crate::{
     audio::Figures,
@@ -51,7 +51,7 @@ pub(crate) async fn room(cx: Arc<Context>) -> Outcome {
     };
     let ways = Ways::of(&cx).await;
     if ways.is_none() {
-        let reason = "dialog answers neither directly nor through TURN, see ice.direct and turn.media";
+        let reason = "dialog answers neither directly nor through the gateway nor through TURN, see ice.direct, gateway.paths and turn.media";
         return Err(Stop::Skip(reason.to_owned()));
     }
     let signalling = Signalling { net: &cx.net, endpoint, token, length };
@@ -63,11 +63,16 @@ pub(crate) async fn room(cx: Arc<Context>) -> Outcome {
         )
         .at(direct.to_string())
     }));
+    let gateway = join_all(ways.gateway.iter().map(async |gateway: &Gateway<'_>| {
+        let talked = Box::pin(talk_patiently(&signalling, gateway)).await;
+        judge(Code::AudioGateway, &talked, TurnCertificate::Accepted).at(gateway.to_string())
+    }));
     let relayed = join_all(ways.through.iter().map(async |through: &Through<'_>| {
         judge(through.code(), &Box::pin(talk_patiently(&signalling, through)).await, through.certificate())
             .at(through.to_string())
     }));
-    let (mut findings, relayed) = join(direct, relayed).await;
+    let (mut findings, gateway, relayed) = join3(direct, gateway, relayed).await;
+    findings.extend(gateway);
     findings.extend(relayed);
     Ok(findings)
 }
@@ -180,7 +185,7 @@ mod tests {
     use super::*;
     use crate::{
         check::Options,
-        checks::{dialog, media, room as room_check, tls, turn},
+        checks::{dialog, gateway, media, room as room_check, tls, turn},
         demo::{Deployment, Turn},
         finding::Status,
         target::Name,
@@ -298,11 +303,24 @@ mod tests {
         tls::certificates(Arc::clone(&cx)).await.unwrap();
         dialog::candidates(Arc::clone(&cx)).await.unwrap();
         turn::allocate(Arc::clone(&cx)).await.unwrap();
-        assert!(skipped(Arc::clone(&cx)).await.contains("neither directly nor through TURN"));
+        assert!(skipped(Arc::clone(&cx)).await.contains("nor through TURN"));
         media::relayed(Arc::clone(&cx)).await.unwrap();
         let findings = room(Arc::clone(&cx)).await.unwrap();
         let outcomes: Vec<_> = findings.iter().map(|f| f.code).collect();
         assert_eq!(outcomes, [Code::AudioTurnTls, Code::AudioTurnUdp], "{findings:#?}");
         assert!(findings.iter().all(|f| f.summary.contains("of 50 packets")), "{findings:#?}");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn sound_goes_through_the_gateway_to_dialog_and_back() {
+        let deployment = Deployment::start(Turn::Gateway).await.unwrap();
+        let cx = deployment.context().unwrap();
+        cx.facts.addresses.learn(Name::ALL.map(|name| (name, vec![[127, 0, 0, 1].into()])).into());
+        room_check::join(Arc::clone(&cx)).await.unwrap();
+        dialog::candidates(Arc::clone(&cx)).await.unwrap();
+        gateway::paths(Arc::clone(&cx)).await.unwrap();
+        let [finding] = &room(Arc::clone(&cx)).await.unwrap()[..] else { panic!("not one finding") };
+        assert_eq!((finding.code, finding.status), (Code::AudioGateway, Status::Pass), "{finding:#?}");
+        assert!(finding.summary.contains("of 50 packets"), "{finding:#?}");
     }
 }

@@ -51,7 +51,7 @@ pub(crate) async fn candidates(cx: Arc<Context>) -> Outcome {
             findings.push(Finding::pass(Code::TransportCreated, "dialog creates a transport").at(&place));
             findings.extend(judge_candidates(&transport.candidates, cx.facts.is_internal()));
             cx.facts.candidates.learn(transport.candidates.clone());
-            let announced: Vec<_> = transport.candidates.iter().filter_map(Candidate::address).collect();
+            let announced: Vec<_> = transport.candidates.iter().filter_map(Candidate::direct).collect();
             if !announced.is_empty() {
                 cx.facts.announced.learn(announced);
             }
@@ -103,11 +103,16 @@ fn judge_candidates(candidates: &[Candidate], is_internal: bool) -> Vec<Finding>
 /// A private address is as good as a public one where all of the deployment is private.
 fn judge_usable(candidates: &[Candidate], is_internal: bool) -> Finding {
     let code = Code::CandidatesUsable;
-    let is_fit = |c: &&Candidate| c.address().is_some() && (is_internal || matches!(c.kind, Kind::Public(_)));
-    let finding = if let Some(fit) = candidates.iter().find(is_fit) {
+    let is_fit = |c: &&Candidate| is_internal || matches!(c.kind, Kind::Public(_));
+    let own = || candidates.iter().filter(|c| c.direct().is_some());
+    let mut gateways = candidates.iter().filter(|c| c.gateway().is_some());
+    let finding = if let Some(fit) = own().find(is_fit) {
         return Finding::pass(code, format!("dialog announces {}", fit.text))
             .seen("candidates", list(candidates));
-    } else if candidates.iter().any(|c| c.address().is_some()) {
+    } else if let Some(fit) = gateways.find(is_fit) {
+        return Finding::pass(code, format!("browsers are told of the media gateway at {}", fit.text))
+            .seen("candidates", list(candidates));
+    } else if own().next().is_some() {
         Finding::warn(code, "dialog announces private addresses only: from outside of their network, media needs TURN")
             .because("MEDIASOUP_LISTEN_IP was set to an address of the cluster's own network, or dialog learned such a one at its start")
             .fix("If that was not meant, look at dialog's environment:", [
@@ -170,6 +175,21 @@ mod tests {
         assert_eq!(judge_usable(&private, true).status, Status::Pass);
         let none = [Candidate::new("127.0.0.1".to_owned(), 40_000, Protocol::Udp, 1)];
         assert_eq!(judge_usable(&none, true).status, Status::Fail);
+    }
+
+    #[test]
+    fn where_browsers_are_told_of_the_gateway_they_can_use_that() {
+        let text = |text: &str| Candidate::new(text.to_owned(), 3478, Protocol::Udp, 1);
+        let gateways = || text("203.0.113.10").of_foundation("gatewayudp0");
+        for candidates in [vec![gateways()], vec![gateways(), text("10.0.0.4")]] {
+            let finding = judge_usable(&candidates, false);
+            assert_eq!(finding.status, Status::Pass);
+            assert_eq!(finding.summary, "browsers are told of the media gateway at 203.0.113.10");
+        }
+        let both = [gateways(), text("203.0.113.9")];
+        assert_eq!(judge_usable(&both, false).summary, "dialog announces 203.0.113.9");
+        let inside = text("10.0.0.7").of_foundation("gatewayudp0");
+        assert_eq!(judge_usable(&[inside], false).status, Status::Fail);
     }
 
     /// What the check finds when dialog answers with this result to each method.

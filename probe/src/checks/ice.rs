@@ -8,7 +8,7 @@ use crate::{
     candidate::{Candidate, Kind},
     check::{Context, Outcome, Stop},
     codes::Code,
-    finding::Finding,
+    finding::{Finding, Status},
     ice::{self, Agent, Schedule},
     net::Trust,
     protoo::{Dialog, ProtooError, TransportStats},
@@ -27,7 +27,7 @@ pub(crate) async fn direct(cx: Arc<Context>) -> Outcome {
         Dialog::open(&cx.net, &endpoint.host, endpoint.port, Trust::Anything).await.map_err(unable)?;
     let transport = dialog.create_transport().await.map_err(unable)?;
     let agent = Agent::new(&transport.ice);
-    let addresses = transport.candidates.iter().filter_map(Candidate::address);
+    let addresses = transport.candidates.iter().filter_map(Candidate::direct);
     let tried: Vec<Tried> = join_all(addresses.filter(|a| cx.net.family().admits(a.ip())).map(|address| {
         let agent = &agent;
         async move { (address, ice::direct(address, agent, Schedule::default()).await) }
@@ -44,7 +44,8 @@ pub(crate) async fn direct(cx: Arc<Context>) -> Outcome {
     if !answering.is_empty() {
         cx.facts.answering.learn(answering);
     }
-    Ok(vec![judge(&tried, witness.as_ref(), cx.facts.is_internal())])
+    let finding = judge(&tried, witness.as_ref(), cx.facts.is_internal());
+    Ok(vec![if cx.facts.gateway.get().is_ok() { beside_the_gateway(finding) } else { finding }])
 }
 
 fn judge(tried: &[Tried], witness: Result<&TransportStats, &ProtooError>, is_internal: bool) -> Finding {
@@ -93,6 +94,15 @@ fn judge(tried: &[Tried], witness: Result<&TransportStats, &ProtooError>, is_int
             Err(e) => finding.seen(&address.to_string(), e),
         })
         .seen("dialog saw", testimony(witness))
+}
+
+/// Where media goes through the gateway, dialog's own address is there for TURN alone.
+fn beside_the_gateway(finding: Finding) -> Finding {
+    if finding.status != Status::Warn {
+        return finding;
+    }
+    let summary = format!("{}, and nobody needs that: media goes through the gateway", finding.summary);
+    Finding { status: Status::Skip, summary, cause: None, remedy: None, ..finding }
 }
 
 /// What is wrong with the direct path and why, in words; the most telling outcome decides.
@@ -151,7 +161,6 @@ mod tests {
 
     use super::*;
     use crate::{
-        finding::Status,
         ice::{Outcome as Ice, Rejection},
         protoo::{DtlsState, IceState, Tuple},
     };
@@ -227,6 +236,14 @@ mod tests {
         let [private] = tried();
         let both = [private, ("203.0.113.9:40001".parse().unwrap(), Ok(answered()))];
         assert!(judge(&both, Ok(&stats), false).summary.contains("203.0.113.9"));
+    }
+
+    #[test]
+    fn beside_a_gateway_that_works_a_dead_direct_path_is_no_fault() {
+        let finding = beside_the_gateway(judged(vec![SILENT], IceState::New));
+        assert_eq!((finding.status, finding.cause, finding.remedy), (Status::Skip, None, None));
+        assert!(finding.summary.ends_with("media goes through the gateway") && finding.evidence.len() == 2);
+        assert_eq!(beside_the_gateway(judged(vec![answered()], IceState::New)).status, Status::Pass);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use futures_util::future::join;
 use tokio::time::sleep;
 
 use crate::{
-    candidate::{Candidate, Protocol},
+    candidate::Candidate,
     check::{Context, Outcome, Stop},
     checks::turn::holds,
     codes::Code,
@@ -79,8 +79,8 @@ impl Kept {
     async fn open(net: &Net, endpoint: &DialogFacts, ip: std::net::IpAddr) -> Result<Self, Unproven> {
         let mut dialog = Dialog::open(net, &endpoint.host, endpoint.port, Trust::Anything).await?;
         let transport = dialog.create_transport().await?;
-        let udp = transport.candidates.iter().filter(|c| c.protocol == Protocol::Udp);
-        let peer = udp.filter_map(Candidate::address).find(|a| a.ip() == ip).ok_or(Unproven::NotAnswered)?;
+        let mut addresses = transport.candidates.iter().filter_map(Candidate::direct);
+        let peer = addresses.find(|a| a.ip() == ip).ok_or(Unproven::NotAnswered)?;
         Ok(Self { dialog, transport, peer })
     }
 

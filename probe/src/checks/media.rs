@@ -7,7 +7,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use hubs_relay::wire::ErrorCode;
 
 use crate::{
-    candidate::{Candidate, Protocol},
+    candidate::Candidate,
     check::{Context, Outcome, Stop},
     checks::{
         ice::testimony,
@@ -77,8 +77,8 @@ async fn examine(
     transport: &Transport,
     certificate: TurnCertificate,
 ) -> (Vec<Finding>, Option<Allocation>, Option<SocketAddr>) {
-    let addresses = transport.candidates.iter().filter(|c| c.protocol == Protocol::Udp);
-    let addresses: Vec<_> = addresses.filter_map(Candidate::address).take(MOST_TRIED).collect();
+    let addresses = transport.candidates.iter();
+    let addresses: Vec<_> = addresses.filter_map(Candidate::direct).take(MOST_TRIED).collect();
 
     let permits = permit(&mut allocation, &addresses).await;
     let mut permits_finding = judge_permits(&permits, certificate);

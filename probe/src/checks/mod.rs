@@ -7,6 +7,7 @@ pub(crate) mod audio;
 mod clock;
 pub(crate) mod dialog;
 pub(crate) mod dns;
+pub(crate) mod gateway;
 #[cfg(test)]
 mod hostile;
 pub(crate) mod http;
@@ -339,13 +340,24 @@ pub(crate) static CHECKS: &[Check] = &[
         run: |cx| Box::pin(permission::accepted(cx)),
     },
     Check {
+        id: "gateway.paths",
+        group: Group::Direct,
+        question: "does media reach dialog through the media gateway?",
+        code: Code::GatewayUdp,
+        also: &[Code::GatewayTcp],
+        contacts: "dialog, and the addresses of its media gateway, over UDP and TCP",
+        after: &["dialog.candidates"],
+        timeout: SECOND.saturating_mul(30),
+        run: |cx| Box::pin(gateway::paths(cx)),
+    },
+    Check {
         id: "ice.direct",
         group: Group::Direct,
         question: "does media reach dialog directly?",
         code: Code::DirectPath,
         also: &[],
         contacts: "dialog, and over UDP the addresses that it announces",
-        after: &["dialog.candidates"],
+        after: &["dialog.candidates", "gateway.paths"],
         timeout: SECOND.saturating_mul(30),
         run: |cx| Box::pin(ice::direct(cx)),
     },
@@ -453,9 +465,9 @@ pub(crate) static CHECKS: &[Check] = &[
         group: Group::Audio,
         question: "does what one person says come back to another one?",
         code: Code::AudioTurnTls,
-        also: &[Code::AudioDirect, Code::AudioTurnUdp],
+        also: &[Code::AudioDirect, Code::AudioTurnUdp, Code::AudioGateway],
         contacts: "dialog, in a room of the probe's own, with the room's token",
-        after: &["room.join", "ice.direct", "ice.ports", "turn.media", "turn.steps"],
+        after: &["room.join", "gateway.paths", "ice.direct", "ice.ports", "turn.media", "turn.steps"],
         timeout: SECOND.saturating_mul(60),
         run: |cx| Box::pin(audio::room(cx)),
     },

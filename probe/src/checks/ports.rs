@@ -16,7 +16,7 @@ use futures_util::{StreamExt, future::join_all, stream::FuturesUnordered};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::{
-    candidate::{Candidate, Kind, Protocol},
+    candidate::{Candidate, Kind},
     check::{Context, Outcome, Stop},
     codes::Code,
     finding::Finding,
@@ -109,8 +109,8 @@ impl Port {
 async fn ask_all(transports: &[Transport], is_fit: impl Fn(&SocketAddr) -> bool) -> Vec<Port> {
     let targets = transports.iter().flat_map(|transport| {
         let agent = Agent::new(&transport.ice);
-        let udp = transport.candidates.iter().filter(|c| c.protocol == Protocol::Udp);
-        udp.filter_map(Candidate::address).map(move |address| (address, agent.clone()))
+        let addresses = transport.candidates.iter();
+        addresses.filter_map(Candidate::direct).map(move |address| (address, agent.clone()))
     });
     let targets: Vec<_> = targets.filter(|(address, _)| is_fit(address)).collect();
     let first = targets.into_iter().enumerate().map(|(n, (address, agent))| async move {

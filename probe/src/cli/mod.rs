@@ -92,7 +92,7 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct DemoArgs {
-    /// The form of the reports: the story for people, or a JSON array of both.
+    /// The form of the reports: the story for people, or a JSON array of all.
     #[arg(long, value_enum, default_value_t)]
     output: DemoOutput,
     /// Check nothing; keep the deployment running with this TURN server, and say how to look at it.
@@ -105,7 +105,7 @@ enum DemoOutput {
     /// For people.
     #[default]
     Human,
-    /// A JSON array of both reports.
+    /// A JSON array of all reports.
     Json,
 }
 

@@ -10,7 +10,7 @@ use std::{
 };
 
 use hubs_relay::{Relay, auth::Secret};
-use rustls::{ServerConfig, crypto::ring, server::ResolvesServerCertUsingSni};
+use rustls::{ServerConfig, crypto::ring, server::ResolvesServerCertUsingSni, sign::SingleCertAndKey};
 use tempfile::TempDir;
 use tokio::{
     net::{TcpListener, UdpSocket},
@@ -46,12 +46,15 @@ const ROOM: &str = "demo-room";
 /// address with which a cluster goes out to the internet.
 pub(crate) const ANNOUNCED: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 9));
 
+/// Where browsers are told that the media gateway is: the address of the load balancer, of which the demo has none.
+pub(crate) const GATEWAY: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 10));
+
 const HERE: Ipv4Addr = Ipv4Addr::LOCALHOST;
 
 /// Enough to be heard, and short enough to be waited for.
 const AUDIO: Duration = Duration::from_secs(1);
 /// STUN's own port, over UDP.
-const STUN: u16 = 3478;
+pub(super) const STUN: u16 = 3478;
 
 /// The certificate of the demo's authority, in the deployment's folder.
 const CA_FILE: &str = "ca.pem";
@@ -63,6 +66,8 @@ pub(crate) enum Turn {
     Shipped,
     /// hubs-relay.
     Relay,
+    /// hubs-relay, which is the media gateway as well.
+    Gateway,
 }
 
 /// Why there is no deployment.
@@ -99,6 +104,10 @@ pub(crate) struct Deployment {
     turn_address: SocketAddr,
     /// Where TURN answers over UDP, if it does.
     stun_address: Option<SocketAddr>,
+    /// Where dialog's signalling is for the gateway, which stands in front of it.
+    dialog: SocketAddr,
+    /// Where the gateway takes signalling, if there is one.
+    signalling: Option<SocketAddr>,
     /// None only while another takes its place.
     turn: Option<Relay>,
     _servers: JoinSet<()>,
@@ -125,6 +134,8 @@ impl Deployment {
         let resolver = dns.local_addr().map_err(listen("DNS"))?;
         let https = TcpListener::bind((HERE, 0)).await.map_err(listen("HTTPS"))?;
         let front = https.local_addr().map_err(listen("HTTPS"))?;
+        let inner = TcpListener::bind((HERE, 0)).await.map_err(listen("dialog"))?;
+        let dialog = inner.local_addr().map_err(listen("dialog"))?;
         let http = TcpListener::bind((HERE, 0)).await.map_err(listen("HTTP"))?;
         let plain = http.local_addr().map_err(listen("HTTP"))?;
         let permissions = Key::new();
@@ -144,7 +155,8 @@ impl Deployment {
         };
         servers.spawn(dns::serve(dns, zone));
         servers.spawn(plain::serve(http));
-        servers.spawn(front::serve(https, acceptor(&authority, &target)?, backends));
+        servers.spawn(front::serve(https, acceptor(&authority, &target)?, Arc::clone(&backends)));
+        servers.spawn(front::serve(inner, dialogs_acceptor()?, backends));
 
         let mut deployment = Self {
             stream_identity: authority.issue(&target.host(Name::Stream))?,
@@ -158,6 +170,8 @@ impl Deployment {
             plain,
             turn_address: (HERE, 0).into(),
             stun_address: None,
+            dialog,
+            signalling: None,
             turn: None,
             _servers: servers,
         };
@@ -175,11 +189,16 @@ impl Deployment {
         let relay = match turn {
             Turn::Shipped => turn::as_shipped(&place, &Identity::of_coturns_image()?)?,
             Turn::Relay => turn::repaired(&place, &self.stream_identity, &self.turn_secret, ANNOUNCED)?,
+            Turn::Gateway => {
+                let (identity, secret) = (&self.stream_identity, &self.turn_secret);
+                turn::with_gateway(&place, identity, secret, ANNOUNCED, self.dialog)?
+            }
         };
         if let Some(listener) = relay.listeners().first() {
             self.turn_address = listener.address;
         }
         self.stun_address = relay.listeners().get(1).map(|listener| listener.address);
+        self.signalling = relay.signalling().map(|listener| listener.address);
         self.turn = Some(relay);
         Ok(())
     }
@@ -241,16 +260,20 @@ impl Deployment {
         let https = Name::ALL.map(|name| (name, HTTPS, self.front));
         let others = [
             (Name::Root, Scheme::Http.port(), self.plain),
-            (Name::Stream, DIALOG, self.front),
+            (Name::Stream, DIALOG, self.signalling.unwrap_or(self.front)),
             (Name::Stream, TURN, self.turn_address),
         ];
         let stun = self.stun_address.map(|to| (Name::Stream, STUN, to));
+        let gateway = self.stun_address.filter(|_| self.signalling.is_some()).map(|udp| {
+            [(STUN, udp), (TURN, self.turn_address)].map(|(port, to)| format!("{GATEWAY}:{port}:{to}"))
+        });
         https
             .into_iter()
             .chain(others)
             .chain(stun)
             .map(|(name, port, to)| format!("{}:{port}:{to}", self.target.host(name)))
             .chain([format!("{}:53:{}", name_server(&self.target), self.resolver)])
+            .chain(gateway.into_iter().flatten())
             .collect()
     }
 }
@@ -258,6 +281,16 @@ impl Deployment {
 /// The name of the zone's server.
 fn name_server(target: &Target) -> String {
     format!("ns.{target}")
+}
+
+/// TLS with the certificate that dialog's image makes for itself, of which nobody asks who signed it.
+fn dialogs_acceptor() -> Result<TlsAcceptor, DeploymentError> {
+    let key = Identity::of_coturns_image()?.certified_key()?;
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(key)));
+    Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
 /// TLS with a certificate for each name.

@@ -1,5 +1,5 @@
-//! A whole deployment of Hubs in one process, on loopback: checked as Hubs ships it, and again with hubs-relay in TURN's
-//! place.
+//! A whole deployment of Hubs in one process, on loopback: checked as Hubs ships it, again with hubs-relay in TURN's place, and
+//! once more with its media gateway in front of dialog.
 //!
 //! It is a deployment, not a mock of the checks: they do not know that they look at it, and get there by options that
 //! anybody can give.
@@ -34,6 +34,8 @@ use crate::{
     report::{EXIT_BROKEN, EXIT_GOOD, End, FailOn, Report},
 };
 
+#[cfg(test)]
+pub(crate) use deployment::ANNOUNCED;
 pub(crate) use deployment::{Deployment, DeploymentError, Turn};
 
 /// Many times what a check of something on this machine takes.
@@ -47,12 +49,12 @@ pub(crate) enum Scene<'a> {
     Ends(&'a Report),
 }
 
-/// What both checks found: the second one is missing if the first one was interrupted.
+/// What the checks found: those after one that was interrupted are missing.
 pub(crate) struct Play {
     reports: Vec<Report>,
 }
 
-/// Plays both acts.
+/// Plays all acts.
 pub(crate) async fn play(
     sink: &Sink,
     stop: impl Future<Output = End> + Clone,
@@ -60,7 +62,7 @@ pub(crate) async fn play(
 ) -> Result<Play, DeploymentError> {
     let mut play = Play { reports: Vec::new() };
     let mut deployment = Deployment::start(Turn::Shipped).await?;
-    for turn in [Turn::Shipped, Turn::Relay] {
+    for turn in [Turn::Shipped, Turn::Relay, Turn::Gateway] {
         if turn != Turn::Shipped {
             deployment.put(turn).await?;
         }
@@ -86,9 +88,16 @@ impl Play {
         self.reports.last().is_some_and(|report| matches!(report.end, End::Interrupted | End::Terminated))
     }
 
-    /// Whether the first check found what is broken and the second one nothing.
+    /// Whether the first check found what is broken, the second one nothing, and the third one a better way.
     pub(crate) fn went_as_announced(&self) -> bool {
-        matches!(self.reports(), [shipped, repaired] if blames_the_certificate(shipped) && repaired.verdict.outcome == Outcome::Good)
+        let [shipped, repaired, gateway] = self.reports() else { return false };
+        let is_good = |report: &Report| report.verdict.outcome == Outcome::Good;
+        let passed = |code| gateway.findings.iter().any(|f| f.code == code && f.status == Status::Pass);
+        blames_the_certificate(shipped)
+            && is_good(repaired)
+            && is_good(gateway)
+            && passed(Code::GatewayUdp)
+            && passed(Code::GatewayTcp)
     }
 
     /// The exit status of the program.

@@ -10,6 +10,7 @@ pub(crate) fn scene(scene: &Scene<'_>, style: Style) -> String {
     match scene {
         Scene::Begins(Turn::Shipped, deployment) => opening(deployment, style),
         Scene::Begins(Turn::Relay, deployment) => exchange(deployment, style),
+        Scene::Begins(Turn::Gateway, deployment) => gateway(deployment, style),
         Scene::Ends(report) => human::render(report, style),
     }
 }
@@ -20,8 +21,10 @@ pub(crate) fn end(play: &Play, style: Style) -> String {
         return String::new();
     }
     let mut text = format!("\n{}\n", style.heading("What you saw"));
-    for (when, report) in ["as shipped", "with hubs-relay"].into_iter().zip(play.reports()) {
-        let _ = writeln!(text, "  {when:<15}  {}", style.wrapped(&report.verdict.headline, 19, 19));
+    for (when, report) in
+        ["as shipped", "with hubs-relay", "with its gateway"].into_iter().zip(play.reports())
+    {
+        let _ = writeln!(text, "  {when:<16}  {}", style.wrapped(&report.verdict.headline, 20, 20));
     }
     text += if play.went_as_announced() {
         "\nYour own deployment:  hubs-probe check DOMAIN --room https://DOMAIN/ROOM\n"
@@ -36,6 +39,7 @@ pub(crate) fn serving(deployment: &Deployment, turn: Turn, program: &str) -> Str
     let state = match turn {
         Turn::Shipped => "TURN is as Hubs ships it",
         Turn::Relay => "hubs-relay is in TURN's place",
+        Turn::Gateway => "hubs-relay is in TURN's place, and its media gateway in front of dialog",
     };
     let mut text =
         format!("{} runs in this process until Ctrl-C; {state}. In another terminal:\n", deployment.target());
@@ -90,6 +94,21 @@ fn exchange(deployment: &Deployment, style: Style) -> String {
     )
 }
 
+fn gateway(deployment: &Deployment, style: Style) -> String {
+    let domain = deployment.target();
+    format!(
+        "\n{act}\n\n{story}\n\n    {told}\n\n  hubs-probe check {domain}\n\n",
+        act = style.heading("Act three: hubs-relay as the media gateway"),
+        told = turn::told().replace('\n', "\n    "),
+        story = paragraph(
+            style,
+            "TURN is a detour, and wraps what it carries. Now hubs-relay stands in front of dialog's signalling as well, and tells \
+             browsers of one port of its own, where it hands their media to dialog as it is: over UDP, and over TCP for those whose \
+             network lets no UDP out. Browsers and dialog are what they were:"
+        ),
+    )
+}
+
 fn paragraph(style: Style, text: &str) -> String {
     format!("  {}", style.wrapped(text, 2, 2))
 }
@@ -104,7 +123,7 @@ mod tests {
     #[tokio::test]
     async fn the_story_fits_a_screen_and_needs_neither_colour_nor_unicode() {
         let deployment = Deployment::start(Turn::Shipped).await.unwrap();
-        for turn in [Turn::Shipped, Turn::Relay] {
+        for turn in [Turn::Shipped, Turn::Relay, Turn::Gateway] {
             let text = scene(&Scene::Begins(turn, &deployment), PLAIN);
             assert!(text.is_ascii() && !text.contains('\x1b'), "{text}");
             assert!(text.lines().all(|line| line.len() <= 110), "{text}");

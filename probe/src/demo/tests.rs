@@ -150,9 +150,9 @@ async fn its_files_go_with_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn as_shipped_the_certificate_is_the_cause_and_with_the_relay_media_connects() {
+async fn as_shipped_the_certificate_is_the_cause_and_with_the_relay_and_its_gateway_media_connects() {
     let play = play(&Sink::none(), pending::<End>(), |_| {}).await.unwrap();
-    let [shipped, repaired] = play.reports() else { panic!("{} reports", play.reports().len()) };
+    let [shipped, repaired, gateway] = play.reports() else { panic!("{} reports", play.reports().len()) };
     assert_eq!(shipped.verdict.outcome, Outcome::Broken, "{:#?}", shipped.verdict);
     assert!(shipped.verdict.headline.contains("certificate of the TURN server"), "{:#?}", shipped.verdict);
     assert!(shipped.verdict.explains.contains(&Code::CertificateOfCoturn), "{:#?}", shipped.verdict);
@@ -166,6 +166,13 @@ async fn as_shipped_the_certificate_is_the_cause_and_with_the_relay_media_connec
     for code in [Code::HubsMeta, Code::HubsName, Code::DialogBehindIngress, Code::TurnPermits] {
         assert!(passed(code), "{code} did not pass: {repaired:#?}");
     }
+    assert_eq!(gateway.verdict.outcome, Outcome::Good, "{gateway:#?}");
+    for code in [Code::GatewayUdp, Code::GatewayTcp, Code::RelayedDtls] {
+        let passed = gateway.findings.iter().any(|f| f.code == code && f.status == Status::Pass);
+        assert!(passed, "{code} did not pass: {gateway:#?}");
+    }
+    let is_good = |status| matches!(status, Status::Pass | Status::Skip);
+    assert!(gateway.findings.iter().all(|f| is_good(f.status)), "{gateway:#?}");
     assert_eq!(play.exit_code(), EXIT_GOOD);
 }
 

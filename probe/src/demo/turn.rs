@@ -1,5 +1,5 @@
-//! The demo's TURN server, twice on the same port: as wrong as Hubs ships it, and as it should be. Both times it is
-//! hubs-relay; only the configuration differs, and only the second one answers over UDP.
+//! The demo's TURN server, three times on the same port: as wrong as Hubs ships it, as it should be, and with the media gateway
+//! besides. Each time it is hubs-relay; only the configuration differs, and the first one does not answer over UDP.
 
 use std::{
     fs, io,
@@ -9,7 +9,12 @@ use std::{
 
 use hubs_relay::{Config, Relay, StartError, auth::Secret, config::ConfigError};
 
-use super::{authority::Identity, dialog};
+use super::{
+    authority::Identity,
+    deployment::{GATEWAY, STUN},
+    dialog,
+};
+use crate::target::TURN;
 
 /// Why there is no TURN server.
 #[derive(Debug, thiserror::Error)]
@@ -22,7 +27,7 @@ pub(crate) enum TurnError {
     Start(#[from] StartError),
 }
 
-/// What the two have in common.
+/// What they have in common.
 pub(super) struct Place<'a> {
     /// Where it listens.
     pub(super) listen: SocketAddr,
@@ -47,6 +52,28 @@ pub(super) fn repaired(
     start(place, "hubs-relay", identity, secret, &peers(announced), Some(udp))
 }
 
+/// The same, and in front of dialog's signalling, which is at `dialog`, as the media gateway.
+pub(super) fn with_gateway(
+    place: &Place<'_>,
+    identity: &Identity,
+    secret: &Secret,
+    announced: std::net::IpAddr,
+    dialog: SocketAddr,
+) -> Result<Relay, TurnError> {
+    let here = SocketAddr::new(place.listen.ip(), 0);
+    let rest = format!(
+        "{}\n[gateway]\nlisten = \"tls://{here}\"\ndialog = [\"{dialog}\"]\n{}",
+        peers(announced),
+        told()
+    );
+    start(place, "hubs-relay", identity, secret, &rest, Some(here))
+}
+
+/// The lines of the configuration by which browsers hear of the gateway.
+pub(super) fn told() -> String {
+    format!("udp = [\"{GATEWAY}:{STUN}\"]\ntcp = [\"{GATEWAY}:{TURN}\"]")
+}
+
 /// The lines of the configuration by which dialog is reached.
 pub(super) fn peers(announced: std::net::IpAddr) -> String {
     let (actual, first, last) = (dialog::ACTUAL, dialog::PORTS.start(), dialog::PORTS.end());
@@ -60,7 +87,7 @@ fn start(
     name: &str,
     identity: &Identity,
     secret: &Secret,
-    peers: &str,
+    rest: &str,
     udp: Option<SocketAddr>,
 ) -> Result<Relay, TurnError> {
     let write = |extension: &str, text: String| {
@@ -75,7 +102,7 @@ fn start(
     let udp = udp.map(|udp| format!(", \"udp://{udp}\"")).unwrap_or_default();
     let text = format!(
         "listen = [\"tls://{}\"{udp}]\ntls = {{ certificate = {:?}, private_key = {:?} }}\n\
-         relay = {{ address = \"{}\", workers = 1 }}\nauth.secrets = [\"{}\"]\n[peers]\n{peers}\n",
+         relay = {{ address = \"{}\", workers = 1 }}\nauth.secrets = [\"{}\"]\n[peers]\n{rest}\n",
         place.listen,
         certificate.display().to_string(),
         key.display().to_string(),

@@ -7,6 +7,7 @@
 mod declared;
 mod direct;
 mod entrance;
+mod gateway;
 mod names;
 #[cfg(test)]
 mod properties;
@@ -42,6 +43,7 @@ const RULES: &[&[Rule]] = &[
     web::RULES,
     signalling::RULES,
     relay::RULES,
+    gateway::RULES,
     turn::RULES,
     sound::RULES,
     direct::RULES,

@@ -16,7 +16,7 @@ pub(super) struct Seen<'a> {
     pub(super) end: End,
 }
 
-/// Whether media reaches dialog without TURN.
+/// Whether media reaches dialog without TURN: straight, or through the media gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Direct {
     Works,
@@ -32,19 +32,38 @@ pub(super) enum Turn {
     Untried,
 }
 
+/// What shows that media gets there without TURN.
+const WITHOUT_TURN: [Code; 3] = [Code::DirectPath, Code::GatewayUdp, Code::GatewayTcp];
+
 /// On the way through TURN, what fails behind one of these fails because of it.
 const TURN_STEPS: [Code; 5] =
     [Code::TurnChallenges, Code::TurnAllocates, Code::TurnPermits, Code::RelayedPath, Code::RelayedDtls];
 
 impl<'a> Seen<'a> {
     pub(super) fn direct(&self) -> Direct {
-        let has = |status| self.has(Code::DirectPath, status);
+        let has = |status| WITHOUT_TURN.iter().any(|code| self.has(*code, status));
         match (has(Status::Pass), has(Status::Warn) || has(Status::Fail)) {
             (true, _) => Direct::Works,
             // D05: then nothing is known of the way that others have.
-            (false, true) if !self.lacks_udp() => Direct::Dead,
+            (false, true) if !self.lacks_udp() && !has(Status::Error) => Direct::Dead,
             (false, _) => Direct::Unknown,
         }
+    }
+
+    /// Whether media reaches dialog over UDP, as it should.
+    pub(super) fn works_over_udp(&self) -> bool {
+        [Code::DirectPath, Code::GatewayUdp].iter().any(|code| self.has(*code, Status::Pass))
+    }
+
+    /// The ways without TURN that work, in words.
+    pub(super) fn ways(&self) -> Vec<&'static str> {
+        let through = match [Code::GatewayUdp, Code::GatewayTcp].map(|code| self.has(code, Status::Pass)) {
+            [true, _] => Some("through the gateway"),
+            [false, true] => Some("through the gateway over TCP"),
+            [false, false] => None,
+        };
+        let straight = self.has(Code::DirectPath, Status::Pass).then_some("directly");
+        straight.into_iter().chain(through).collect()
     }
 
     /// Whether this network lets no UDP out, so that whatever is silent over UDP may answer others.

@@ -10,7 +10,7 @@ use crate::{
     finding::{Finding, Status},
 };
 
-const AUDIO: &[Code] = &[Code::AudioDirect, Code::AudioTurnTls, Code::AudioTurnUdp];
+const AUDIO: &[Code] = &[Code::AudioDirect, Code::AudioTurnTls, Code::AudioTurnUdp, Code::AudioGateway];
 
 pub(super) const RULES: &[Rule] = &[
     // The others are heard as long as the direct path carries them.

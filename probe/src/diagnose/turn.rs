@@ -12,7 +12,12 @@ use crate::{
 };
 
 /// Half of what makes people silent.
-const NO_OTHER_WAY: &[(Code, Status)] = &[(Code::DirectPath, Status::Warn), (Code::DirectPath, Status::Fail)];
+const NO_OTHER_WAY: &[(Code, Status)] = &[
+    (Code::DirectPath, Status::Warn),
+    (Code::DirectPath, Status::Fail),
+    (Code::GatewayUdp, Status::Warn),
+    (Code::GatewayTcp, Status::Warn),
+];
 
 pub(super) const RULES: &[Rule] = &[
     of_turn("turn.untold", &[Code::RoomJoined], |_, _| "browsers are not told of any TURN server".to_owned())

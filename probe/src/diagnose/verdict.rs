@@ -142,27 +142,41 @@ pub(super) fn led_by(first: Code, mut codes: Vec<Code>) -> Vec<Code> {
 }
 
 fn good(seen: &Seen<'_>) -> Option<Verdict> {
-    let (detail, remedy) = match (seen.direct(), seen.turn()) {
-        (Direct::Works, Turn::Works) => ("Media reaches the media server directly and through TURN.", None),
+    let (mut detail, remedy) = match (seen.direct(), seen.turn()) {
+        (Direct::Works, Turn::Works) => {
+            let ways = listed(&[&seen.ways()[..], &["through TURN"]].concat());
+            (format!("Media reaches the media server {ways}."), None)
+        }
         (Direct::Works, _) => (
-            "Media reaches the media server directly. TURN, which people behind strict firewalls need, was not proven.",
+            format!(
+                "Media reaches the media server {}. TURN, which people behind strict firewalls need, was not proven.",
+                listed(&seen.ways())
+            ),
             seen.lacks_credentials().then(|| seen.name_a_room()),
         ),
         (Direct::Dead, Turn::Works) => (
-            "Media reaches the media server through TURN, which is enough. It cannot go directly, which costs some delay.",
+            "Media reaches the media server through TURN, which is enough. It cannot go directly, which costs some delay."
+                .to_owned(),
             None,
         ),
         (Direct::Unknown, Turn::Works) if seen.lacks_udp() => (
-            "Media reaches the media server through TURN, which is enough. From here it cannot go directly: this network lets no UDP out.",
+            "Media reaches the media server through TURN, which is enough. From here it cannot go directly: this network lets no UDP out."
+                .to_owned(),
             None,
         ),
         (Direct::Unknown, Turn::Works) => (
-            "Media reaches the media server through TURN, which is enough. The direct path was not examined.",
+            "Media reaches the media server through TURN, which is enough. The direct path was not examined.".to_owned(),
             None,
         ),
         _ => return None,
     };
-    let mut detail = detail.to_owned();
+    if seen.direct() == Direct::Works && !seen.works_over_udp() && seen.has(Code::GatewayUdp, Status::Warn) {
+        detail += if seen.lacks_udp() {
+            " From here it takes TCP: this network lets no UDP out."
+        } else {
+            " The gateway's UDP port, by which media should go, does not answer here: it is closed, or this network lets no UDP out."
+        };
+    }
     if seen.turn() == Turn::Works && !seen.has(Code::RoomJoined, Status::Pass) {
         detail += " TURN took the credentials that were given; those that rooms give were not tried.";
     }
@@ -173,6 +187,14 @@ fn good(seen: &Seen<'_>) -> Option<Verdict> {
         explains: seen.symptoms(),
         remedy,
     })
+}
+
+/// `a`, `a and b`, or `a, b and c`.
+fn listed(words: &[&str]) -> String {
+    match words {
+        [first @ .., last] if !first.is_empty() => format!("{} and {last}", first.join(", ")),
+        _ => words.concat(),
+    }
 }
 
 /// The run ended before it was through, so what it did not find means nothing.

@@ -22,6 +22,8 @@ const OVER_UDP: &[Code] = &[
     Code::PortsOpen,
     Code::AudioDirect,
     Code::AudioTurnUdp,
+    Code::GatewayUdp,
+    Code::AudioGateway,
     Code::DirectIdle,
 ];
 
@@ -75,7 +77,13 @@ pub(super) const RULES: &[Rule] = &[
     .means(|_, _, why| {
         format!("Nobody in this network can be heard: {why}. How the deployment is cannot be told from here.")
     })
-    .explains(&[Code::SignallingOpens, Code::UdpLeaves, Code::TurnChallenges, Code::TurnConnects])
+    .explains(&[
+        Code::SignallingOpens,
+        Code::UdpLeaves,
+        Code::TurnChallenges,
+        Code::TurnConnects,
+        Code::GatewayTcp,
+    ])
     .folds(|_, _, other| {
         let is_page = other.target.as_deref().is_some_and(|target| target.starts_with("https:"));
         CERTIFICATE.contains(&other.code) && !is_page || OVER_UDP.contains(&other.code)
@@ -87,8 +95,11 @@ pub(super) const RULES: &[Rule] = &[
     })
     .status(Status::Warn)
     .on_this_side()
-    .when(|seen, _| seen.direct() != Direct::Works)
+    .when(|seen, _| !seen.works_over_udp())
     .means(|seen, finding, why| match seen.turn() {
+        _ if seen.direct() == Direct::Works => {
+            format!("From here voice goes through the gateway over TCP: {why}.")
+        }
         Turn::Works => format!("From here voice takes the way through TURN: {why}."),
         Turn::Broken | Turn::Untried => cannot_tell(seen, finding, why),
     })

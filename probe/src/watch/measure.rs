@@ -102,7 +102,7 @@ impl Measuring {
 
     /// Takes the paths that lead to the transport.
     async fn lead_to(&mut self, transport: &Transport) {
-        self.paths = Measured::towards(&self.cx, transport);
+        self.paths = Measured::towards(&self.cx, transport).await;
         let described: Vec<Path> = self.paths.iter().map(Measured::description).collect();
         if described.is_empty() {
             self.note("dialog announces no address to which a path could lead").await;
@@ -220,6 +220,22 @@ mod tests {
         let deployment = Deployment::start(Turn::Shipped).await.unwrap();
         let outcome = Told::start(&deployment).wait_for("through TURN", |_| true).await;
         assert_eq!(outcome, Err("browsers refuse the certificate".to_owned()));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn each_port_of_the_gateways_is_a_path_beside_the_others() {
+        let deployment = Deployment::start(Turn::Gateway).await.unwrap();
+        let mut measured = Told::start(&deployment);
+        let paths = measured.paths().await;
+        assert_eq!(paths["gateway UDP"], "203.0.113.10:3478/udp");
+        assert_eq!(paths["gateway TCP"], "203.0.113.10:5349/tcp");
+        assert!(
+            paths["direct 1"].starts_with("203.0.113.9:") && paths.contains_key("through TURN"),
+            "{paths:?}"
+        );
+        for path in ["gateway UDP", "gateway TCP", "gateway UDP", "gateway TCP"] {
+            measured.wait_for(path, Outcome::is_ok).await.unwrap();
+        }
     }
 
     #[tokio::test]

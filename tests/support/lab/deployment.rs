@@ -8,8 +8,10 @@ use std::process::Command;
 use std::thread;
 
 use super::Namespace;
-use super::network::{HAPROXY, NODE, Network, OTHER_NODE, PGBOUNCER, RELAY, RETICULUM};
-use super::scenario::{Certificate, CoturnNode, Database, Scenario, Server, State, Turn};
+use super::network::{
+    FRONTEND, GATEWAY_PORT, HAPROXY, NODE, Network, OTHER_NODE, PGBOUNCER, RELAY, RETICULUM,
+};
+use super::scenario::{Certificate, CoturnNode, Database, Gateway, Scenario, Server, State, Turn};
 use crate::bed::{self, DOMAIN, Ingress, NAMES, REALM, ROOM, STREAM, TURN_SECRET};
 use crate::certs::{self, Authority, Identity};
 use crate::pgbouncer::{AuthType, PgBouncer};
@@ -121,7 +123,10 @@ impl Shop<'_> {
             https: vec![(HAPROXY, 4443).into()],
             turn: (HAPROXY, TURN_PORT).into(),
             reticulum_backend: (RETICULUM, RETICULUM_PORT).into(),
-            dialog_backend: (NODE, DIALOG_PORT).into(),
+            dialog_backend: match scenario.gateway {
+                Gateway::Off => (NODE, DIALOG_PORT).into(),
+                Gateway::On | Gateway::UdpNotForwarded => (RELAY, DIALOG_PORT).into(),
+            },
             turn_backend: (turn, TURN_PORT).into(),
         };
         start(scenario.ingress.state, &network.pods, (HAPROXY, 4443).into(), || ingress.start(folder))
@@ -185,6 +190,16 @@ impl Shop<'_> {
                     Database::Spared => command.env("HUBS_RELAY_AUTH__SECRETS", TURN_SECRET),
                     _ => command.env("PSQL", database_url("pgbouncer")),
                 };
+                if self.scenario.gateway != Gateway::Off {
+                    command
+                        .env(
+                            "HUBS_RELAY_LISTEN",
+                            format!("udp://{RELAY}:{GATEWAY_PORT},tls://{RELAY}:{TURN_PORT}"),
+                        )
+                        .env("HUBS_RELAY_GATEWAY__LISTEN", format!("tls://{RELAY}:{DIALOG_PORT}"))
+                        .env("HUBS_RELAY_GATEWAY__UDP", format!("{FRONTEND}:{GATEWAY_PORT}"))
+                        .env("HUBS_RELAY_GATEWAY__TCP", format!("{FRONTEND}:{TURN_PORT}"));
+                }
                 command.envs(environment);
                 Some(pods.run(|| {
                     let mut relay = Process::start("hubs-relay", &mut command);

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 
 use super::names::{self, Addresses, SERVER_IPV6, SERVERS, Signatures, Zone};
-use super::scenario::{Azure, Families, Home, Pods, Scenario};
+use super::scenario::{Azure, Families, Gateway, Home, Pods, Scenario};
 use super::{Namespace, nsg, wire};
 use crate::bed::{DOMAIN, NAMES};
 
@@ -38,6 +38,8 @@ pub(super) const RETICULUM: Ipv4Addr = Ipv4Addr::new(10, 244, 0, 6);
 pub(super) const PGBOUNCER: Ipv4Addr = Ipv4Addr::new(10, 244, 0, 7);
 /// hubs-relay's pod.
 pub(super) const RELAY: Ipv4Addr = Ipv4Addr::new(10, 244, 0, 8);
+/// Where the media gateway takes UDP.
+pub(super) const GATEWAY_PORT: u16 = 3478;
 
 /// Who tells others their address, as the start script of Hubs' dialog and coturn asks <https://ipinfo.io/ip>.
 const IPINFO: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 80);
@@ -89,8 +91,8 @@ impl Network {
         lay_out_laptop(laptop, home);
         lay_out_home(&network.home, home);
         lay_out_internet(&network.internet);
-        lay_out_azure(&network.azure, azure);
-        lay_out_node(node, azure.pods, &scenario.ingress.ports);
+        lay_out_azure(&network.azure, azure, scenario.gateway);
+        lay_out_node(node, azure.pods, &scenario.ingress.ports, scenario.gateway);
         other_node.ip(&format!(
             "link set eth0 up\naddress add {OTHER_NODE}/16 dev eth0\nroute add default via 10.224.0.1"
         ));
@@ -266,7 +268,7 @@ fn lay_out_internet(internet: &Namespace) {
 
 /// A standard load balancer, as AKS sets it up: it forwards single ports, keeps the client's address and, by floating IP,
 /// its own as well, so that the security groups' rules name that; pods behind it do not reach it (no hairpin).
-fn lay_out_azure(cloud: &Namespace, azure: &Azure) {
+fn lay_out_azure(cloud: &Namespace, azure: &Azure, gateway: Gateway) {
     cloud.forward();
     // The virtual network is no cable to which all are connected: Azure answers for each neighbour and carries the packets.
     cloud.run(|| {
@@ -299,6 +301,10 @@ fn lay_out_azure(cloud: &Namespace, azure: &Azure) {
             format!("tcp dport {{ {} }} return", ports.join(", "))
         }
     };
+    let media = match gateway {
+        Gateway::On => format!("udp dport {GATEWAY_PORT} return"),
+        Gateway::Off | Gateway::UdpNotForwarded => String::new(),
+    };
     let groups = nsg::compile(&azure.groups());
     let (inbound, outbound) = (nsg::INBOUND, nsg::OUTBOUND);
     cloud.nft(&format!(
@@ -313,6 +319,7 @@ fn lay_out_azure(cloud: &Namespace, azure: &Azure) {
   }}
 {groups}  chain balance {{
     {balanced}
+    {media}
     drop
   }}
   chain forward {{
@@ -330,8 +337,8 @@ fn lay_out_azure(cloud: &Namespace, azure: &Azure) {
     ));
 }
 
-/// A node with kube-proxy's rules for the service `lb`. What its pods send out of the network leaves with its address.
-fn lay_out_node(node: &Namespace, pods: Pods, ports: &[(u16, u16)]) {
+/// A node with kube-proxy's rules for the services `lb` and `hubs-media`. What its pods send out of the network leaves with its address.
+fn lay_out_node(node: &Namespace, pods: Pods, ports: &[(u16, u16)], gateway: Gateway) {
     node.forward();
     node.run(|| fs::write("/proc/sys/net/ipv4/conf/pods0/proxy_arp", "1").unwrap());
     let to_pods = match pods {
@@ -346,10 +353,17 @@ fn lay_out_node(node: &Namespace, pods: Pods, ports: &[(u16, u16)]) {
          address add {CLUSTER_RESOLVER}/32 dev lo
          route add default via 10.224.0.1"
     ));
-    let translated: String = ports.iter().fold(String::new(), |mut text, (public, pod)| {
+    let mut translated: String = ports.iter().fold(String::new(), |mut text, (public, pod)| {
         writeln!(text, "    ip daddr {FRONTEND} tcp dport {public} dnat to {HAPROXY}:{pod}").unwrap();
         text
     });
+    if gateway == Gateway::On {
+        writeln!(
+            translated,
+            "    ip daddr {FRONTEND} udp dport {GATEWAY_PORT} dnat to {RELAY}:{GATEWAY_PORT}"
+        )
+        .unwrap();
+    }
     node.nft(&format!(
         "table ip kube-proxy {{
   chain services {{

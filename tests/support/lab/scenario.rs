@@ -52,6 +52,9 @@ pub struct Scenario {
     /// What is in coturn's place.
     #[serde(default)]
     pub(super) turn: Turn,
+    /// Whether that is the media gateway as well.
+    #[serde(default)]
+    pub(super) gateway: Gateway,
     /// The room that the person names; empty if none.
     #[serde(default = "open_room")]
     pub(super) room: String,
@@ -284,6 +287,17 @@ pub(super) enum Server {
     Coturn,
     Stopped,
     Mute,
+}
+
+/// Whether hubs-relay stands in front of dialog's signalling and tells browsers of itself, as deploy/gateway sets it up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Gateway {
+    #[default]
+    Off,
+    On,
+    /// It does, and there is no Service for its UDP port.
+    UdpNotForwarded,
 }
 
 /// On which node's network coturn is.

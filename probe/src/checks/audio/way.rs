@@ -1,4 +1,5 @@
-//! The ways that sound can take: those over which dialog has answered ICE, and TURN in datagrams, where it is offered.
+//! The ways that sound can take: those over which dialog has answered ICE, the gateway's among them, and TURN in datagrams, where it
+//! is offered.
 
 use std::{
     fmt,
@@ -47,6 +48,7 @@ pub(super) trait Way: Sync {
 /// All of them.
 pub(super) struct Ways<'a> {
     pub(super) direct: Option<Direct>,
+    pub(super) gateway: Option<Gateway<'a>>,
     pub(super) through: Vec<Through<'a>>,
 }
 
@@ -67,11 +69,16 @@ impl<'a> Ways<'a> {
                 }),
             );
         }
-        Self { direct: direct.map(|address| Direct { ip: address.ip() }), through }
+        let over = cx.facts.gateway.get().map(Vec::as_slice).unwrap_or_default();
+        Self {
+            direct: direct.map(|address| Direct { ip: address.ip() }),
+            gateway: over.contains(&Protocol::Udp).then_some(Gateway { net: &cx.net }),
+            through,
+        }
     }
 
     pub(super) fn is_none(&self) -> bool {
-        self.direct.is_none() && self.through.is_empty()
+        self.direct.is_none() && self.gateway.is_none() && self.through.is_empty()
     }
 }
 
@@ -112,6 +119,42 @@ impl Way for Direct {
 impl fmt::Display for Direct {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "udp:{}", self.ip)
+    }
+}
+
+/// Through the media gateway, over UDP.
+pub(super) struct Gateway<'a> {
+    net: &'a Net,
+}
+
+impl Way for Gateway<'_> {
+    type Path = DirectPath;
+
+    fn open<'a>(
+        &'a self,
+        transport: &'a Transport,
+        _: Purpose,
+    ) -> BoxFuture<'a, Result<(DirectPath, SocketAddr), Obstacle>> {
+        Box::pin(async {
+            let udp = transport.candidates.iter().filter(|c| c.protocol == Protocol::Udp);
+            let peer = udp.filter_map(Candidate::gateway).find(|peer| self.net.family().admits(peer.ip()));
+            let gone = || Obstacle::Lost("browsers are not told of the gateway any more".to_owned());
+            let peer = peer.ok_or_else(gone)?;
+            let detour = self.net.route(&peer.ip().to_string(), peer.port()).await;
+            let detour = detour.ok().and_then(|ways| ways.first().copied()).unwrap_or(peer);
+            let path = DirectPath::open_by(detour, peer).await;
+            Ok((path.map_err(|e| Obstacle::Lost(e.to_string()))?, peer))
+        })
+    }
+
+    fn close(_: DirectPath) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::ready(()))
+    }
+}
+
+impl fmt::Display for Gateway<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("gateway:udp")
     }
 }
 
@@ -194,8 +237,9 @@ impl fmt::Display for Through<'_> {
 
 /// Where the transport is at the address that answered a moment ago.
 fn at(transport: &Transport, ip: IpAddr) -> Result<SocketAddr, Obstacle> {
-    let udp = transport.candidates.iter().filter(|c| c.protocol == Protocol::Udp);
-    udp.filter_map(Candidate::address)
+    let addresses = transport.candidates.iter();
+    addresses
+        .filter_map(Candidate::direct)
         .find(|address| address.ip() == ip)
         .ok_or_else(|| Obstacle::Lost(format!("dialog announced {ip} a moment ago, and does not any more")))
 }

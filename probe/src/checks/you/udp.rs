@@ -5,6 +5,7 @@
 //! line names them.
 
 use std::{
+    collections::BTreeSet,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
 };
@@ -14,7 +15,7 @@ use socket2::SockRef;
 
 use super::local_address;
 use crate::{
-    candidate::{Candidate, Kind},
+    candidate::{Candidate, Kind, Protocol},
     check::{Context, Outcome},
     checks::NONE,
     codes::Code,
@@ -119,6 +120,8 @@ struct Look {
 }
 
 /// dialog's ports, as long as what comes first is kept.
+///
+/// The gateway's ports are asked as strangers ask them: through it dialog would say where the gateway is, not where we are.
 async fn of_dialog(cx: &Context) -> Option<((Dialog, String), Vec<Asked>)> {
     let endpoint = cx.facts.dialog.get().ok()?;
     let mut dialog = Dialog::open(&cx.net, &endpoint.host, endpoint.port, Trust::Anything).await.ok()?;
@@ -127,12 +130,21 @@ async fn of_dialog(cx: &Context) -> Option<((Dialog, String), Vec<Asked>)> {
     let is_fit = |address: &SocketAddr| {
         cx.facts.is_internal() || matches!(Kind::of_address(address.ip()), Kind::Public(_))
     };
-    let ports = transport.candidates.iter().filter_map(Candidate::address).filter(is_fit);
+    let ports = transport.candidates.iter().filter_map(Candidate::direct).filter(is_fit);
     let ports = ports.map(|address| Asked {
         whose: Whose::Dialogs,
         server: Server { address, agent: Some(agent.clone()) },
     });
-    let ports = ports.collect();
+    let mut ports: Vec<_> = ports.collect();
+    let gateways = transport.candidates.iter().filter(|c| c.protocol == Protocol::Udp);
+    for place in gateways.filter_map(Candidate::gateway).filter(is_fit) {
+        let addresses = cx.net.route(&place.ip().to_string(), place.port()).await.unwrap_or_default();
+        ports.extend(
+            addresses
+                .into_iter()
+                .map(|address| Asked { whose: Whose::Relays, server: Server { address, agent: None } }),
+        );
+    }
     Some(((dialog, transport.id), ports))
 }
 
@@ -164,7 +176,10 @@ async fn of_strangers(cx: &Context) -> Vec<Asked> {
 
 async fn look(asked: &[Asked], family: Family) -> Look {
     let is_of = |asked: &&Asked| asked.server.address.is_ipv4() == (family == Family::V4);
-    let asked: Vec<_> = asked.iter().filter(is_of).cloned().collect();
+    let mut asked: Vec<_> = asked.iter().filter(is_of).cloned().collect();
+    // The gateway may be where TURN is.
+    let mut places = BTreeSet::new();
+    asked.retain(|asked| places.insert(asked.server.address));
     let servers: Vec<_> = asked.iter().map(|asked| asked.server.clone()).collect();
     let survey =
         stun::survey(&servers).await.unwrap_or_else(|e| Survey { answers: Vec::new(), unsent: Some(e) });
