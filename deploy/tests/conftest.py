@@ -17,6 +17,7 @@ from database import Database
 DEPLOY = Path(__file__).parent.parent
 KUSTOMIZE = DEPLOY / "kustomize"
 GATEWAY = DEPLOY / "gateway"
+AGENT = DEPLOY / "agent.yaml"
 DOMAIN = "my-hubs.example.net"
 ANNOUNCED = "203.0.113.9"
 LOAD_BALANCER = "198.51.100.20"

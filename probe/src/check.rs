@@ -12,6 +12,7 @@ use crate::{
     finding::Finding,
     net::Net,
     nsg::{Declared, Source},
+    sweep::SweepOptions,
     target::{RelayAdmin, Room, Target, TurnLogin},
 };
 
@@ -153,6 +154,8 @@ pub struct Options {
     pub(crate) nsg: Option<Arc<Declared>>,
     /// What the manifest says that the deployment was made from.
     pub(crate) manifest: Option<Arc<Source>>,
+    /// The agent that sees which packets arrive.
+    pub sweep: Option<SweepOptions>,
 }
 
 impl Default for Options {
@@ -164,6 +167,7 @@ impl Default for Options {
             relay_admin: None,
             nsg: None,
             manifest: None,
+            sweep: None,
         }
     }
 }

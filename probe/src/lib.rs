@@ -32,6 +32,7 @@ mod random;
 mod redact;
 pub mod report;
 mod stun;
+pub mod sweep;
 pub mod target;
 #[cfg(test)]
 mod testing;

@@ -1,7 +1,8 @@
 //! The command line.
 
 use std::io::{self, IsTerminal as _, Write as _};
-use std::path::PathBuf;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -11,9 +12,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{interval, sleep};
 use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
+use zeroize::Zeroizing;
 
 use crate::auth::{RestCredential, Secret};
 use crate::config::{self, Config, ConfigError, LogFormat};
+use crate::sweep::{Agent, AgentError, AgentOptions, Token, TokenError};
 use crate::watch::Watch;
 use crate::{Line, Relay, StartError, TlsError, descriptors, summary};
 
@@ -43,6 +46,11 @@ enum Command {
     CheckConfig(Source),
     /// Print every key with its default and what it does, as a file to begin with.
     PrintConfig,
+    /// See for some minutes which ports of this node packets from outside reach, for `hubs-probe sweep`.
+    ///
+    /// It disturbs nobody, not even who has the ports, answers only who has the token, and ends by itself. It takes the
+    /// capability NET_RAW.
+    Agent(AgentArgs),
     /// Make a user name and password as Reticulum does.
     Credential {
         /// The secret that the relay knows.
@@ -64,6 +72,24 @@ struct Source {
     config: Option<PathBuf>,
 }
 
+#[derive(Args, Debug)]
+struct AgentArgs {
+    /// Where it is asked. Nobody needs to reach this from outside: kubectl port-forward does.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9642")]
+    listen: SocketAddr,
+    /// After what time it ends by itself.
+    #[arg(long, default_value = "15m", value_parser = config::parse_duration)]
+    ttl: Duration,
+    /// The file with the token, of 16 characters or more; without one, the environment's HUBS_SWEEP_TOKEN counts.
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+}
+
+/// The token, where there is no file with it.
+const TOKEN: &str = "HUBS_SWEEP_TOKEN";
+/// The longest that an agent may stay: one that is forgotten must not.
+const LONGEST_TTL: Duration = Duration::from_secs(60 * 60);
+
 #[derive(Debug, Error)]
 enum Failure {
     #[error(transparent)]
@@ -75,7 +101,23 @@ enum Failure {
     #[error("a worker failed: {0}")]
     Worker(io::Error),
     #[error(transparent)]
+    Agent(#[from] AgentError),
+    #[error("{from}: {source}")]
+    Token { from: String, source: TokenFault },
+    #[error("--ttl {}s: an hour is the longest", .0.as_secs())]
+    Ttl(Duration),
+    #[error(transparent)]
     Io(#[from] io::Error),
+}
+
+#[derive(Debug, Error)]
+enum TokenFault {
+    #[error("it is not set: give a token there, or a file with one as --token-file")]
+    Missing,
+    #[error(transparent)]
+    File(io::Error),
+    #[error(transparent)]
+    Text(#[from] TokenError),
 }
 
 /// Runs the program with its arguments and environment.
@@ -85,6 +127,7 @@ pub fn main() -> ExitCode {
         Command::Run(source) => run(&source),
         Command::CheckConfig(source) => check_config(&source),
         Command::PrintConfig => io::stdout().write_all(config::DEFAULTS.as_bytes()).map_err(Failure::from),
+        Command::Agent(args) => agent(&args),
         Command::Credential { secret, ttl, name } => credential(&Secret::from(secret), ttl, &name),
     };
     match result {
@@ -94,7 +137,12 @@ pub fn main() -> ExitCode {
         Err(failure) => {
             let _ = writeln!(io::stderr(), "hubs-relay: {failure}");
             match failure {
-                Failure::Config(_) | Failure::Tls(_) | Failure::Start(_) => ExitCode::from(CANNOT_START),
+                Failure::Config(_)
+                | Failure::Tls(_)
+                | Failure::Start(_)
+                | Failure::Agent(_)
+                | Failure::Token { .. }
+                | Failure::Ttl(_) => ExitCode::from(CANNOT_START),
                 Failure::Worker(_) | Failure::Io(_) => ExitCode::from(FAILURE),
             }
         }
@@ -232,6 +280,41 @@ fn check_config(source: &Source) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+fn agent(args: &AgentArgs) -> Result<(), Failure> {
+    if args.ttl > LONGEST_TTL {
+        return Err(Failure::Ttl(args.ttl));
+    }
+    let token = token(args.token_file.as_deref())?;
+    begin_log(LogFormat::Text);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let (mut terminate, mut interrupt) =
+            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let agent = Agent::start(AgentOptions { listen: args.listen, token, ttl: args.ttl }).await?;
+        info!(
+            "looks at this node's packets and ends in {}s; asked at http://{}",
+            args.ttl.as_secs(),
+            agent.address()?
+        );
+        tokio::select! {
+            () = agent.run() => info!("its time is over"),
+            _ = terminate.recv() => info!("stopped"),
+            _ = interrupt.recv() => info!("stopped"),
+        }
+        Ok(())
+    })
+}
+
+fn token(file: Option<&Path>) -> Result<Token, Failure> {
+    let from = file.map_or_else(|| TOKEN.to_owned(), |file| file.display().to_string());
+    let text = match file {
+        Some(file) => std::fs::read_to_string(file).map_err(TokenFault::File),
+        None => std::env::var(TOKEN).map_err(|_| TokenFault::Missing),
+    };
+    let token = text.and_then(|text| Ok(Zeroizing::new(text).parse()?));
+    token.map_err(|source| Failure::Token { from, source })
 }
 
 fn credential(secret: &Secret, ttl: Duration, name: &str) -> Result<(), Failure> {

@@ -7,7 +7,7 @@ const OWN: u64 = 100;
 
 /// Takes as many as the system grants: the limit that a process begins with is often a thousand, for the sake of old
 /// programs. Returns how many that is; nothing if the system does not tell.
-pub(crate) fn raise() -> Option<u64> {
+pub fn raise() -> Option<u64> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
     let is_raised = soft == hard || setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok();
     Some(if is_raised { hard } else { soft })

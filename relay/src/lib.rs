@@ -19,6 +19,7 @@ mod descriptors;
 pub mod gateway;
 mod net;
 mod runtime;
+pub mod sweep;
 pub mod turn;
 mod watch;
 pub mod wire;

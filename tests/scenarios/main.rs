@@ -12,6 +12,7 @@ mod probe_names_the_cause;
 mod probe_reads_azure_through_az;
 mod probe_reports_when_interrupted;
 mod probe_survives_hostile_servers;
+mod probe_sweeps_each_port;
 mod relay_asks_dialog_what_it_announces;
 mod relay_behind_haproxy;
 mod relay_differs_from_coturn_where_the_rfc_says_so;

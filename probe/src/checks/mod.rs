@@ -30,6 +30,7 @@ mod registry;
 pub(crate) mod room;
 pub(crate) mod socket;
 pub(crate) mod steps;
+pub(crate) mod sweep;
 pub(crate) mod tls;
 pub(crate) mod turn;
 mod websocket;
@@ -371,6 +372,17 @@ pub(crate) static CHECKS: &[Check] = &[
         after: &["dialog.candidates"],
         timeout: SECOND.saturating_mul(30),
         run: |cx| Box::pin(ports::sample(cx)),
+    },
+    Check {
+        id: "ice.sweep",
+        group: Group::Direct,
+        question: "which of dialog's ports do packets reach, each of them?",
+        code: Code::SweepArrives,
+        also: &[Code::SweepAgent, Code::SweepReturns, Code::SweepTcp, Code::SweepLoss],
+        contacts: "hubs-relay's agent at --agent, and over UDP the addresses that dialog announces",
+        after: &["dialog.candidates", "ice.direct", "ice.ports"],
+        timeout: SECOND.saturating_mul(45),
+        run: |cx| Box::pin(sweep::dialog(cx)),
     },
     Check {
         id: "dialog.addresses",

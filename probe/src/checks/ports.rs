@@ -47,9 +47,9 @@ const MOST_DOUBT: f64 = 0.05;
 /// The normal distribution's quantile for 95 %.
 const NORMAL_95: f64 = 1.96;
 
-const OPEN: &str =
+pub(super) const OPEN: &str =
     "az aks nodepool update -g GROUP --cluster-name CLUSTER -n POOL --allowed-host-ports 40000-49999/udp";
-const RULES: &str = "az network nsg list -g NODE_GROUP --query '[].securityRules[].{name:name,access:access,ports:destinationPortRange,protocol:protocol}' -o table";
+pub(super) const RULES: &str = "az network nsg list -g NODE_GROUP --query '[].securityRules[].{name:name,access:access,ports:destinationPortRange,protocol:protocol}' -o table";
 
 pub(crate) async fn sample(cx: Arc<Context>) -> Outcome {
     let endpoint = cx.facts.dialog.get()?;

@@ -1,8 +1,9 @@
 //! Which deployment is examined, and how to get there: the same options for every command that looks at one.
 
-use std::{fs, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{fs, io, net::SocketAddr, ops::RangeInclusive, path::PathBuf, sync::Arc, time::Duration};
 
 use clap::Args;
+use hubs_relay::sweep::{Token, TokenError};
 
 use super::{
     azure::{AzureError, Cluster},
@@ -14,6 +15,7 @@ use crate::{
     facts::Facts,
     net::{ConnectTo, Family, Net, NetError, NetOptions},
     nsg::ReadError,
+    sweep::{AgentAddress, DIALOG_PORTS, SweepOptions},
     target::{RelayAdmin, Room, Target, TurnLogin},
 };
 
@@ -86,6 +88,15 @@ pub(crate) struct DeploymentArgs {
     /// Look through the manifest, too, from which Hubs was deployed, as `hubs-probe lint` does.
     #[arg(long, value_name = "FILE")]
     manifest: Option<PathBuf>,
+    /// Ask hubs-relay's agent which packets arrive; it is open to you with `kubectl port-forward`.
+    #[arg(long, value_name = "URL")]
+    pub(super) agent: Option<AgentAddress>,
+    /// The agent's token. In the environment nobody sees it who lists processes.
+    #[arg(long, value_name = "TOKEN", env = "HUBS_SWEEP_TOKEN", hide_env_values = true)]
+    token: Option<Token>,
+    /// The file with the agent's token.
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
     /// End after this time with what was found by then: 90s, 2m. With --long never before eight minutes are over.
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
     timeout: Duration,
@@ -117,6 +128,12 @@ pub(crate) enum UsageError {
     Azure(#[from] AzureError),
     #[error(transparent)]
     Rules(#[from] ReadError),
+    #[error("--token-file {}: {reason}", path.display())]
+    Token { path: PathBuf, reason: String },
+    #[error(
+        "--agent needs the token that the agent has: give it in the environment's HUBS_SWEEP_TOKEN, or a file with it as --token-file"
+    )]
+    NoToken,
     #[error(transparent)]
     Pattern(#[from] UnknownPattern),
     #[error(
@@ -128,6 +145,21 @@ pub(crate) enum UsageError {
 }
 
 impl DeploymentArgs {
+    /// What the agent is asked with, if there is one.
+    pub(super) fn sweep(&self, ports: RangeInclusive<u16>) -> Result<Option<SweepOptions>, UsageError> {
+        let Some(agent) = self.agent.clone() else { return Ok(None) };
+        let token = match (&self.token_file, &self.token) {
+            (Some(path), _) => {
+                let failed = |reason: String| UsageError::Token { path: path.clone(), reason };
+                let text = fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+                text.parse().map_err(|error: TokenError| failed(error.to_string()))?
+            }
+            (None, Some(token)) => token.clone(),
+            (None, None) => return Err(UsageError::NoToken),
+        };
+        Ok(Some(SweepOptions { agent, token, ports }))
+    }
+
     /// When to end with what was found by then.
     pub(crate) fn time_limit(&self) -> Duration {
         if self.long { self.timeout.max(LONG) } else { self.timeout }
@@ -174,6 +206,7 @@ impl DeploymentArgs {
                 relay_admin: self.relay_admin.clone(),
                 nsg: files::declared(&self.nsg, self.azure.as_ref())?,
                 manifest: self.manifest.as_deref().map(files::text).transpose()?.map(Arc::new),
+                sweep: self.sweep(DIALOG_PORTS)?,
             },
             facts: Facts::default(),
         }))

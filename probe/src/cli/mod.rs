@@ -9,6 +9,7 @@ mod nsg;
 mod output;
 mod progress;
 mod reference;
+mod sweep;
 mod terminal;
 
 use std::{
@@ -36,6 +37,7 @@ use lint::LintArgs;
 use nsg::NsgArgs;
 use progress::{Scroll, progress};
 use reference::ManualOf;
+use sweep::{SweepArgs, sweep};
 use terminal::{interrupted, print, style};
 
 /// Finds out why nobody hears anybody in a Hubs room.
@@ -71,6 +73,11 @@ enum Command {
     ///
     /// Needs no network and no rights, and takes some seconds. Exit status: 0 if all went as announced.
     Demo(DemoArgs),
+    /// Find out which ports of dialog's node packets from here reach: each of them with hubs-relay's agent, or a sample.
+    ///
+    /// With an agent in the cluster (see deploy/README.md) all ports are asked in some seconds, those in use included. Without one,
+    /// what is said is an estimate.
+    Sweep(Box<SweepArgs>),
     /// Show every check: what it asks, the codes that it reports, whom it contacts.
     List,
     /// Explain a code: what it means, how it is found out, what to do.
@@ -123,6 +130,7 @@ pub fn main() -> ExitCode {
         Command::Lint(args) => said(lint::lint(&args)),
         Command::Nsg(args) => said(nsg::nsg(&args)),
         Command::Demo(args) => in_runtime(demo(args)),
+        Command::Sweep(args) => in_runtime(sweep(*args)),
         Command::List => tell(&reference::list(CHECKS)),
         Command::Explain { code: Some(code) } => tell(code.page()),
         Command::Explain { code: None } => tell(&reference::codes()),

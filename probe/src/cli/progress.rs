@@ -43,7 +43,7 @@ struct Progress {
 }
 
 /// Back to the beginning of the line, and nothing on it.
-const CLEAR: &str = "\r\x1b[2K";
+pub(super) const CLEAR: &str = "\r\x1b[2K";
 
 impl Progress {
     fn new(style: Style, scroll: Scroll) -> Self {

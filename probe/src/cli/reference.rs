@@ -78,6 +78,8 @@ pub(super) enum ManualOf {
     Lint,
     /// `hubs-probe demo`
     Demo,
+    /// `hubs-probe sweep`
+    Sweep,
 }
 
 #[cfg(test)]

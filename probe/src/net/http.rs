@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::{HeaderMap, Request, StatusCode, body::Bytes, client::conn::http1, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::{HeaderMap, Request, StatusCode, body::Bytes, client::conn::http1, header, http::request};
 use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -61,31 +61,54 @@ impl Net {
     pub async fn get(&self, host: &str, port: u16, path: &str, trust: Trust) -> Result<Answer, HttpError> {
         let (stream, _) = self.tls(host, port, trust).await?;
         let authority = if port == 443 { host.to_owned() } else { format!("{host}:{port}") };
-        exchange(stream, &authority, path).await
+        exchange(stream, &authority, Request::get(path), String::new()).await
     }
 
     /// `GET http://host:port path`: what only answers operators is not encrypted.
     pub async fn get_plain(&self, host: &str, port: u16, path: &str) -> Result<Answer, HttpError> {
+        self.plain(host, port, Request::get(path), String::new()).await
+    }
+
+    /// `POST http://host:port path` with one header more.
+    pub async fn post_plain(
+        &self,
+        host: &str,
+        port: u16,
+        path: &str,
+        header: (&str, &str),
+        body: String,
+    ) -> Result<Answer, HttpError> {
+        self.plain(host, port, Request::post(path).header(header.0, header.1), body).await
+    }
+
+    async fn plain(
+        &self,
+        host: &str,
+        port: u16,
+        request: request::Builder,
+        body: String,
+    ) -> Result<Answer, HttpError> {
         let stream = self.connect(host, port).await.map_err(TlsError::Connect)?;
         let authority =
             if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
-        exchange(stream, &authority, path).await
+        exchange(stream, &authority, request, body).await
     }
 }
 
 async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     authority: &str,
-    path: &str,
+    request: request::Builder,
+    body: String,
 ) -> Result<Answer, HttpError> {
     let malformed = |e: &dyn std::fmt::Display| HttpError::Malformed(e.to_string());
     let exchange = async {
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(|e| malformed(&e))?;
-        let request = Request::get(path)
+        let request = request
             .header(header::HOST, authority)
             .header(header::USER_AGENT, concat!("hubs-probe/", env!("CARGO_PKG_VERSION")))
-            .body(Empty::<Bytes>::new())
+            .body(Full::<Bytes>::from(body))
             .map_err(|e| malformed(&e))?;
         let answer = async {
             let (head, body) = sender.send_request(request).await.map_err(|e| malformed(&e))?.into_parts();

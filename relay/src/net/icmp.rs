@@ -15,7 +15,7 @@ use nix::sys::socket::{
 use crate::wire::Icmp;
 
 /// Asks the kernel to keep what it hears.
-pub(super) fn listen(socket: &impl AsFd, address: SocketAddr) -> io::Result<()> {
+pub(crate) fn listen(socket: &impl AsFd, address: SocketAddr) -> io::Result<()> {
     Ok(if address.is_ipv4() {
         setsockopt(socket, Ipv4RecvErr, &true)
     } else {
@@ -25,7 +25,7 @@ pub(super) fn listen(socket: &impl AsFd, address: SocketAddr) -> io::Result<()> 
 
 /// What was heard next, and of a packet to whom; nothing if it is none of what clients are told (RFC 8656 section 11.5). When
 /// there is no more, the error says "would block".
-pub(super) fn receive(socket: &impl AsRawFd) -> io::Result<Option<(SocketAddr, Icmp)>> {
+pub(crate) fn receive(socket: &impl AsRawFd) -> io::Result<Option<(SocketAddr, Icmp)>> {
     // The packet itself does not matter.
     let (mut no_bytes, mut control) = ([0; 1], cmsg_space!(sock_extended_err, libc::sockaddr_in6));
     let mut slices = [IoSliceMut::new(&mut no_bytes)];

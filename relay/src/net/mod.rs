@@ -11,7 +11,7 @@ mod dialog;
 pub(crate) mod exchange;
 mod fragmentation;
 mod gate;
-mod icmp;
+pub(crate) mod icmp;
 pub(crate) mod proxy_protocol;
 pub(crate) mod resolve;
 pub(crate) mod signalling;

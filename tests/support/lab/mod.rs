@@ -4,6 +4,7 @@
 //! would; [`Expected::compare`] holds the report against what it has to say.
 
 mod deployment;
+mod forward;
 mod names;
 mod namespace;
 mod network;
@@ -13,11 +14,14 @@ mod wire;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::net::Ipv6Addr;
 use std::path::PathBuf;
 
 use tempfile::TempDir;
 
 pub use self::namespace::Namespace;
+pub use self::network::{NODE, NODE_PUBLIC};
+pub use self::nsg::Rule;
 pub use self::scenario::{Expected, Home, Scenario};
 
 use self::deployment::Deployment;
@@ -32,7 +36,7 @@ pub struct Lab {
     /// The file with the rules that the probe is told of.
     rules: Option<PathBuf>,
     // In this order they end.
-    _deployment: Deployment,
+    _deployment: Option<Deployment>,
     network: Network,
     folder: TempDir,
 }
@@ -48,7 +52,14 @@ impl Lab {
             fs::write(&file, rules).unwrap();
             file
         });
-        Self { room: scenario.room.clone(), rules, _deployment: deployment, network, folder }
+        Self { room: scenario.room.clone(), rules, _deployment: Some(deployment), network, folder }
+    }
+
+    /// Builds the networks of `scenario` and nothing of Hubs in them.
+    pub fn without_hubs(scenario: &Scenario) -> Self {
+        let folder = TempDir::with_prefix("hubs-lab-").unwrap();
+        let network = Network::start(folder.path(), scenario);
+        Self { room: String::new(), rules: None, _deployment: None, network, folder }
     }
 
     /// Runs `hubs-probe check` on the laptop. `program` is hubs-probe's.
@@ -67,6 +78,31 @@ impl Lab {
         let rules = self.rules.as_ref().map(|file| ["--nsg".to_owned(), file.display().to_string()]);
         let known = known.into_iter().chain(rules.into_iter().flatten());
         known.chain(room.into_iter().flat_map(|room| ["--room".to_owned(), room])).collect()
+    }
+
+    /// Puts these rules in the place of those that the scenario adds to the node's security group.
+    pub fn replace_rules(&self, scenario: &Scenario, rules: impl IntoIterator<Item = Rule>) {
+        self.network.replace_rules(scenario, rules);
+    }
+
+    /// Adds nftables rules to what the cloud's network does, such as `insert rule ip azure forward udp dport 5 reject`.
+    pub fn change_cloud(&self, rules: &str) {
+        self.network.change_cloud(rules);
+    }
+
+    /// Does something on the network of dialog's node.
+    pub fn on_node<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        self.network.node.run(work)
+    }
+
+    /// What `kubectl port-forward` does: who connects to this port on the laptop's loopback has the node's.
+    pub fn forward(&self, port: u16) {
+        forward::start(&self.network.laptop, &self.network.node, port);
+    }
+
+    /// Gives the node a public IPv6 address, at which no security group stands before it.
+    pub fn give_ipv6(&self) -> Ipv6Addr {
+        self.network.give_ipv6()
     }
 
     /// Does something on the laptop's network.

@@ -11,7 +11,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Read as _;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::thread;
 
@@ -25,9 +25,9 @@ pub(super) const FRONTEND: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
 /// With which the cluster goes out to the internet by default. Nothing comes in there.
 const EGRESS: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 9);
 /// The node's own public address, if it has one.
-const NODE_PUBLIC: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 40);
+pub const NODE_PUBLIC: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 40);
 /// The node in its virtual network.
-pub(super) const NODE: Ipv4Addr = Ipv4Addr::new(10, 224, 0, 4);
+pub const NODE: Ipv4Addr = Ipv4Addr::new(10, 224, 0, 4);
 /// Another node of the cluster, on which there is coturn or nothing.
 pub(super) const OTHER_NODE: Ipv4Addr = Ipv4Addr::new(10, 224, 0, 5);
 /// The ingress's pod.
@@ -53,6 +53,9 @@ const CLUSTER_RESOLVER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 10);
 const DNS: u16 = 53;
 /// Where the router of a hotel has its login page.
 const LOGIN_PORT: u16 = 8080;
+
+/// The security group of the nodes' interfaces.
+const NODES_GROUP: &str = "aks-agentpool-21418527-nsg";
 
 /// All of them, connected and running.
 #[derive(Debug)]
@@ -108,6 +111,32 @@ impl Network {
             .run(|| TcpStream::connect((IPINFO, 80)).and_then(|mut stream| stream.read_to_string(&mut said)))
             .unwrap();
         said.parse().unwrap()
+    }
+
+    /// Compiles the groups anew, with these rules for the nodes'.
+    pub(super) fn replace_rules(&self, scenario: &Scenario, rules: impl IntoIterator<Item = nsg::Rule>) {
+        let groups = scenario.azure.groups_with(NODES_GROUP, rules);
+        let flushed = nsg::chains(&groups).iter().fold(String::new(), |mut text, chain| {
+            writeln!(text, "flush chain ip azure {chain}").unwrap();
+            text
+        });
+        self.azure.nft(&format!("{flushed}table ip azure {{\n{}}}\n", nsg::compile(&groups)));
+    }
+
+    /// Lays out IPv6 from the internet to the node, and returns its address.
+    pub(super) fn give_ipv6(&self) -> Ipv6Addr {
+        let node = Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 4);
+        self.internet
+            .ip("address add 2001:db8:3::1/64 dev azure0 nodad\nroute add 2001:db8:2::/64 via 2001:db8:3::2");
+        self.azure.ip("address add 2001:db8:3::2/64 dev wan0 nodad
+             address add 2001:db8:2::1/64 dev vnet0 nodad
+             route add default via 2001:db8:3::1");
+        self.node.ip(&format!("address add {node}/64 dev eth0 nodad\nroute add default via 2001:db8:2::1"));
+        node
+    }
+
+    pub(super) fn change_cloud(&self, rules: &str) {
+        self.azure.nft(rules);
     }
 
     fn start_names(&self, scenario: &Scenario) {

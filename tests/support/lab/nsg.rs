@@ -32,7 +32,7 @@ pub(super) struct Group {
 /// A rule. Azure fills either the singular or the plural of a property, and leaves the other one out, null or empty.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Rule {
+pub struct Rule {
     name: String,
     priority: u16,
     direction: Direction,
@@ -133,6 +133,13 @@ impl Rule {
         }
         lines
     }
+}
+
+/// The names of the chains that [`compile`] makes.
+pub(super) fn chains(groups: &[Group]) -> Vec<String> {
+    let of_group = |group: &Group| [Direction::Inbound, Direction::Outbound].map(|it| group.chain_name(it));
+    let common = [INBOUND, OUTBOUND].map(str::to_owned);
+    groups.iter().flat_map(of_group).chain(common).collect()
 }
 
 /// The chains of all groups, for a table of the family `ip`. They return what is allowed and drop what is not.

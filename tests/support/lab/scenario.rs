@@ -152,6 +152,13 @@ impl Default for Azure {
 }
 
 impl Azure {
+    /// The groups with these rules in the one of this name, and no others that somebody added.
+    pub(super) fn groups_with(&self, name: &str, rules: impl IntoIterator<Item = Rule>) -> Vec<Group> {
+        let mut groups = nsg::read(&read(&format!("nsg/{}.json", self.nsg)));
+        groups.iter_mut().find(|group| group.name == name).unwrap().add(rules);
+        groups
+    }
+
     /// The groups with all rules.
     pub(super) fn groups(&self) -> Vec<Group> {
         let mut groups = nsg::read(&read(&format!("nsg/{}.json", self.nsg)));
