@@ -49,7 +49,7 @@ enum Command {
     /// See for some minutes which ports of this node packets from outside reach, for `hubs-probe sweep`.
     ///
     /// It disturbs nobody, not even who has the ports, answers only who has the token, and ends by itself. It takes the
-    /// capability NET_RAW.
+    /// right to open raw sockets.
     Agent(AgentArgs),
     /// Make a user name and password as Reticulum does.
     Credential {
@@ -80,7 +80,7 @@ struct AgentArgs {
     /// After what time it ends by itself.
     #[arg(long, default_value = "15m", value_parser = config::parse_duration)]
     ttl: Duration,
-    /// The file with the token, of 16 characters or more; without one, the environment's HUBS_SWEEP_TOKEN counts.
+    /// The file with the token, of 16 characters or more; without one, that in the environment counts (see README).
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
 }
@@ -88,7 +88,7 @@ struct AgentArgs {
 /// The token, where there is no file with it.
 const TOKEN: &str = "HUBS_SWEEP_TOKEN";
 /// The longest that an agent may stay: one that is forgotten must not.
-const LONGEST_TTL: Duration = Duration::from_secs(60 * 60);
+const LONGEST_TTL: Duration = Duration::from_hours(1);
 
 #[derive(Debug, Error)]
 enum Failure {

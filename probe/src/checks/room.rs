@@ -39,7 +39,7 @@ pub(crate) async fn join(cx: Arc<Context>) -> Outcome {
     };
     cx.facts.has_address(Name::Root)?;
     let host = cx.target.host(Name::Root);
-    let joining = phoenix::join(&cx.net, &host, HTTPS, room, Trust::Anything);
+    let joining = Box::pin(phoenix::join(&cx.net, &host, HTTPS, room, Trust::Anything));
     let (joined, there) = tokio::join!(joining, clock::of_server(&cx));
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs());
     let place = format!("https://{host}/{}", room.sid());

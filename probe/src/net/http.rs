@@ -61,7 +61,8 @@ impl Net {
     pub async fn get(&self, host: &str, port: u16, path: &str, trust: Trust) -> Result<Answer, HttpError> {
         let (stream, _) = self.tls(host, port, trust).await?;
         let authority = if port == 443 { host.to_owned() } else { format!("{host}:{port}") };
-        exchange(stream, &authority, Request::get(path), String::new()).await
+        // Those who ask hold it beside much else.
+        Box::pin(exchange(stream, &authority, Request::get(path), String::new())).await
     }
 
     /// `GET http://host:port path`: what only answers operators is not encrypted.

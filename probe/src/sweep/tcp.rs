@@ -148,8 +148,8 @@ async fn try_all(
                     open.push(async move { (port, try_one((address, port).into()).await) });
                 }
             }
-            Some((port, tried)) = open.next() => {
-                tries.insert(port, tried?);
+            Some((port, outcome)) = open.next() => {
+                tries.insert(port, outcome?);
             }
         }
         if told.elapsed() > Duration::from_millis(200) {

@@ -32,7 +32,7 @@ pub(super) struct Measured {
 
 enum Way {
     Direct(Direct),
-    Tcp(Tcp),
+    Tcp(Box<Tcp>),
     Relayed(Relayed),
 }
 
@@ -66,7 +66,7 @@ impl Measured {
                     let detour = detour.ok().and_then(|ways| ways.first().copied()).unwrap_or(peer);
                     Way::Direct(Direct { detour, peer, socket: None })
                 }
-                Protocol::Tcp => Way::Tcp(Tcp { net: net.clone(), peer, path: None }),
+                Protocol::Tcp => Way::Tcp(Box::new(Tcp { net: net.clone(), peer, path: None })),
             };
             let number = numbers.entry(protocol.to_string()).or_insert(0);
             *number += 1;
@@ -83,7 +83,7 @@ impl Measured {
     pub(super) fn description(&self) -> Path {
         let route = match &self.way {
             Way::Direct(Direct { peer, .. }) => format!("{peer}/udp"),
-            Way::Tcp(Tcp { peer, .. }) => format!("{peer}/tcp"),
+            Way::Tcp(tcp) => format!("{}/tcp", tcp.peer),
             Way::Relayed(relayed) => relayed.to_string(),
         };
         Path { name: self.name.clone(), route: printable(&route) }
@@ -103,7 +103,7 @@ impl Measured {
     pub(super) fn period(&self) -> Duration {
         match &self.way {
             Way::Relayed(relayed) if relayed.is_refused() => RETRY,
-            Way::Tcp(Tcp { path: None, .. }) => RETRY,
+            Way::Tcp(tcp) if tcp.path.is_none() => RETRY,
             Way::Direct(_) | Way::Tcp(_) | Way::Relayed(_) => PERIOD,
         }
     }
@@ -155,12 +155,11 @@ struct Tcp {
 
 impl Tcp {
     async fn check(&mut self, agent: &Agent) -> Result<Outcome, String> {
-        let mut path = match self.path.take() {
-            Some(path) => path,
-            None => {
-                let stream = self.net.connect(&self.peer.ip().to_string(), self.peer.port()).await;
-                TcpPath::new(stream.map_err(|e| e.to_string())?, self.peer)
-            }
+        let mut path = if let Some(path) = self.path.take() {
+            path
+        } else {
+            let stream = self.net.connect(&self.peer.ip().to_string(), self.peer.port()).await;
+            TcpPath::new(stream.map_err(|e| e.to_string())?, self.peer)
         };
         let outcome = ice::check(&mut path, self.peer, agent, ONCE).await.map_err(|e| e.to_string())?;
         // A connection on which nothing is answered may be dead without saying so.

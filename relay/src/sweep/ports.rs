@@ -90,7 +90,9 @@ mod tests {
         ) {
             let range = a.min(b)..=a.max(b);
             let mut set = PortSet::new(range.clone());
-            ports.iter().for_each(|port| set.insert(*port));
+            for port in &ports {
+                set.insert(*port);
+            }
             let expected: BTreeSet<u16> = ports.into_iter().filter(|port| range.contains(port)).collect();
             prop_assert_eq!(set.iter().collect::<BTreeSet<_>>(), expected);
             prop_assert_eq!(PortSet::from_text(range.clone(), &set.to_text()), Some(set));

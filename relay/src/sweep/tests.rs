@@ -10,7 +10,7 @@ use super::channel::{Caller, ChannelError, OPEN, REPORT, Request, SEAL, Session,
 use super::observer::Response;
 use super::*;
 
-const MINUTE: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_mins(1);
 
 fn token() -> Token {
     "0123456789abcdef".parse().unwrap()
