@@ -34,8 +34,7 @@ def test_it_has_the_right_to_look_at_packets_and_no_other(job):
 def test_it_runs_where_dialog_does(job, hubs):
     affinity = job["spec"]["template"]["spec"]["affinity"]["podAffinity"]
     wanted = affinity["requiredDuringSchedulingIgnoredDuringExecution"][0]["labelSelector"]["matchLabels"]
-    dialog = by_kind(hubs, "Deployment")["dialog"]["spec"]["template"]["metadata"]["labels"]
-    assert wanted.items() <= dialog.items()
+    assert wanted == by_kind(hubs, "Service")["dialog"]["spec"]["selector"]
 
 
 def test_it_ends_by_itself(job):
