@@ -158,6 +158,12 @@ codes! {
     0722 RuleCopied "the subnet lets in what its network interfaces let in";
     0723 RuleDestination "rules name the destination that packets have";
 
+    0740 SweepAgent "the agent tells what arrives";
+    0741 SweepArrives "each of dialog's ports lets packets in";
+    0742 SweepReturns "answers come back from the ports that let packets in";
+    0743 SweepTcp "TCP ports let connections in";
+    0744 SweepLoss "the way to the ports loses nothing";
+
     0800 ManifestRead "the manifest can be read";
     0801 TurnFindsSecrets "the TURN server finds Reticulum's secrets";
     0802 TurnResolvesNames "the TURN server's pod resolves the cluster's names";
@@ -174,11 +180,6 @@ codes! {
     0813 ContainersProbed "each container says whether it is well";
     0814 ImagesPinned "each image is pinned";
     0815 OneDomain "every host is of one domain";
-    0740 SweepAgent "the agent tells what arrives";
-    0741 SweepArrives "each of dialog's ports lets packets in";
-    0742 SweepReturns "answers come back from the ports that let packets in";
-    0743 SweepTcp "TCP ports let connections in";
-    0744 SweepLoss "the way to the ports loses nothing";
 }
 
 impl Code {
