@@ -29,6 +29,10 @@ use self::network::Network;
 use crate::bed::DOMAIN;
 use crate::probe::{self, Checked};
 
+/// How good sound is. Where one machine plays laptop, cloud and everybody in the room, and several labs at once, that it comes
+/// unevenly is the machine's doing; that it does not come is not.
+const SOUND: [&str; 4] = ["HP0640", "HP0641", "HP0642", "HP0643"];
+
 /// A running deployment, and the networks around it.
 #[derive(Debug)]
 pub struct Lab {
@@ -128,11 +132,15 @@ impl Expected {
         differ("exit status", self.status.to_string(), checked.status.to_string());
         differ("outcome", self.outcome.clone(), text("outcome"));
         let explains = verdict["explains"].as_array().into_iter().flatten().filter_map(|code| code.as_str());
-        let first = explains.map(str::to_owned).find(|code| !self.by_chance.contains(code));
+        let is_the_machines = |code: &str| SOUND.contains(&code) && !self.warn.contains(code);
+        let first =
+            explains.map(str::to_owned).find(|code| !self.by_chance.contains(code) && !is_the_machines(code));
         differ("first", format!("{:?}", self.first), format!("{first:?}"));
         for (status, expected) in [("fail", &self.fail), ("warn", &self.warn), ("error", &self.error)] {
             let mut found = checked.codes(status);
-            found.retain(|code| !self.by_chance.contains(*code));
+            found.retain(|code| {
+                !self.by_chance.contains(*code) && !(status == "warn" && is_the_machines(code))
+            });
             differ(status, format!("{expected:?}"), format!("{found:?}"));
         }
         let passed: BTreeSet<String> = checked.codes("pass").into_iter().map(str::to_owned).collect();
