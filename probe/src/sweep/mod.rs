@@ -1,8 +1,8 @@
 //! Which ports of an address do packets reach? With hubs-relay's agent on the other side every port is asked, and the answer is
 //! exact.
 //!
-//! [`survey`] decides what is asked next and what came of it, [`pace`] how fast: both without a socket or a clock. [`channel`]
-//! asks the agent, [`udp`] and [`tcp`] send.
+//! `survey` decides what is asked next and what came of it, `pace` how fast: both without a socket or a clock. `channel`
+//! asks the agent, `udp` and `tcp` send.
 
 mod channel;
 mod intervals;
