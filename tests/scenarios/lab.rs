@@ -46,7 +46,7 @@ scenarios! {
     a_server_of_the_zone_that_is_out_of_date,
     a_server_that_accepts_and_says_nothing,
     a_subnet_that_lacks_the_rule_of_its_nodes,
-    a_third_of_all_datagrams_is_lost,
+    a_tenth_of_all_datagrams_is_lost,
     a_turn_server_that_says_nothing,
     a_wildcard_in_the_place_of_a_name,
     all_certificates_ran_out,

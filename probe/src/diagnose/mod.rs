@@ -1,6 +1,6 @@
 //! From findings to the causes behind them, and to one verdict. Pure: the same findings, the same verdict.
 //!
-//! A rule ([`rule::Rule`]) knows one cause: which findings show it, what speaks for and against it, what else it explains. The
+//! A rule (`rule::Rule`) knows one cause: which findings show it, what speaks for and against it, what else it explains. The
 //! rules stand in the order in which a person walks the path, a module for each stretch of it, because a fault early on explains
 //! what fails behind it. What no rule accounts for is a cause of its own, so that no failure is left unnamed.
 
