@@ -44,8 +44,8 @@ use crate::{
     protoo::{Fingerprint, Transport},
 };
 
-/// How long ICE and DTLS may take. DTLS repeats a lost flight after a second, then after two, then after four.
-const CONNECT_LIMIT: Duration = Duration::from_secs(9);
+/// How long ICE and DTLS take at most. DTLS repeats a lost flight after a second, then after two, then after four.
+pub const CONNECT_LIMIT: Duration = Duration::from_secs(9);
 
 /// How many datagrams wait each way. Those that do not fit are lost, as in any socket.
 const MOST_WAITING: usize = 64;
@@ -127,8 +127,8 @@ pub enum MediaError {
     #[error("the connection fails")]
     Failed,
     /// Its time was over.
-    #[error("the connection does not come about within {} s", CONNECT_LIMIT.as_secs())]
-    TimedOut,
+    #[error("the connection does not come about within {} s", .0.as_secs())]
+    TimedOut(Duration),
     /// The path ended.
     #[error("the path of the packets breaks")]
     PathBroken,
@@ -229,8 +229,8 @@ impl<P: Path<Error: Send> + 'static> Media<P> {
         &self.fingerprint
     }
 
-    /// Connects: ICE, then DTLS, in which `remote` has to show the certificate that it announced.
-    pub async fn connect(&mut self, remote: &Transport) -> Result<(), MediaError> {
+    /// Connects within `limit`: ICE, then DTLS, in which `remote` has to show the certificate that it announced.
+    pub async fn connect(&mut self, remote: &Transport, limit: Duration) -> Result<(), MediaError> {
         let answer = RTCSessionDescription::answer(describe(remote, self.peer, &self.mid, self.purpose))?;
         self.connection.set_remote_description(answer).await?;
         let settled = self.state.wait_for(|state| {
@@ -242,10 +242,10 @@ impl<P: Path<Error: Send> + 'static> Media<P> {
             )
         });
         tokio::select! {
-            settled = timeout(CONNECT_LIMIT, settled) => match settled {
+            settled = timeout(limit, settled) => match settled {
                 Ok(Ok(state)) if *state == RTCPeerConnectionState::Connected => Ok(()),
                 Ok(_) => Err(MediaError::Failed),
-                Err(_) => Err(MediaError::TimedOut),
+                Err(_) => Err(MediaError::TimedOut(limit)),
             },
             () = self.outgoing.closed() => Err(MediaError::PathBroken),
         }
@@ -414,7 +414,7 @@ mod tests {
         let (sent, mut heard) = mpsc::unbounded_channel();
         match Media::prepare(DeadEnd { breaks: true, sent }, peer, Purpose::Presence).await {
             Ok(mut media) => {
-                assert!(matches!(media.connect(&remote()).await, Err(MediaError::PathBroken)));
+                assert!(matches!(media.connect(&remote(), CONNECT_LIMIT).await, Err(MediaError::PathBroken)));
                 assert_eq!(heard.try_recv(), Ok(peer));
             }
             Err(e) => eprintln!("skipped: this machine has no IPv6 loopback ({e})"),
@@ -432,7 +432,7 @@ mod tests {
     async fn everything_goes_over_the_path_and_silence_there_is_waited_for_so_long_only() {
         let (mut media, mut heard) = over_dead_end(false).await;
         assert_eq!(media.fingerprint().algorithm, "sha-256");
-        assert!(matches!(media.connect(&remote()).await, Err(MediaError::TimedOut)));
+        assert!(matches!(media.connect(&remote(), CONNECT_LIMIT).await, Err(MediaError::TimedOut(_))));
         assert_eq!(heard.try_recv(), Ok(PEER));
         assert!(media.close().await.is_some());
     }
@@ -440,7 +440,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_path_that_breaks_is_not_given_back() {
         let (mut media, _heard) = over_dead_end(true).await;
-        assert!(matches!(media.connect(&remote()).await, Err(MediaError::PathBroken)));
+        assert!(matches!(media.connect(&remote(), CONNECT_LIMIT).await, Err(MediaError::PathBroken)));
         assert!(media.close().await.is_none());
     }
 

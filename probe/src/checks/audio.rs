@@ -21,7 +21,7 @@ use crate::{
     codes::Code,
     facts::TurnCertificate,
     finding::Finding,
-    media::MediaError,
+    media::{CONNECT_LIMIT, MediaError},
     protoo::ProtooError,
 };
 
@@ -30,8 +30,10 @@ const MOST_LOSS: f32 = 0.05;
 const LONGEST_ROUND_TRIP: Duration = Duration::from_millis(500);
 const MOST_JITTER: Duration = Duration::from_millis(60);
 
-/// How often connections are tried that do not come about in time.
-const TRIES: u32 = 3;
+/// How long the connections may take at first. Where packets get lost it is quicker to try anew than to wait for DTLS, which waits
+/// for twice as long with each loss.
+const HASTY_TRIES: [Duration; 4] =
+    [Duration::from_secs(2), Duration::from_secs(2), Duration::from_secs(3), Duration::from_secs(4)];
 
 const DIALOG: [&str; 2] =
     ["kubectl logs -n hcce deployment/dialog --tail=50", "kubectl rollout restart deployment dialog -n hcce"];
@@ -77,15 +79,14 @@ pub(crate) async fn room(cx: Arc<Context>) -> Outcome {
     Ok(findings)
 }
 
-/// Where many packets are lost, DTLS may not come about in its time, because it waits for twice as long with each loss.
 async fn talk_patiently<W: Way>(signalling: &Signalling<'_>, way: &W) -> Result<Figures, Obstacle> {
-    for _ in 1..TRIES {
-        match talk(signalling, way).await {
-            Err(Obstacle::Media(MediaError::TimedOut)) => {}
+    for limit in HASTY_TRIES {
+        match talk(signalling, way, limit).await {
+            Err(Obstacle::Media(MediaError::TimedOut(_))) => {}
             other => return other,
         }
     }
-    talk(signalling, way).await
+    talk(signalling, way, CONNECT_LIMIT).await
 }
 
 fn judge(code: Code, talked: &Result<Figures, Obstacle>, certificate: TurnCertificate) -> Finding {
@@ -272,7 +273,7 @@ mod tests {
         for fault in [
             Obstacle::Dialog(refused()),
             Obstacle::Dialog(ProtooError::NotOffered { method: "newConsumer" }),
-            Obstacle::Media(MediaError::TimedOut),
+            Obstacle::Media(MediaError::TimedOut(CONNECT_LIMIT)),
         ] {
             let finding = obstacle(fault);
             assert_eq!((finding.status, finding.remedy.is_some()), (Status::Fail, true), "{finding:#?}");

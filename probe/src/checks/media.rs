@@ -19,7 +19,7 @@ use crate::{
     facts::{TurnCertificate, TurnFacts},
     finding::Finding,
     ice::{self, Agent, Schedule},
-    media::{Media, MediaError, Purpose},
+    media::{CONNECT_LIMIT, Media, MediaError, Purpose},
     net::{Net, Trust},
     protoo::{Dialog, DtlsState, ProtooError, Transport, TransportStats},
     turn::{Allocation, Client, Refusal, Request, TurnError},
@@ -212,7 +212,7 @@ async fn connect(
     transport: &Transport,
 ) -> Result<(), NotConnected> {
     dialog.connect_transport(&transport.id, media.fingerprint()).await?;
-    Ok(media.connect(transport).await?)
+    Ok(media.connect(transport, CONNECT_LIMIT).await?)
 }
 
 fn judge_permits(permits: &Result<Vec<Permit>, TurnError>, certificate: TurnCertificate) -> Finding {
@@ -441,7 +441,7 @@ mod tests {
 
     #[test]
     fn a_connection_that_does_not_come_about_is_explained_by_what_dialog_says() {
-        let timed_out = || Err(NotConnected::Media(MediaError::TimedOut));
+        let timed_out = || Err(NotConnected::Media(MediaError::TimedOut(CONNECT_LIMIT)));
         assert!(connection(&timed_out(), "connecting").cause.unwrap().contains("MTU"));
         assert_fails(&connection(&timed_out(), "failed"), "gives up");
         assert_fails(&connection(&Err(NotConnected::Media(MediaError::PathBroken)), "new"), "closes");

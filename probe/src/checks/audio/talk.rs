@@ -63,13 +63,17 @@ struct Person {
     transport: Transport,
 }
 
-/// Speaks and listens, and leaves nothing behind.
-pub(super) async fn talk<W: Way>(signalling: &Signalling<'_>, way: &W) -> Result<Figures, Obstacle> {
+/// Speaks and listens over connections that come about within `limit`, and leaves nothing behind.
+pub(super) async fn talk<W: Way>(
+    signalling: &Signalling<'_>,
+    way: &W,
+    limit: Duration,
+) -> Result<Figures, Obstacle> {
     let room = own_room();
     let joining = try_join(signalling.join(&room, Role::Speaker), signalling.join(&room, Role::Listener));
     let (mut speaker, mut listener) = Box::pin(joining).await?;
     let opus = Opus::new(u32::from_be_bytes(random::bytes()));
-    let heard = converse(way, &mut speaker, &mut listener, opus, signalling.length).await;
+    let heard = converse(way, limit, &mut speaker, &mut listener, opus, signalling.length).await;
     // The ends of both WebSockets end all that is left.
     Box::pin(join(speaker.leave(), listener.leave())).await;
     heard
@@ -77,6 +81,7 @@ pub(super) async fn talk<W: Way>(signalling: &Signalling<'_>, way: &W) -> Result
 
 async fn converse<W: Way>(
     way: &W,
+    limit: Duration,
     speaker: &mut Person,
     listener: &mut Person,
     opus: Opus,
@@ -85,8 +90,8 @@ async fn converse<W: Way>(
     speaker.dialog.produce(&speaker.transport.id, opus).await?;
     let offer = listener.dialog.offered().await?;
     let (mouth, mut ear) = try_join(
-        connect(way, speaker, Purpose::Speaking(opus)),
-        connect(way, listener, Purpose::Listening(offer.opus)),
+        connect(way, limit, speaker, Purpose::Speaking(opus)),
+        connect(way, limit, listener, Purpose::Listening(offer.opus)),
     )
     .await?;
     listener.dialog.accept(&offer).await?;
@@ -105,11 +110,16 @@ async fn converse<W: Way>(
     figures
 }
 
-async fn connect<W: Way>(way: &W, person: &mut Person, purpose: Purpose) -> Result<Media<W::Path>, Obstacle> {
+async fn connect<W: Way>(
+    way: &W,
+    limit: Duration,
+    person: &mut Person,
+    purpose: Purpose,
+) -> Result<Media<W::Path>, Obstacle> {
     let (path, peer) = way.open(&person.transport, purpose).await?;
     let mut media = Media::prepare(path, peer, purpose).await?;
     person.dialog.connect_transport(&person.transport.id, media.fingerprint()).await?;
-    match media.connect(&person.transport).await {
+    match media.connect(&person.transport, limit).await {
         Ok(()) => Ok(media),
         Err(e) => {
             if let Some(path) = media.close().await {
