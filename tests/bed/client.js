@@ -155,7 +155,9 @@ export async function restartIce() {
 
 // How many packets of sound have been heard, on the connection that there is now.
 export async function heard() {
-  const stats = await legs[1]?.connection.getStats();
+  // Firefox owes the answer for ever if the connection is closed meanwhile.
+  const soon = new Promise((resolve) => setTimeout(resolve, 1000));
+  const stats = await Promise.race([legs[1]?.connection.getStats(), soon]);
   const inbound = [...(stats?.values() ?? [])].find((report) => report.type === "inbound-rtp");
   return inbound?.packetsReceived ?? 0;
 }

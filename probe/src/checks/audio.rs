@@ -30,10 +30,10 @@ const MOST_LOSS: f32 = 0.05;
 const LONGEST_ROUND_TRIP: Duration = Duration::from_millis(500);
 const MOST_JITTER: Duration = Duration::from_millis(60);
 
-/// How long the connections may take at first. Where packets get lost it is quicker to try anew than to wait for DTLS, which waits
-/// for twice as long with each loss.
-const HASTY_TRIES: [Duration; 4] =
-    [Duration::from_secs(2), Duration::from_secs(2), Duration::from_secs(3), Duration::from_secs(4)];
+/// How long the connections may take at first, and how often that is tried: enough for a path around the world. Where packets get
+/// lost it is quicker to try anew than to wait for DTLS, which waits for twice as long with each loss.
+const HASTE: Duration = Duration::from_secs(4);
+const HASTY_TRIES: usize = 3;
 
 const DIALOG: [&str; 2] =
     ["kubectl logs -n hcce deployment/dialog --tail=50", "kubectl rollout restart deployment dialog -n hcce"];
@@ -80,8 +80,8 @@ pub(crate) async fn room(cx: Arc<Context>) -> Outcome {
 }
 
 async fn talk_patiently<W: Way>(signalling: &Signalling<'_>, way: &W) -> Result<Figures, Obstacle> {
-    for limit in HASTY_TRIES {
-        match talk(signalling, way, limit).await {
+    for _ in 0..HASTY_TRIES {
+        match talk(signalling, way, HASTE).await {
             Err(Obstacle::Media(MediaError::TimedOut(_))) => {}
             other => return other,
         }

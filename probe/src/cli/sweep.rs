@@ -100,10 +100,7 @@ pub(super) async fn sweep(args: SweepArgs) -> Result<u8, UsageError> {
     let sink = Sink::all(sinks);
     let redaction = args.told.redact.then(Redaction::default).map(|it| Arc::new(Mutex::new(it)));
     let run = Run { args: &args, cx, options, choice, redaction, sink: &sink };
-    // Signals are ours from the first poll on; one that came before would leave nothing of what was found.
-    let stop = interrupted().shared();
-    let _ = stop.clone().now_or_never();
-    let report = run.play(stop).await;
+    let report = run.play(interrupted()).await;
     sink.emit(Event::RunFinished(report.clone()));
     drop(sink);
     telling.finish(&report)

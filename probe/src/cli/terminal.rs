@@ -2,19 +2,26 @@
 
 use std::io::{self, IsTerminal, Write};
 
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
 use crate::report::{End, human::Style};
 
-/// Completes when the person or the system wants the program to end.
-pub(crate) async fn interrupted() -> End {
-    let terminated = async {
-        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-            Ok(mut signal) => signal.recv().await,
-            Err(_) => std::future::pending().await,
+/// Completes when the person or the system wants the program to end. From the call on, neither ends it in any other way.
+pub(crate) fn interrupted() -> impl Future<Output = End> {
+    let [interrupted, terminated] = [SignalKind::interrupt(), SignalKind::terminate()].map(signal);
+    async {
+        tokio::select! {
+            () = received(interrupted) => End::Interrupted,
+            () = received(terminated) => End::Terminated,
         }
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => End::Interrupted,
-        _ = terminated => End::Terminated,
+    }
+}
+
+/// One that cannot be listened for does what it does to any program.
+async fn received(signal: io::Result<Signal>) {
+    match signal {
+        Ok(mut signal) => drop(signal.recv().await),
+        Err(_) => std::future::pending().await,
     }
 }
 
