@@ -44,6 +44,10 @@ def test_media_comes_in_with_the_senders_address_at_the_address_that_browsers_ar
     assert env["HUBS_RELAY_GATEWAY__UDP"] == f"{LOAD_BALANCER}:{media['spec']['ports'][0]['port']}"
 
 
+def test_there_is_one_replica_because_another_would_get_half_of_its_media(gateway):
+    assert gateway.deployment["spec"]["replicas"] == 1
+
+
 @pytest.fixture
 def pod(gateway, secrets, database, tmp_path):
     if not kubelet.is_available():

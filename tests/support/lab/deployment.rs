@@ -123,9 +123,9 @@ impl Shop<'_> {
             https: vec![(HAPROXY, 4443).into()],
             turn: (HAPROXY, TURN_PORT).into(),
             reticulum_backend: (RETICULUM, RETICULUM_PORT).into(),
-            dialog_backend: match scenario.gateway {
-                Gateway::Off => (NODE, DIALOG_PORT).into(),
-                Gateway::On | Gateway::UdpNotForwarded => (RELAY, DIALOG_PORT).into(),
+            dialog_backends: match scenario.gateway {
+                Gateway::Off => vec![(NODE, DIALOG_PORT).into()],
+                Gateway::On | Gateway::UdpNotForwarded => vec![(RELAY, DIALOG_PORT).into()],
             },
             turn_backend: (turn, TURN_PORT).into(),
         };
