@@ -101,6 +101,7 @@ def secrets(hubs):
 def self_signed(name, *, kind="DNS"):
     command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
     command += ["-subj", f"/CN={name}", "-addext", f"subjectAltName={kind}:{name}", "-days", "2"]
+    command += ["-addext", "basicConstraints=critical,CA:FALSE"]  # or it could not be a server's
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([*command, "-keyout", f"{folder}/key", "-out", f"{folder}/crt"], check=True, capture_output=True)
         return Path(folder, "crt").read_text(), Path(folder, "key").read_text()
