@@ -29,7 +29,7 @@ struct Cli {
     /// The hubs-relay in question; the one that was built beside this program, if none is named.
     #[arg(long, value_name = "PROGRAM")]
     relay: Option<PathBuf>,
-    /// What it is held against: coturn's turnserver, or another hubs-relay.
+    /// What it is held against: coturn's turnserver, another hubs-relay, or hubs-forward, which forwards datagrams and nothing else.
     #[arg(long, value_name = "PROGRAM", default_value = "/usr/bin/turnserver")]
     against: PathBuf,
     /// What the sessions' packets travel in; given twice, both.

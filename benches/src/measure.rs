@@ -34,7 +34,7 @@ pub(crate) struct Setup {
 
 /// Measures one server over one transport.
 pub(crate) fn measure(program: &Program, transport: Transport, setup: &Setup) -> Result<Measured, LoadError> {
-    // What is no gateway is held against one for what it does with datagrams.
+    // What is no gateway is held against one for what it does with datagrams, a forwarder for all that it can do.
     let is_gateway = transport == Transport::Gateway && matches!(program, Program::HubsRelay(_));
     let transport = if is_gateway || transport == Transport::Tls { transport } else { Transport::Udp };
     let peers = if is_gateway { FIRST_SESSIONS + setup.sessions } else { 1 };
@@ -52,6 +52,7 @@ pub(crate) fn measure(program: &Program, transport: Transport, setup: &Setup) ->
     let mut signalling = signalling.map_err(LoadError::io("the gateway's signalling"))?;
     let mut next = 0..;
     let mut join = |_| match (&mut signalling, next.next()) {
+        _ if matches!(program, Program::Forwarder(_)) => Session::join_forwarder(&server, &mut echoes[0]),
         (Some(signalling), Some(number)) => Session::join_gateway(&server, signalling, &mut echoes[number]),
         _ => Session::join(&server, transport, &setup.identity.client, setup.framing, peer),
     };

@@ -138,7 +138,7 @@ impl fmt::Display for Report {
                 match transport {
                     Transport::Udp => "UDP",
                     Transport::Tls => "TLS",
-                    Transport::Gateway => "media gateway against UDP relay",
+                    Transport::Gateway => "media gateway (coturn: UDP relay)",
                 },
                 load.sessions,
                 match load.framing {

@@ -30,11 +30,13 @@ const START_LIMIT: Duration = Duration::from_secs(10);
 const END_LIMIT: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// A program that serves TURN.
+/// A program that relays.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Program {
     HubsRelay(PathBuf),
     Coturn(PathBuf),
+    /// Datagrams and nothing else.
+    Forwarder(PathBuf),
 }
 
 /// A running server. Dropped, it is asked to end, and then made to.
@@ -50,14 +52,14 @@ pub(crate) struct Server {
 }
 
 impl Program {
-    /// coturn's program is called `turnserver`; any other is taken for a hubs-relay.
+    /// coturn's program is called `turnserver`, the bare forwarder's `hubs-forward`; any other is taken for a hubs-relay.
     pub(crate) fn at(path: &Path) -> Self {
         // It starts in a folder of its own.
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        if path.file_name().is_some_and(|name| name == "turnserver") {
-            Self::Coturn(path)
-        } else {
-            Self::HubsRelay(path)
+        match path.file_name().and_then(|name| name.to_str()) {
+            Some("turnserver") => Self::Coturn(path),
+            Some("hubs-forward") => Self::Forwarder(path),
+            _ => Self::HubsRelay(path),
         }
     }
 
@@ -65,11 +67,15 @@ impl Program {
         match self {
             Self::HubsRelay(_) => "hubs-relay",
             Self::Coturn(_) => "coturn",
+            Self::Forwarder(_) => "forwarder",
         }
     }
 
     /// What it says of itself.
     pub(crate) fn version(&self) -> Result<String, LoadError> {
+        if let Self::Forwarder(_) = self {
+            return Ok(env!("CARGO_PKG_VERSION").to_owned());
+        }
         let asked = Command::new(self.path()).arg("--version").output();
         let said = asked.map_err(|error| self.failed(error.to_string()))?.stdout;
         let last = String::from_utf8_lossy(&said).lines().last().unwrap_or_default().to_owned();
@@ -78,7 +84,7 @@ impl Program {
 
     fn path(&self) -> &Path {
         match self {
-            Self::HubsRelay(path) | Self::Coturn(path) => path,
+            Self::HubsRelay(path) | Self::Coturn(path) | Self::Forwarder(path) => path,
         }
     }
 
@@ -94,6 +100,9 @@ impl Program {
                 let file = server.folder.join("turnserver.conf");
                 fs::write(&file, server.coturn())?;
                 command.arg("-c").arg(file);
+            }
+            Self::Forwarder(_) => {
+                command.args([server.udp.to_string(), server.peer.to_string()]);
             }
         }
         Ok(command)
@@ -207,7 +216,7 @@ impl Server {
 
     fn wait_until_ready(&mut self) -> Result<(), String> {
         let deadline = Instant::now() + START_LIMIT;
-        while !(TcpStream::connect(self.tls).is_ok() && answers(self.udp)) {
+        while !self.is_ready() {
             if let Some(status) = self.child.try_wait().map_err(|error| error.to_string())? {
                 return Err(format!("it ended with {status}"));
             }
@@ -217,6 +226,16 @@ impl Server {
             sleep(PAUSE);
         }
         Ok(())
+    }
+
+    fn is_ready(&self) -> bool {
+        match self.program {
+            Program::HubsRelay(_) | Program::Coturn(_) => {
+                TcpStream::connect(self.tls).is_ok() && answers(self.udp)
+            }
+            // It answers nobody, but has the port.
+            Program::Forwarder(_) => UdpSocket::bind(self.udp).is_err(),
+        }
     }
 
     /// How it ended, if it did within the limit.

@@ -78,13 +78,28 @@ impl Session {
         let peer = echo.address().map_err(failed())?;
         let mut link = Link::udp(server.udp).map_err(failed())?;
         link.send(&dialog::check(peer.port())).map_err(failed())?;
+        Self::await_echo(&mut link, echo).map_err(failed())?;
+        Ok(Self { link, framing: Framing::Plain, peer, frame: Vec::new() })
+    }
+
+    /// Has a forwarder open its way to the peer. Blocks.
+    pub(crate) fn join_forwarder(server: &Server, echo: &mut EchoPeer) -> Result<Self, LoadError> {
+        let failed = || no_answer(server, "a packet");
+        let peer = echo.address().map_err(failed())?;
+        let mut link = Link::udp(server.udp).map_err(failed())?;
+        link.send(&PLAIN).map_err(failed())?;
+        Self::await_echo(&mut link, echo).map_err(failed())?;
+        Ok(Self { link, framing: Framing::Plain, peer, frame: Vec::new() })
+    }
+
+    /// Sends back what arrives, waits for it, and blocks no more.
+    fn await_echo(link: &mut Link, echo: &mut EchoPeer) -> io::Result<()> {
         let before = echo.received;
         while echo.received == before {
-            echo.echo().or_else(|error| unless_blocked(Err(error))).map_err(failed())?;
+            echo.echo().or_else(|error| unless_blocked(Err(error)))?;
         }
-        link.receive_datagram(|_| {}).map_err(failed())?;
-        link.set_nonblocking().map_err(failed())?;
-        Ok(Self { link, framing: Framing::Plain, peer, frame: Vec::new() })
+        link.receive_datagram(|_| {})?;
+        link.set_nonblocking()
     }
 
     /// Sends a payload of `len` bytes that `write` fills in.

@@ -83,7 +83,12 @@ impl Agent {
 
     /// The bytes of a check.
     pub fn request(&self, transaction: TransactionId) -> Vec<u8> {
-        Builder::request(Method::Binding, transaction)
+        self.sign(Builder::request(Method::Binding, transaction))
+    }
+
+    /// Makes a check of a request that has attributes of its own.
+    pub fn sign(&self, request: Builder) -> Vec<u8> {
+        request
             .username(&self.username)
             .priority(PRIORITY)
             .ice_controlling(self.tie_breaker)

@@ -38,8 +38,6 @@ const LONGEST_ANSWER: usize = 8192;
 const PADDING: AttrType = AttrType(0xfff0);
 
 const HEADER: usize = 20;
-const FINGERPRINT: usize = 8;
-const ATTRIBUTE_HEADER: usize = 4;
 
 /// A server to ask.
 #[derive(Clone, Debug)]
@@ -47,6 +45,15 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     /// With these credentials, if it is dialog.
     pub(crate) agent: Option<Agent>,
+}
+
+impl Server {
+    fn finish(&self, request: Builder) -> Vec<u8> {
+        match &self.agent {
+            Some(agent) => agent.sign(request),
+            None => request.fingerprint().finish(),
+        }
+    }
 }
 
 /// Somebody answered.
@@ -88,10 +95,7 @@ pub(crate) async fn survey(servers: &[Server]) -> io::Result<Survey> {
                 continue;
             }
             let transaction = TransactionId(random::bytes());
-            let request = match &server.agent {
-                Some(agent) => agent.request(transaction),
-                None => Builder::request(Method::Binding, transaction).fingerprint().finish(),
-            };
+            let request = server.finish(Builder::request(Method::Binding, transaction));
             match socket.send_to(&request, server.address).await {
                 Ok(_) => sent.push(Request { transaction, server: number, since: Instant::now() }),
                 Err(e) => survey.unsent = Some(e),
@@ -160,23 +164,23 @@ pub(crate) struct Lengths {
 
 /// Tries `lengths` at a server that answers. Whether what is too long for the path gets there in parts is only looked at if less
 /// than `needed` gets there in one.
-pub(crate) async fn lengths(server: SocketAddr, lengths: &[usize], needed: usize) -> io::Result<Lengths> {
-    let socket = open(server).await?;
-    socket.connect(server).await?;
+pub(crate) async fn lengths(server: &Server, lengths: &[usize], needed: usize) -> io::Result<Lengths> {
+    let socket = open(server.address).await?;
+    socket.connect(server.address).await?;
     // It sets "don't fragment", whatever the system believes to know of the path.
     let _ = UdpSocketState::new(UdpSockRef::from(&socket))?;
     let whole = longest(&socket, server, lengths, needed).await;
     if whole >= Some(needed) {
         return Ok(Lengths { whole, cut_up: whole });
     }
-    let socket = open(server).await?;
-    socket.connect(server).await?;
+    let socket = open(server.address).await?;
+    socket.connect(server.address).await?;
     let cut_up = longest(&socket, server, lengths, needed).await.max(whole);
     Ok(Lengths { whole, cut_up })
 }
 
 /// The longest of `lengths` that is answered. When one of at least `enough` is, the longer ones are not waited for to the end.
-async fn longest(socket: &UdpSocket, server: SocketAddr, lengths: &[usize], enough: usize) -> Option<usize> {
+async fn longest(socket: &UdpSocket, server: &Server, lengths: &[usize], enough: usize) -> Option<usize> {
     let mut sent: Vec<(TransactionId, usize, Instant)> = Vec::new();
     let mut bytes = vec![0; LONGEST_ANSWER];
     let (mut longest, most) = (None, lengths.iter().copied().max());
@@ -229,11 +233,13 @@ fn messages(mut bytes: &[u8]) -> Vec<Message> {
 }
 
 /// A request that makes an IP packet of this length.
-fn padded(transaction: TransactionId, length: usize, to: SocketAddr) -> Vec<u8> {
-    let headers = if to.is_ipv4() { 20 } else { 40 } + 8;
-    let padding = length.saturating_sub(headers + HEADER + ATTRIBUTE_HEADER + FINGERPRINT);
-    let padding = vec![0; padding & !3];
-    Builder::request(Method::Binding, transaction).attribute(PADDING, &padding).fingerprint().finish()
+fn padded(transaction: TransactionId, length: usize, server: &Server) -> Vec<u8> {
+    let headers = if server.address.is_ipv4() { 20 } else { 40 } + 8;
+    let with = |padding: &[u8]| {
+        server.finish(Builder::request(Method::Binding, transaction).attribute(PADDING, padding))
+    };
+    let padding = length.saturating_sub(headers + with(&[]).len());
+    with(&vec![0; padding & !3])
 }
 
 async fn open(towards: SocketAddr) -> io::Result<UdpSocket> {
@@ -256,6 +262,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::ice::Credentials;
     use crate::testing::stun_server;
 
     const MAPPED: &str = "198.51.100.7:50000";
@@ -316,10 +323,14 @@ mod tests {
     #[tokio::test]
     async fn the_longest_packet_that_is_answered_is_found_although_all_answers_come_at_once() {
         let server = stun_server(|request, _| Some(refused(request))).await;
-        let found = lengths(server, &LENGTHS, 1280).await.unwrap();
+        let found = lengths(&plain(server), &LENGTHS, 1280).await.unwrap();
         assert_eq!(found, Lengths { whole: Some(1500), cut_up: Some(1500) });
+        let credentials = Credentials::new("dialog".to_owned(), "dialogspassword0123456".to_owned());
+        let dialog = Server { address: server, agent: Some(Agent::new(&credentials.unwrap())) };
         for length in LENGTHS {
-            assert_eq!(padded(TransactionId([0; 12]), length, server).len(), length - 28);
+            for server in [&plain(server), &dialog] {
+                assert_eq!(padded(TransactionId([0; 12]), length, server).len(), length - 28);
+            }
         }
     }
 
@@ -330,7 +341,7 @@ mod tests {
             (padding < 1000).then(|| refused(request))
         })
         .await;
-        let found = lengths(server, &LENGTHS, 1280).await.unwrap();
+        let found = lengths(&plain(server), &LENGTHS, 1280).await.unwrap();
         assert_eq!(found, Lengths { whole: Some(576), cut_up: Some(576) });
     }
 

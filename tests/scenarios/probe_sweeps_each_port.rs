@@ -185,6 +185,22 @@ fn all_ports_are_open_where_nothing_is_in_the_way() {
 }
 
 #[test]
+fn a_redacted_sweep_tells_no_address_and_a_known_fault_does_not_count() {
+    if skip(&[need::NETWORKS]) {
+        return;
+    }
+    let (lab, scenario) = networks();
+    lab.replace_rules(&scenario, [admit(40_000..=40_009)]);
+    let _agent = agent(&lab, &[]);
+    let known = "HP0741:the firewall is next week's work";
+    let swept = sweep(&lab, &["--to", &node(), "--ports", "40000-40019", "--redact", "--suppress", known]);
+    assert_eq!(swept.status, Some(0), "{:#}", swept.report);
+    assert_eq!(swept.finding("HP0741")["suppressed"]["reason"], "the firewall is next week's work");
+    assert_eq!(swept.finding("HP0741")["target"], "udp:[address 1]");
+    assert!(!swept.report.to_string().contains(&node()), "{:#}", swept.report);
+}
+
+#[test]
 fn each_state_of_a_port_is_told_from_the_others() {
     if skip(&[need::NETWORKS]) {
         return;
@@ -222,7 +238,7 @@ fn ipv6_is_swept_as_ipv4_is() {
     }
     let (lab, _) = networks();
     let node = lab.give_ipv6();
-    lab.change_cloud("table ip6 azure {\n chain forward {\n type filter hook forward priority filter\n udp dport 45000-60000 drop\n }\n}\n");
+    lab.change_cloud("table ip6 azure {\n chain forward {\n type filter hook forward priority filter\n ip6 daddr 2001:db8:2::/64 udp dport 45000-60000 drop\n }\n}\n");
     let _agent = agent(&lab, &[]);
     let swept = sweep(&lab, &["--to", &node.to_string(), "--ports", "44000-46000"]);
     assert_eq!(swept.ports("HP0741", "open both ways"), [44_000..=44_999], "{:#}", swept.report);

@@ -4,7 +4,7 @@
 //! so nothing of it outlives the test, however that ends.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd as _;
@@ -37,8 +37,6 @@ impl Network {
     pub fn new() -> Self {
         let network = Self { namespace: fresh().unwrap() };
         network.ip("link set lo up");
-        // Nobody else has its addresses. Until the kernel has made sure of that, it asks for no neighbour: RFC 4862, 5.4.
-        network.run(|| fs::write("/proc/sys/net/ipv6/conf/default/dad_transmits", "0").unwrap());
         network
     }
 

@@ -1,12 +1,12 @@
 //! `hubs-probe check`.
 
-use std::{io, io::IsTerminal, time::Duration};
+use std::time::Duration;
 
 use clap::Args;
 
 use super::{
     deployment::{DeploymentArgs, UsageError, parse_duration},
-    output::{Lines, Output, ReportArgs, Stream},
+    output::ReportArgs,
     progress::{Scroll, progress},
     terminal::interrupted,
 };
@@ -48,34 +48,11 @@ impl CheckArgs {
 /// Checks a deployment and reports.
 pub(super) async fn check(args: CheckArgs) -> Result<u8, UsageError> {
     let plan = args.plan()?;
-    let destination = args.told.destination()?;
-    let shown = args.told.shown();
+    let (telling, mut sinks) = args.told.begin()?;
     let cx = args.deployment.context()?;
-
-    let (lines, mut stream, mut sinks) = (Lines::default(), None, Vec::new());
-    if destination.as_ref().is_some_and(|it| it.format() == Output::Jsonl) {
-        sinks.push(lines.sink());
-    }
-    if shown == Output::Jsonl {
-        let (started, sink) = Stream::start();
-        stream = Some(started);
-        sinks.push(sink);
-    }
-    if shown == Output::Human && !args.told.quiet && can_show_progress() {
+    if args.told.shows_progress() {
         sinks.push(progress(Scroll::Ended));
     }
     let report = engine::run(cx, CHECKS, plan, &Sink::all(sinks), interrupted()).await;
-    if let Some(stream) = stream {
-        stream.finish();
-    }
-    args.told.print(&report);
-    if let Some(destination) = destination {
-        destination.write(&report, &lines)?;
-    }
-    Ok(report.exit_code(args.told.fail_on))
-}
-
-/// Whether standard error is a terminal that can take back what it shows.
-pub(super) fn can_show_progress() -> bool {
-    io::stderr().is_terminal() && std::env::var("TERM").is_ok_and(|term| term != "dumb")
+    telling.finish(&report)
 }

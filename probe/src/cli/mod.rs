@@ -31,14 +31,14 @@ use crate::{
     report::{self, EXIT_BROKEN, EXIT_GOOD, EXIT_USAGE, End, human::Style},
     watch,
 };
-use check::{CheckArgs, can_show_progress, check};
+use check::{CheckArgs, check};
 use deployment::{DeploymentArgs, UsageError};
 use lint::LintArgs;
 use nsg::NsgArgs;
 use progress::{Scroll, progress};
 use reference::ManualOf;
 use sweep::{SweepArgs, sweep};
-use terminal::{interrupted, print, style};
+use terminal::{can_show_progress, interrupted, print, style};
 
 /// Finds out why nobody hears anybody in a Hubs room.
 ///

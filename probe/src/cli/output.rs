@@ -17,7 +17,7 @@ use time::OffsetDateTime;
 
 use super::{
     deployment::UsageError,
-    terminal::{print, style},
+    terminal::{can_show_progress, print, style},
 };
 use crate::{
     check::Check,
@@ -109,20 +109,32 @@ pub(super) struct ReportArgs {
 }
 
 impl ReportArgs {
+    /// Prepares to tell of a run: what is returned hears of everything that happens.
+    pub(super) fn begin(&self) -> Result<(Telling<'_>, Vec<Sink>), UsageError> {
+        let telling =
+            Telling { args: self, destination: self.destination()?, lines: Lines::default(), stream: None };
+        Ok(telling.listen())
+    }
+
+    /// Whether somebody watches who wants to see progress.
+    pub(super) fn shows_progress(&self) -> bool {
+        self.shown() == Output::Human && !self.quiet && can_show_progress()
+    }
+
     /// The file that the report goes to, if it goes to one.
-    pub(super) fn destination(&self) -> Result<Option<Destination>, UsageError> {
+    fn destination(&self) -> Result<Option<Destination>, UsageError> {
         let existing = if self.overwrite { Existing::Overwritten } else { Existing::Kept };
         let new = |path: &PathBuf| Destination::new(path.clone(), self.output, existing);
         self.report.as_ref().map(new).transpose()
     }
 
     /// What is printed. A report that goes to a file leaves the terminal to the person.
-    pub(super) fn shown(&self) -> Output {
+    fn shown(&self) -> Output {
         if self.report.is_some() { Output::Human } else { self.output.unwrap_or(Output::Human) }
     }
 
     /// Prints it.
-    pub(super) fn print(&self, report: &Report) {
+    fn print(&self, report: &Report) {
         if self.shown() == Output::Human && self.quiet {
             print(&human::verdict(report, style()));
         } else {
@@ -180,13 +192,48 @@ impl ReportArgs {
     }
 }
 
+/// A run that is being told.
+pub(super) struct Telling<'a> {
+    args: &'a ReportArgs,
+    destination: Option<Destination>,
+    lines: Lines,
+    stream: Option<Stream>,
+}
+
+impl Telling<'_> {
+    fn listen(mut self) -> (Self, Vec<Sink>) {
+        let mut sinks = Vec::new();
+        if self.destination.as_ref().is_some_and(|it| it.format() == Output::Jsonl) {
+            sinks.push(self.lines.sink());
+        }
+        if self.args.shown() == Output::Jsonl {
+            let (stream, sink) = Stream::start();
+            self.stream = Some(stream);
+            sinks.push(sink);
+        }
+        (self, sinks)
+    }
+
+    /// Tells how the run ended, once all of its sinks are gone, and returns the exit status.
+    pub(super) fn finish(self, report: &Report) -> Result<u8, UsageError> {
+        if let Some(stream) = self.stream {
+            stream.finish();
+        }
+        self.args.print(report);
+        if let Some(destination) = self.destination {
+            destination.write(report, &self.lines)?;
+        }
+        Ok(report.exit_code(self.args.fail_on))
+    }
+}
+
 /// The lines of a run, as they were told.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Lines(Arc<Mutex<String>>);
+struct Lines(Arc<Mutex<String>>);
 
 impl Lines {
     /// Records every event.
-    pub(super) fn sink(&self) -> Sink {
+    fn sink(&self) -> Sink {
         let (lines, begun) = (Arc::clone(&self.0), Instant::now());
         Sink::new(move |event| {
             let line = jsonl::line(&event, begun.elapsed());
@@ -200,13 +247,13 @@ impl Lines {
 }
 
 /// Lines that go to standard output while they are told. A reader who is slow holds nobody up but the writer.
-pub(super) struct Stream {
+struct Stream {
     writer: JoinHandle<()>,
 }
 
 impl Stream {
     /// Starts it. It ends when its sink is gone.
-    pub(super) fn start() -> (Self, Sink) {
+    fn start() -> (Self, Sink) {
         let (tell, told) = mpsc::channel::<String>();
         let writer = thread::spawn(move || told.iter().for_each(|line| print(&line)));
         let begun = Instant::now();
@@ -218,14 +265,14 @@ impl Stream {
     }
 
     /// Waits until everything is written.
-    pub(super) fn finish(self) {
+    fn finish(self) {
         let _ = self.writer.join();
     }
 }
 
 /// What becomes of a file that is there already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Existing {
+enum Existing {
     /// It stays, and nothing is written.
     Kept,
     /// The report takes its place.
@@ -234,7 +281,7 @@ pub(super) enum Existing {
 
 /// A file that a report goes to.
 #[derive(Debug)]
-pub(super) struct Destination {
+struct Destination {
     path: PathBuf,
     format: Output,
     existing: Existing,
@@ -243,7 +290,7 @@ pub(super) struct Destination {
 impl Destination {
     /// A file of this form, or else of the one that its name asks for. Whatever can be known to be wrong with it is said before
     /// a check is run for it.
-    pub(super) fn new(path: PathBuf, format: Option<Output>, existing: Existing) -> Result<Self, UsageError> {
+    fn new(path: PathBuf, format: Option<Output>, existing: Existing) -> Result<Self, UsageError> {
         let Some(format) = format.or_else(|| Output::of_file(&path)) else {
             return Err(UsageError::NoFormat(path));
         };
@@ -258,12 +305,12 @@ impl Destination {
     }
 
     /// The form of it.
-    pub(super) fn format(&self) -> Output {
+    fn format(&self) -> Output {
         self.format
     }
 
     /// Writes the report: all of it, or nothing.
-    pub(super) fn write(&self, report: &Report, lines: &Lines) -> Result<(), UsageError> {
+    fn write(&self, report: &Report, lines: &Lines) -> Result<(), UsageError> {
         let text = self.format.render(report, Style { ascii: false, ..Style::default() }, lines);
         self.replace(&text).map_err(|source| UsageError::Report { path: self.path.clone(), source })
     }

@@ -5,9 +5,8 @@ use std::{
     io::{self, Write},
     net::IpAddr,
     ops::RangeInclusive,
-    path::PathBuf,
     pin::pin,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use clap::Args;
@@ -16,11 +15,10 @@ use hubs_relay::config::PortRange;
 use time::OffsetDateTime;
 
 use super::{
-    check::can_show_progress,
     deployment::{DeploymentArgs, UsageError},
-    output::{Destination, Existing, Lines, Output, Stream, print_report},
+    output::ReportArgs,
     progress::CLEAR,
-    terminal::{interrupted, print, style},
+    terminal::interrupted,
 };
 use crate::{
     check::{Check, Context, Stop},
@@ -34,7 +32,8 @@ use crate::{
     engine::{self, Plan},
     event::{Event, Sink},
     finding::{Finding, Remedy, Status},
-    report::{FailOn, Report, human},
+    redact::Redaction,
+    report::Report,
     sweep::{DIALOG_PORTS, Found, Progress, SweepError, SweepOptions, USUAL, sweep_tcp, sweep_udp},
 };
 
@@ -67,21 +66,8 @@ pub(super) struct SweepArgs {
     /// With --tcp: the address that the node sees this machine come from, if no UDP gets there to tell.
     #[arg(long, value_name = "ADDRESS", requires = "tcp")]
     from: Vec<IpAddr>,
-    /// The form of the report [default: human].
-    #[arg(long, value_enum)]
-    output: Option<Output>,
-    /// Write the report to this file, in the form of --output or of the file's name, besides the one on the terminal.
-    #[arg(long, value_name = "FILE")]
-    report: Option<PathBuf>,
-    /// Write over the file of --report if it is there.
-    #[arg(long, requires = "report")]
-    overwrite: bool,
-    /// Show no progress, and for people the verdict only.
-    #[arg(short, long)]
-    quiet: bool,
-    /// Which findings make the exit status 1.
-    #[arg(long, value_enum, default_value_t)]
-    fail_on: FailOn,
+    #[command(flatten)]
+    told: ReportArgs,
 }
 
 /// A range of ports.
@@ -105,47 +91,22 @@ impl std::fmt::Display for Ports {
 
 /// Sweeps and reports.
 pub(super) async fn sweep(args: SweepArgs) -> Result<u8, UsageError> {
-    let destination = match &args.report {
-        Some(path) => {
-            let existing = if args.overwrite { Existing::Overwritten } else { Existing::Kept };
-            Some(Destination::new(path.clone(), args.output, existing)?)
-        }
-        None => None,
-    };
-    let shown = if destination.is_some() { Output::Human } else { args.output.unwrap_or(Output::Human) };
+    let choice = Choice { suppress: args.told.suppress.clone(), ..Choice::default() };
+    choice.validate(CHECKS)?;
+    let (telling, sinks) = args.told.begin()?;
     let cx = args.deployment.context()?;
     let options = args.deployment.sweep(args.ports.0.clone())?;
 
-    let (lines, mut stream, mut sinks) = (Lines::default(), None, Vec::new());
-    if destination.as_ref().is_some_and(|it| it.format() == Output::Jsonl) {
-        sinks.push(lines.sink());
-    }
-    if shown == Output::Jsonl {
-        let (started, sink) = Stream::start();
-        stream = Some(started);
-        sinks.push(sink);
-    }
     let sink = Sink::all(sinks);
-    let shows_progress = shown == Output::Human && !args.quiet && can_show_progress();
-    let run = Run { args: &args, cx, options, sink: &sink, shows_progress };
+    let redaction = args.told.redact.then(Redaction::default).map(|it| Arc::new(Mutex::new(it)));
+    let run = Run { args: &args, cx, options, choice, redaction, sink: &sink };
     // Signals are ours from the first poll on; one that came before would leave nothing of what was found.
     let stop = interrupted().shared();
     let _ = stop.clone().now_or_never();
     let report = run.play(stop).await;
     sink.emit(Event::RunFinished(report.clone()));
     drop(sink);
-    if let Some(stream) = stream {
-        stream.finish();
-    }
-    if shown == Output::Human && args.quiet {
-        print(&human::verdict(&report, style()));
-    } else {
-        print_report(&report, shown, style());
-    }
-    if let Some(destination) = destination {
-        destination.write(&report, &lines)?;
-    }
-    Ok(report.exit_code(args.fail_on))
+    telling.finish(&report)
 }
 
 /// One sweep, as it was asked for.
@@ -153,8 +114,11 @@ struct Run<'a> {
     args: &'a SweepArgs,
     cx: Arc<Context>,
     options: Option<SweepOptions>,
+    /// What is known and does not count.
+    choice: Choice,
+    /// Shared with those who hear of findings while they are made.
+    redaction: Option<Arc<Mutex<Redaction>>>,
     sink: &'a Sink,
-    shows_progress: bool,
 }
 
 impl Run<'_> {
@@ -170,8 +134,10 @@ impl Run<'_> {
             let swept;
             (swept, end) = self.sweep_all(&mut stop).await;
             let duration = begun.elapsed();
-            let swept: Vec<_> =
+            let mut swept: Vec<_> =
                 swept.into_iter().map(|it| Finding { check: CHECK, duration, ..it }).collect();
+            self.choice.judge(&mut swept);
+            redact(self.redaction.as_deref(), &self.cx, &mut swept);
             if !swept.is_empty() {
                 let event = Event::CheckFinished { check: CHECK, findings: swept.clone(), duration };
                 self.sink.emit(event);
@@ -202,18 +168,24 @@ impl Run<'_> {
             (None, _) => SAMPLE,
         };
         let only = vec![Pattern::from(last)];
-        let choice = Choice { only, ..Choice::default() };
+        let choice = Choice { only, ..self.choice.clone() };
         let limit = self.args.deployment.time_limit();
         let plan = Plan { choice, ..Plan::from(limit) };
-        let told = self.sink.clone();
+        let (told, redaction, cx) = (self.sink.clone(), self.redaction.clone(), Arc::clone(&self.cx));
         let sink = Sink::new(move |event| match event {
             // This run is part of ours.
             Event::RunStarted { .. } | Event::RunFinished(_) => {}
+            Event::CheckFinished { check, mut findings, duration } => {
+                redact(redaction.as_deref(), &cx, &mut findings);
+                told.emit(Event::CheckFinished { check, findings, duration });
+            }
             event => told.emit(event),
         });
         let report = engine::run(Arc::clone(&self.cx), CHECKS, plan, &sink, stop).await;
-        let findings = report.findings.into_iter().filter(|finding| finding.left_out.is_none());
-        (findings.collect(), report.end)
+        let mut findings = report.findings;
+        findings.retain(|finding| finding.left_out.is_none());
+        redact(self.redaction.as_deref(), &self.cx, &mut findings);
+        (findings, report.end)
     }
 
     async fn sweep_all(&self, mut stop: impl Future<Output = End> + Unpin) -> (Vec<Finding>, End) {
@@ -257,7 +229,7 @@ impl Run<'_> {
         address: IpAddr,
         stop: impl Future<Output = ()>,
     ) -> Result<Found, SweepError> {
-        let shows_progress = self.shows_progress;
+        let shows_progress = self.args.told.shows_progress();
         let tell = move |progress| {
             if shows_progress {
                 let _ = io::stderr().write_all(line(address, progress).as_bytes());
@@ -333,6 +305,17 @@ impl Run<'_> {
             remedy: decisive
                 .and_then(|it| it.remedy.clone())
                 .or_else(|| self.options.is_none().then(with_agent)),
+        }
+    }
+}
+
+/// Takes out of the findings what is nobody's business. An address that comes again has the number that it had.
+fn redact(redaction: Option<&Mutex<Redaction>>, cx: &Context, findings: &mut [Finding]) {
+    if let Some(redaction) = redaction {
+        let mut redaction = redaction.lock().unwrap_or_else(PoisonError::into_inner);
+        redaction.learn(cx);
+        for finding in findings {
+            redaction.apply(finding);
         }
     }
 }

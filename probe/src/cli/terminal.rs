@@ -24,6 +24,11 @@ pub(super) fn columns() -> usize {
     terminal.map_or(Style::COLUMNS, |(columns, _)| usize::from(columns).clamp(40, Style::COLUMNS))
 }
 
+/// Whether standard error is a terminal that can take back what it shows.
+pub(super) fn can_show_progress() -> bool {
+    io::stderr().is_terminal() && std::env::var("TERM").is_ok_and(|term| term != "dumb")
+}
+
 /// Decided once, from the terminal and the environment: <https://no-color.org>.
 pub(crate) fn style() -> Style {
     style_of(&io::stdout())

@@ -11,9 +11,10 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Read as _;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::thread;
+use std::time::Duration;
 
 use super::names::{self, Addresses, SERVER_IPV6, SERVERS, Signatures, Zone};
 use super::scenario::{Azure, Families, Gateway, Home, Pods, Scenario};
@@ -136,7 +137,26 @@ impl Network {
              address add 2001:db8:2::1/64 dev vnet0 nodad
              route add default via 2001:db8:3::1");
         self.node.ip(&format!("address add {node}/64 dev eth0 nodad\nroute add default via 2001:db8:2::1"));
+        self.await_way_to(node);
         node
+    }
+
+    /// Waits until packets come through from the laptop to the node and back. Until the routers have made sure of their own
+    /// addresses (RFC 4862, 5.4) they ask for no neighbour.
+    fn await_way_to(&self, node: Ipv6Addr) {
+        let open = |namespace: &Namespace, address| {
+            let socket = namespace.run(|| UdpSocket::bind((address, 0)).unwrap());
+            socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+            socket
+        };
+        let (there, here) = (open(&self.node, node), open(&self.laptop, Ipv6Addr::UNSPECIFIED));
+        let comes_through = || {
+            here.send_to(b"there", there.local_addr().unwrap())?;
+            let (_, from) = there.recv_from(&mut [0; 8])?;
+            there.send_to(b"back", from)?;
+            here.recv(&mut [0; 8])
+        };
+        assert!((0..200).any(|_| comes_through().is_ok()), "no packet comes through to {node}");
     }
 
     pub(super) fn change_cloud(&self, rules: &str) {

@@ -52,10 +52,6 @@ pub(crate) async fn udp(cx: Arc<Context>) -> Outcome {
     let (of_relay, strangers) = tokio::join!(of_relay(&cx), of_strangers(&cx));
     let asked: Vec<_> = [of_dialog.unwrap_or_default(), of_relay, strangers].concat();
     let (v4, v6) = tokio::join!(look(&asked, Family::V4), look(&asked, Family::V6));
-    if let Some((mut dialog, id)) = dialog {
-        let _ = dialog.close_transport(&id).await;
-        dialog.close().await;
-    }
     let names = cx.facts.name_servers.get().ok();
     let looks: Vec<_> =
         [v4, v6].into_iter().filter(|look| cx.net.family().admits(look.family.any())).collect();
@@ -68,10 +64,14 @@ pub(crate) async fn udp(cx: Arc<Context>) -> Outcome {
     }
     let answered = looks.iter().find(|look| !look.survey.answers.is_empty());
     findings.push(judge_mapping(answered));
-    findings.push(match answered.and_then(|look| look.survey.answers.first()) {
-        Some(answer) => judge_length(answer.server, stun::lengths(answer.server, &LENGTHS, NEEDED).await),
+    findings.push(match answered.and_then(Look::first) {
+        Some(server) => judge_length(server.address, stun::lengths(server, &LENGTHS, NEEDED).await),
         None => judge_segment(&cx).await,
     });
+    if let Some((mut dialog, id)) = dialog {
+        let _ = dialog.close_transport(&id).await;
+        dialog.close().await;
+    }
     Ok(findings)
 }
 
@@ -172,6 +172,14 @@ async fn of_strangers(cx: &Context) -> Vec<Asked> {
     addresses
         .map(|address| Asked { whose: Whose::Strangers, server: Server { address, agent: None } })
         .collect()
+}
+
+impl Look {
+    /// Who answered first.
+    fn first(&self) -> Option<&Server> {
+        let first = self.survey.answers.first()?;
+        self.asked.iter().map(|asked| &asked.server).find(|server| server.address == first.server)
+    }
 }
 
 async fn look(asked: &[Asked], family: Family) -> Look {
