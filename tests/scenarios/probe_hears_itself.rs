@@ -49,10 +49,6 @@ fn sound_comes_back_through_turn_where_that_is_the_only_way() {
 }
 
 #[test]
-#[expect(
-    clippy::print_stderr,
-    reason = "how much got lost is worth knowing even where that is little enough"
-)]
 fn sound_goes_on_through_the_gateway_when_the_home_router_gives_both_ends_another_address() {
     if skip(&[need::BED]) {
         return;
@@ -72,7 +68,7 @@ fn sound_goes_on_through_the_gateway_when_the_home_router_gives_both_ends_anothe
     let finding = finding(&checked, "HP0643");
     let summary = finding["summary"].as_str().unwrap();
     eprintln!("rebinding under the probe's sound: {summary}");
-    let heard = summary.split(' ').filter_map(|word| word.parse::<usize>().ok()).next();
+    let heard = summary.split(' ').find_map(|word| word.parse::<usize>().ok());
     assert!(heard.unwrap() >= BEFORE + 50, "{finding:#}\n{}", gateway.log());
 }
 

@@ -5,7 +5,9 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
+use nix::sys::signal::Signal;
 use serde::Deserialize;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -118,7 +120,7 @@ pub struct Bed {
     gateway_backends: [u16; 2],
     dialog_backend: SocketAddr,
     dialog_key: PathBuf,
-    _dialog: Process,
+    dialog: Mutex<Process>,
     _reticulum: Process,
     _ingress: Process,
 }
@@ -173,7 +175,7 @@ impl Bed {
         generate_rsa_key(&perms_key);
 
         let dialog_key = write_dialog_key(folder.path(), &perms_key, setup.dialog_key);
-        let (dialog, dialog_backend) = start_dialog(folder.path(), setup, &dialog_key);
+        let (dialog, dialog_backend) = start_dialog(folder.path(), setup, &dialog_key, 0);
         let (reticulum, reticulum_port) = start_reticulum(ports.turn, &perms_key);
         write_ingress_certificates(folder.path(), &authority, setup.default_certificate);
         let ingress = Ingress {
@@ -199,7 +201,7 @@ impl Bed {
             gateway_backends,
             dialog_backend,
             dialog_key,
-            _dialog: dialog,
+            dialog: Mutex::new(dialog),
             _reticulum: reticulum,
             _ingress: ingress,
         }
@@ -253,7 +255,16 @@ impl Bed {
     /// Starts another dialog on another node, and says where its WebSocket is.
     pub fn start_another_dialog(&self, announced: &'static str, node: &'static str) -> (Process, SocketAddr) {
         let setup = Setup { announced, node, ..self.setup.clone() };
-        start_dialog(self.folder(), &setup, &self.dialog_key)
+        start_dialog(self.folder(), &setup, &self.dialog_key, 0)
+    }
+
+    /// Kills dialog, does this, and starts it again at the same place.
+    pub fn restart_dialog(&self, meanwhile: impl FnOnce()) {
+        let mut dialog = self.dialog.lock().unwrap_or_else(PoisonError::into_inner);
+        dialog.signal(Signal::SIGKILL);
+        meanwhile();
+        let port = self.dialog_backend.port();
+        *dialog = start_dialog(self.folder(), &self.setup, &self.dialog_key, port).0;
     }
 
     /// The good certificate of the TURN server.
@@ -285,7 +296,8 @@ pub fn loopback(port: u16) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, port).into()
 }
 
-fn start_dialog(folder: &Path, setup: &Setup, perms_key: &Path) -> (Process, SocketAddr) {
+/// `port` is its WebSocket's; 0 takes any that is free.
+fn start_dialog(folder: &Path, setup: &Setup, perms_key: &Path, port: u16) -> (Process, SocketAddr) {
     let tls = certs::self_signed("dialog").write(folder, "dialog");
     // A gateway takes the address of the WebSocket for that of the media.
     let address = match setup.signalling {
@@ -299,6 +311,7 @@ fn start_dialog(folder: &Path, setup: &Setup, perms_key: &Path) -> (Process, Soc
             .env("MEDIASOUP_ANNOUNCED_IP", setup.announced)
             .env("NODE_IP", setup.node)
             .env("LISTEN_IP", address.to_string())
+            .env("PROTOO_LISTEN_PORT", port.to_string())
             .env("AUTH_KEY", perms_key)
             .env("HTTPS_CERT_FULLCHAIN", tls.certificate)
             .env("HTTPS_CERT_PRIVKEY", tls.key),
