@@ -50,7 +50,6 @@ def folder(tmp_path_factory):
 def gateway_folder(folder):
     """The overlay with the media gateway, which takes domain and image from the other one."""
     shutil.copytree(GATEWAY, folder.parent / "gateway")
-    (folder.parent / "gateway" / "settings.env").write_text(f"ADDRESS={LOAD_BALANCER}\n")
     return folder.parent / "gateway"
 
 
@@ -99,9 +98,10 @@ def secrets(hubs):
     }
 
 
-def self_signed(name):
+def self_signed(name, *, kind="DNS"):
     command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
-    command += ["-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}", "-days", "2"]
+    command += ["-subj", f"/CN={name}", "-addext", f"subjectAltName={kind}:{name}", "-days", "2"]
+    command += ["-addext", "basicConstraints=critical,CA:FALSE"]  # or it could not be a server's
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([*command, "-keyout", f"{folder}/key", "-out", f"{folder}/crt"], check=True, capture_output=True)
         return Path(folder, "crt").read_text(), Path(folder, "key").read_text()

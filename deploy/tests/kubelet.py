@@ -15,6 +15,7 @@ from pathlib import Path
 # The profile that Podman calls default; containerd's, which AKS has, comes from the same one of Docker's.
 SECCOMP_PROFILE = Path("/usr/share/containers/seccomp.json")
 PATIENCE = 30  # seconds
+ACCOUNT = "var/run/secrets/kubernetes.io/serviceaccount"
 
 
 def is_available():
@@ -37,7 +38,7 @@ def environment(container, secrets):
 class Container:
     """The pod's one container, on this machine's network. Its image is `program` alone."""
 
-    def __init__(self, folder, pod, program, secrets, resolv_conf):
+    def __init__(self, folder, pod, program, secrets, resolv_conf, api=None):
         [self.spec] = pod["containers"]
         self.folder = folder
         self.log = folder / "log"
@@ -47,7 +48,14 @@ class Container:
         (root / "etc").mkdir()
         (root / "etc/resolv.conf").write_text(resolv_conf)
         self.update_volumes(pod, secrets)
-        config = oci_config(pod, self.spec, [f"/{program.name}"], environment(self.spec, secrets))
+        env = environment(self.spec, secrets)
+        if api:
+            env |= api.environment
+            if pod["automountServiceAccountToken"]:
+                (root / ACCOUNT).mkdir(parents=True)
+                for name, text in api.account.items():
+                    (root / ACCOUNT / name).write_text(text)
+        config = oci_config(pod, self.spec, [f"/{program.name}"], env)
         (folder / "config.json").write_text(json.dumps(config))
         with self.log.open("w") as log:
             command = self.crun("run", f"--bundle={folder}", f"--pid-file={folder}/pid", "relay")

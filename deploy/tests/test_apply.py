@@ -50,11 +50,15 @@ INGRESS = "/apis/networking.k8s.io/v1/namespaces/hcce/ingresses/dialog"
 SERVICES = {f"/api/v1/namespaces/hcce/services/{name}" for name in ("hubs-media", "hubs-signalling")}
 
 
-def test_the_gateway_changes_dialogs_ingress_and_adds_its_services(cluster, gateway_folder):
+RBAC = "/apis/rbac.authorization.k8s.io/v1/namespaces/hcce"
+RIGHTS = {f"{RBAC}/roles/hubs-relay", f"{RBAC}/rolebindings/hubs-relay"}
+
+
+def test_the_gateway_changes_dialogs_ingress_and_adds_its_services_and_a_right(cluster, gateway_folder):
     before = dict(cluster.objects)
     cluster.apply("-k", gateway_folder)
     changed = {path for path, obj in cluster.objects.items() if before.get(path) != obj}
-    assert changed == {COTURN, INGRESS} | SERVICES
+    assert changed == {COTURN, INGRESS} | SERVICES | RIGHTS
 
 
 def test_applying_hcce_yaml_again_leads_to_dialog_again(cluster, gateway_folder, hubs):

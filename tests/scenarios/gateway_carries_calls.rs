@@ -78,12 +78,19 @@ fn a_gateway_that_is_killed_and_back_after_a_second_costs_firefox_a_few_seconds(
     assert_goes_on(Firefox, Firefox, Happening::Crash, Duration::from_secs(8));
 }
 
+#[test]
+fn a_dialog_that_is_killed_and_back_after_a_second_costs_chromium_behind_the_gateway_a_few_seconds() {
+    assert_goes_on(Chromium, Chromium, Happening::DialogsCrash, Duration::from_secs(8));
+}
+
 /// What happens in the middle of a call.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Happening {
     Restart,
     Rebinding,
     Crash,
+    /// All transports that the gateway knows are gone.
+    DialogsCrash,
 }
 
 /// After it sound goes on, and was away for no longer than `most`.
@@ -100,7 +107,7 @@ fn assert_goes_on(speaker: Browser, listener: Browser, happening: Happening, mos
     let nat = Nat::between(SocketAddr::new(udp.ip(), port::free()), udp);
     let settings = match happening {
         Happening::Rebinding => format!("udp = '{}'", nat.inside()),
-        Happening::Restart | Happening::Crash => String::new(),
+        Happening::Restart | Happening::Crash | Happening::DialogsCrash => String::new(),
     };
     let start = || Gateway::start_at(&bed, crate::RELAY, [udp, tcp], &settings);
     let mut gateway = start();
@@ -110,11 +117,10 @@ fn assert_goes_on(speaker: Browser, listener: Browser, happening: Happening, mos
         Happening::Rebinding => nat.rebind(),
         Happening::Crash => {
             gateway.signal(Signal::SIGKILL);
-            let (_stays, never) = mpsc::channel::<()>();
-            // Kubernetes starts it again after about as long.
-            let _ = never.recv_timeout(Duration::from_secs(1));
+            restart_takes_a_second();
             gateway = start();
         }
+        Happening::DialogsCrash => bed.restart_dialog(restart_takes_a_second),
     });
     let Continued { states: (speaking, listening), gap, last_second } = &continued;
     eprintln!("{happening:?}, {speaker:?} to {listener:?}: {gap:?} without sound");
@@ -128,6 +134,12 @@ fn assert_goes_on(speaker: Browser, listener: Browser, happening: Happening, mos
     if happening == Happening::Rebinding {
         gateway.wait_for_log("the browser has come from another address");
     }
+}
+
+/// Kubernetes starts again what has ended after about as long.
+fn restart_takes_a_second() {
+    let (_stays, never) = mpsc::channel::<()>();
+    let _ = never.recv_timeout(Duration::from_secs(1));
 }
 
 /// Which way media takes, and whether it can be heard.

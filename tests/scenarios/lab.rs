@@ -97,6 +97,7 @@ scenarios! {
     signatures_of_the_zone_that_do_not_hold,
     six_hundred_milliseconds_away,
     the_gateway_takes_calls_over_one_port,
+    the_gateway_that_sends_where_dialog_is_not,
     the_gateway_whose_udp_port_is_not_forwarded,
     the_gateway_without_dialog_behind_it,
     the_load_balancer_does_not_forward_signalling,
@@ -109,6 +110,7 @@ scenarios! {
     the_rules_are_given_and_open_what_nothing_forwards,
     the_rules_are_given_and_the_subnet_lacks_the_copy,
     the_rules_are_given_and_turn_is_not_forwarded,
+    two_gateways_behind_one_service,
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod aioice_keeps_its_allocation_as_long_as_it_refreshes;
 mod browsers_hear_each_other;
 mod browsers_refuse_shipped_turn;
 mod gateway_carries_calls;
+mod gateway_tells_rooms_apart;
 mod lab;
 mod probe_hears_itself;
 mod probe_names_the_cause;

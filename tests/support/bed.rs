@@ -1,10 +1,13 @@
 //! A Hubs deployment without its TURN server: dialog, Reticulum's stand-in and the ingress.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
+use nix::sys::signal::Signal;
 use serde::Deserialize;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -25,6 +28,8 @@ pub const ANNOUNCED: &str = "203.0.113.9";
 pub const NODE: &str = "127.0.0.2";
 /// A room that anybody may join.
 pub const ROOM: &str = "open001";
+/// How many rooms there are that anybody may join: [`open_room`] names them.
+pub const OPEN_ROOMS: u32 = 16;
 /// The secret from which Reticulum makes TURN credentials.
 pub const TURN_SECRET: &str = "9b1deb4d3b7d4bad9bdd2b0d7b3dcb6d";
 /// TURN's realm in Hubs.
@@ -65,6 +70,8 @@ pub enum Signalling {
     Dialog,
     /// A gateway, which may listen where [`Bed::gateway_backend`] says.
     Gateway,
+    /// Two replicas of one, which may listen where [`Bed::gateway_backends`] says. A room has always the same.
+    Replicas,
 }
 
 /// What the ingress shows where it has a choice or does not know the name.
@@ -110,9 +117,10 @@ pub struct Bed {
     setup: Setup,
     ports: Ports,
     turn_backend: u16,
-    gateway_backend: u16,
+    gateway_backends: [u16; 2],
     dialog_backend: SocketAddr,
-    _dialog: Process,
+    dialog_key: PathBuf,
+    dialog: Mutex<Process>,
     _reticulum: Process,
     _ingress: Process,
 }
@@ -141,8 +149,8 @@ pub(crate) struct Ingress {
     pub(crate) turn: SocketAddr,
     /// Reticulum.
     pub(crate) reticulum_backend: SocketAddr,
-    /// dialog's own WebSocket.
-    pub(crate) dialog_backend: SocketAddr,
+    /// dialog's own WebSocket, or what stands before it.
+    pub(crate) dialog_backends: Vec<SocketAddr>,
     /// What is in coturn's place.
     pub(crate) turn_backend: SocketAddr,
 }
@@ -161,12 +169,13 @@ impl Bed {
         let turn = authority.issue(STREAM).write(folder.path(), "turn");
         let ports =
             Ports { http: port::free(), https: port::free(), dialog: port::free(), turn: port::free() };
-        let [turn_backend, gateway_backend] = [(); 2].map(|()| port::free());
+        let turn_backend = port::free();
+        let gateway_backends = [(); 2].map(|()| port::free());
         let perms_key = folder.path().join("perms.pem");
         generate_rsa_key(&perms_key);
 
         let dialog_key = write_dialog_key(folder.path(), &perms_key, setup.dialog_key);
-        let (dialog, dialog_backend) = start_dialog(folder.path(), setup, &dialog_key);
+        let (dialog, dialog_backend) = start_dialog(folder.path(), setup, &dialog_key, 0);
         let (reticulum, reticulum_port) = start_reticulum(ports.turn, &perms_key);
         write_ingress_certificates(folder.path(), &authority, setup.default_certificate);
         let ingress = Ingress {
@@ -174,9 +183,10 @@ impl Bed {
             https: vec![loopback(ports.https), loopback(ports.dialog)],
             turn: loopback(ports.turn),
             reticulum_backend: loopback(reticulum_port),
-            dialog_backend: match setup.signalling {
-                Signalling::Dialog => dialog_backend,
-                Signalling::Gateway => loopback(gateway_backend),
+            dialog_backends: match setup.signalling {
+                Signalling::Dialog => vec![dialog_backend],
+                Signalling::Gateway => vec![loopback(gateway_backends[0])],
+                Signalling::Replicas => gateway_backends.map(loopback).to_vec(),
             },
             turn_backend: loopback(turn_backend),
         };
@@ -188,9 +198,10 @@ impl Bed {
             setup: setup.clone(),
             ports,
             turn_backend,
-            gateway_backend,
+            gateway_backends,
             dialog_backend,
-            _dialog: dialog,
+            dialog_key,
+            dialog: Mutex::new(dialog),
             _reticulum: reticulum,
             _ingress: ingress,
         }
@@ -233,7 +244,27 @@ impl Bed {
 
     /// Where the ingress expects the gateway's signalling, behind TLS.
     pub fn gateway_backend(&self) -> SocketAddr {
-        loopback(self.gateway_backend)
+        self.gateway_backends()[0]
+    }
+
+    /// The same for two replicas.
+    pub fn gateway_backends(&self) -> [SocketAddr; 2] {
+        self.gateway_backends.map(loopback)
+    }
+
+    /// Starts another dialog on another node, and says where its WebSocket is.
+    pub fn start_another_dialog(&self, announced: &'static str, node: &'static str) -> (Process, SocketAddr) {
+        let setup = Setup { announced, node, ..self.setup.clone() };
+        start_dialog(self.folder(), &setup, &self.dialog_key, 0)
+    }
+
+    /// Kills dialog, does this, and starts it again at the same place.
+    pub fn restart_dialog(&self, meanwhile: impl FnOnce()) {
+        let mut dialog = self.dialog.lock().unwrap_or_else(PoisonError::into_inner);
+        dialog.signal(Signal::SIGKILL);
+        meanwhile();
+        let port = self.dialog_backend.port();
+        *dialog = start_dialog(self.folder(), &self.setup, &self.dialog_key, port).0;
     }
 
     /// The good certificate of the TURN server.
@@ -255,17 +286,23 @@ pub fn own_address() -> Option<IpAddr> {
     Some(socket.local_addr().ok()?.ip())
 }
 
+/// A room that anybody may join, of [`OPEN_ROOMS`]; the first is [`ROOM`].
+pub fn open_room(number: u32) -> String {
+    format!("open{:03}", number + 1)
+}
+
 /// 127.0.0.1 at a port.
 pub fn loopback(port: u16) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, port).into()
 }
 
-fn start_dialog(folder: &Path, setup: &Setup, perms_key: &Path) -> (Process, SocketAddr) {
+/// `port` is its WebSocket's; 0 takes any that is free.
+fn start_dialog(folder: &Path, setup: &Setup, perms_key: &Path, port: u16) -> (Process, SocketAddr) {
     let tls = certs::self_signed("dialog").write(folder, "dialog");
     // A gateway takes the address of the WebSocket for that of the media.
     let address = match setup.signalling {
         Signalling::Dialog => Ipv4Addr::LOCALHOST.into(),
-        Signalling::Gateway => setup.node.parse::<IpAddr>().unwrap(),
+        Signalling::Gateway | Signalling::Replicas => setup.node.parse::<IpAddr>().unwrap(),
     };
     let (dialog, port) = start_node(
         Command::new("node")
@@ -274,6 +311,7 @@ fn start_dialog(folder: &Path, setup: &Setup, perms_key: &Path) -> (Process, Soc
             .env("MEDIASOUP_ANNOUNCED_IP", setup.announced)
             .env("NODE_IP", setup.node)
             .env("LISTEN_IP", address.to_string())
+            .env("PROTOO_LISTEN_PORT", port.to_string())
             .env("AUTH_KEY", perms_key)
             .env("HTTPS_CERT_FULLCHAIN", tls.certificate)
             .env("HTTPS_CERT_PRIVKEY", tls.key),
@@ -283,6 +321,8 @@ fn start_dialog(folder: &Path, setup: &Setup, perms_key: &Path) -> (Process, Soc
 }
 
 fn start_reticulum(turn_port: u16, perms_key: &Path) -> (Process, u16) {
+    let mut rooms: BTreeMap<String, &str> = (0..OPEN_ROOMS).map(|it| (open_room(it), "open")).collect();
+    rooms.insert("closed1".to_owned(), "closed");
     start_node(
         Command::new("node")
             .arg(need::bed_folder().join("reticulum.js"))
@@ -290,7 +330,7 @@ fn start_reticulum(turn_port: u16, perms_key: &Path) -> (Process, u16) {
             .env("PERMS_KEY", perms_key)
             .env("TURN_SECRET", TURN_SECRET)
             .env("TURN_PORTS", turn_port.to_string())
-            .env("ROOMS", format!(r#"{{"{ROOM}":"open","closed1":"closed"}}"#)),
+            .env("ROOMS", serde_json::to_string(&rooms).unwrap()),
         "reticulum",
     )
 }
@@ -360,7 +400,7 @@ impl Ingress {
     /// own certificate not verified, and TURN passed through as it is.
     fn configuration(&self, certificates: &Path) -> String {
         let certificates = certificates.display();
-        let Self { http, https, turn, reticulum_backend, dialog_backend, turn_backend } = self;
+        let Self { http, https, turn, reticulum_backend, dialog_backends, turn_backend } = self;
         let http = http.map(|address| {
             format!("frontend http\n  bind {address}\n  http-request redirect scheme https code 302\n")
         });
@@ -371,6 +411,10 @@ impl Ingress {
             )
         };
         let https: String = https.iter().map(bind).collect();
+        let dialog = |(number, address): (usize, &SocketAddr)| {
+            format!("  server dialog{number} {address} ssl verify none\n")
+        };
+        let dialogs: String = dialog_backends.iter().enumerate().map(dialog).collect();
         format!(
             r#"global
   log stdout format raw local0
@@ -393,8 +437,7 @@ backend ret
   server ret {reticulum_backend}
 backend dialog
   balance url_param roomId
-  server dialog {dialog_backend} ssl verify none
-frontend tcp-5349
+{dialogs}frontend tcp-5349
   mode tcp
   bind {turn}
   default_backend coturn

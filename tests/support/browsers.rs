@@ -40,17 +40,23 @@ const CALL_LIMIT: Duration = Duration::from_mins(1);
 /// One browser speaks in the room, through TURN only, and another listens until it has decoded a second of sound.
 /// What both report then, speaker first; or what they report when the time is over.
 pub fn call(bed: &Bed, speaker: Browser, listener: Browser) -> (State, State) {
-    call_with(bed, "relay", speaker, listener)
+    call_with(bed, (ROOM, "relay"), speaker, listener)
 }
 
 /// The same by each way that there is, as Hubs has it.
 pub fn call_by_any_way(bed: &Bed, speaker: Browser, listener: Browser) -> (State, State) {
-    call_with(bed, "all", speaker, listener)
+    call_in(bed, ROOM, speaker, listener)
 }
 
-fn call_with(bed: &Bed, policy: &str, speaker: Browser, listener: Browser) -> (State, State) {
+/// The same in another room.
+pub fn call_in(bed: &Bed, room: &str, speaker: Browser, listener: Browser) -> (State, State) {
+    call_with(bed, (room, "all"), speaker, listener)
+}
+
+fn call_with(bed: &Bed, (room, policy): (&str, &str), speaker: Browser, listener: Browser) -> (State, State) {
     let call = json!({
-        "producer": speaker.name(), "consumer": listener.name(), "policy": policy, "until": "heard",
+        "room": room, "producer": speaker.name(), "consumer": listener.name(), "policy": policy,
+        "until": "heard",
     });
     let mut states = drive(bed, &call);
     (states["producer"].take(), states["consumer"].take())
@@ -71,13 +77,26 @@ pub struct Continued {
 /// `happening` happens around them; then they go on for so many seconds.
 pub fn call_through(
     bed: &Bed,
+    speaker_and_listener: (Browser, Browser),
+    action: &str,
+    seconds: u64,
+    happening: impl FnOnce(),
+) -> Continued {
+    call_in_through(bed, ROOM, speaker_and_listener, action, seconds, happening)
+}
+
+/// The same in another room.
+pub fn call_in_through(
+    bed: &Bed,
+    room: &str,
     (speaker, listener): (Browser, Browser),
     action: &str,
     seconds: u64,
     happening: impl FnOnce(),
 ) -> Continued {
     let call = json!({
-        "producer": speaker.name(), "consumer": listener.name(), "policy": "all", "until": "heard",
+        "room": room, "producer": speaker.name(), "consumer": listener.name(), "policy": "all",
+        "until": "heard",
         "then": {"action": action, "seconds": seconds},
     });
     let mut end = drive_during(bed, &call, |driver| {

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -15,7 +15,12 @@ const LOOK: Duration = Duration::from_millis(100);
 pub struct Nat {
     inside: Arc<UdpSocket>,
     mapped: Arc<Mutex<HashMap<SocketAddr, Arc<UdpSocket>>>>,
+    /// How many packets of media have gone out.
+    media: Arc<(Mutex<usize>, Condvar)>,
 }
+
+/// No call that is to be heard takes longer to begin.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 impl Nat {
     /// One between whoever sends to `inside` and `target`.
@@ -23,7 +28,9 @@ impl Nat {
         let inside = Arc::new(UdpSocket::bind(inside).unwrap());
         inside.set_read_timeout(Some(LOOK)).unwrap();
         let mapped = Arc::<Mutex<HashMap<_, _>>>::default();
-        let nat = Self { inside: Arc::clone(&inside), mapped: Arc::clone(&mapped) };
+        let media = Arc::<(Mutex<usize>, Condvar)>::default();
+        let nat =
+            Self { inside: Arc::clone(&inside), mapped: Arc::clone(&mapped), media: Arc::clone(&media) };
         let (weak, weak_mapped) = (Arc::downgrade(&inside), Arc::downgrade(&mapped));
         drop((inside, mapped));
         thread::spawn(move || {
@@ -34,6 +41,10 @@ impl Nat {
                 let outside = mapped.entry(from).or_insert_with(|| open(&inside, from, target));
                 // What is not sent is lost, as on the internet.
                 let _ = outside.send(&bytes[..len]);
+                if is_media(&bytes[..len]) {
+                    *media.0.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+                    media.1.notify_all();
+                }
             }
         });
         nat
@@ -44,10 +55,26 @@ impl Nat {
         self.mapped.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
+    /// Waits until so many packets of media have gone out.
+    ///
+    /// # Panics
+    /// If that takes too long.
+    pub fn wait_for_media(&self, packets: usize) {
+        let (count, changed) = &*self.media;
+        let count = count.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = changed.wait_timeout_while(count, PATIENCE, |count| *count < packets);
+        assert!(!waited.unwrap_or_else(PoisonError::into_inner).1.timed_out(), "no media has gone out");
+    }
+
     /// Where it is reached from inside.
     pub fn inside(&self) -> SocketAddr {
         self.inside.local_addr().unwrap()
     }
+}
+
+/// Whether it is RTP (RFC 7983), and not RTCP, which shares its port (RFC 5761 section 4).
+fn is_media(packet: &[u8]) -> bool {
+    matches!(packet, [128..=191, kind, ..] if !(192..=223).contains(kind))
 }
 
 /// Another address outside for one inside, for as long as it is remembered.

@@ -115,6 +115,13 @@ fn start_for_listening(bed: &Bed, program: &str, besides: &[(&str, SocketAddr)])
     start(Command::new(program), bed.folder(), &configuration, &[address])
 }
 
+/// What one replica of a gateway has to itself, besides what browsers are told of.
+struct Replica<'a> {
+    folder: &'a Path,
+    signalling: SocketAddr,
+    turn: SocketAddr,
+}
+
 /// A gateway behind the bed's ingress, and where browsers are told that it is.
 #[derive(Debug)]
 pub struct Gateway {
@@ -139,8 +146,32 @@ impl Gateway {
     }
 
     /// The same at places of one's choice.
-    pub fn start_at(bed: &Bed, program: &str, [udp, tcp]: [SocketAddr; 2], settings: &str) -> Self {
-        let turn = bed.turn_backend();
+    pub fn start_at(bed: &Bed, program: &str, places: [SocketAddr; 2], settings: &str) -> Self {
+        let here =
+            Replica { folder: bed.folder(), signalling: bed.gateway_backend(), turn: bed.turn_backend() };
+        Self::start_replica(bed, program, &here, places, settings)
+    }
+
+    /// Two replicas, each of which tells browsers of places of its own. TURN leads to the first.
+    pub fn start_replicas(bed: &Bed, program: &str) -> [Self; 2] {
+        let folders = ["replica-0", "replica-1"].map(|name| bed.folder().join(name));
+        let replicas = [(0, bed.turn_backend()), (1, loopback(port::free()))];
+        replicas.map(|(number, turn)| {
+            fs::create_dir(&folders[number]).unwrap();
+            let signalling = bed.gateway_backends()[number];
+            let here = Replica { folder: &folders[number], signalling, turn };
+            Self::start_replica(bed, program, &here, Self::places(), "")
+        })
+    }
+
+    fn start_replica(
+        bed: &Bed,
+        program: &str,
+        here: &Replica<'_>,
+        [udp, tcp]: [SocketAddr; 2],
+        settings: &str,
+    ) -> Self {
+        let Replica { folder, signalling, turn } = *here;
         let node = bed.setup().node;
         let mut text = configuration(
             &[("udp", udp), ("tls", tcp), ("tls", turn)],
@@ -150,13 +181,12 @@ impl Gateway {
             "",
             "",
         );
-        let signalling = bed.gateway_backend();
         let given = [("dialog", bed.dialog_backend()), ("udp", udp), ("tcp", tcp)];
         writeln!(text, "[gateway]\nlisten = \"tls://{signalling}\"\n{settings}").unwrap();
         for (name, place) in given.iter().filter(|(name, _)| !settings.contains(&format!("{name} ="))) {
             writeln!(text, "{name} = \"{place}\"").unwrap();
         }
-        let process = start(Command::new(program), bed.folder(), &text, &[signalling, tcp]);
+        let process = start(Command::new(program), folder, &text, &[signalling, tcp]);
         Self { udp, tcp, process }
     }
 

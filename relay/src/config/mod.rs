@@ -19,8 +19,8 @@ use toml::{Table, Value};
 use crate::auth::Secret;
 
 pub use values::{
-    Allow, Announced, Host, Listen, LogFormat, Mapping, Place, PortRange, ProxyProtocol, Transport,
-    parse_duration,
+    Allow, Announced, Entry, Host, Listen, LogFormat, Mapping, Place, PortRange, ProxyProtocol, Service,
+    Transport, parse_duration,
 };
 
 /// Every key with its default and its explanation, as a file that can be used.
@@ -105,9 +105,9 @@ pub struct Gateway {
     #[serde(deserialize_with = "values::places")]
     pub dialog: Vec<Place>,
     #[serde(deserialize_with = "values::places")]
-    pub udp: Vec<Place>,
+    pub udp: Vec<Entry>,
     #[serde(deserialize_with = "values::places")]
-    pub tcp: Vec<Place>,
+    pub tcp: Vec<Entry>,
     pub keep_dialogs: bool,
 }
 
@@ -372,17 +372,20 @@ mod tests {
         );
         let gateway = gateway.unwrap().gateway;
         assert_eq!(gateway.listen.unwrap().to_string(), "tcp://[::]:4443");
-        let places = |places: &[Place]| places.iter().map(ToString::to_string).collect::<Vec<_>>();
-        assert_eq!(places(&gateway.dialog), ["dialog:4443"]);
+        let places = |places: &[Entry]| places.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(gateway.dialog, ["dialog:4443".parse().unwrap()]);
         assert_eq!(places(&gateway.udp), ["203.0.113.10:3478", "[2001:db8::1]:3478"]);
         assert_eq!(places(&gateway.tcp), ["lb.example.org:5349"]);
         let variables = [
             ("HUBS_RELAY_GATEWAY__LISTEN", "tls://0.0.0.0:4443"),
-            ("HUBS_RELAY_GATEWAY__UDP", "lb:1,lb:2"),
+            ("HUBS_RELAY_GATEWAY__UDP", "service:hubs-media:3478,service:hcce/lb:2,service:7"),
             ("HUBS_RELAY_GATEWAY__KEEP_DIALOGS", "false"),
         ];
         let gateway = with_variables(&variables).unwrap().gateway;
-        assert_eq!((gateway.udp.len(), gateway.keep_dialogs), (2, false));
+        assert_eq!(places(&gateway.udp), ["service:hubs-media:3478", "service:hcce/lb:2", "service:7"]);
+        let are_services = gateway.udp.iter().map(|it| matches!(it, Entry::Service { .. }));
+        assert_eq!(are_services.collect::<Vec<_>>(), [true, true, false]);
+        assert!(!gateway.keep_dialogs);
     }
 
     #[test]
@@ -519,6 +522,12 @@ mod tests {
             ("gateway.dialog = 'dialog'", "gateway.dialog", "dialog"),
             ("gateway.udp = ['10.0.0.0/8:3478']", "gateway.udp", "10.0.0.0/8"),
             ("gateway.tcp = ['lb:1-2']", "gateway.tcp", "1-2"),
+            ("gateway.udp = ['service:hubs-media']", "gateway.udp", "service:hcce/hubs-media:3478"),
+            ("gateway.udp = ['service:hubs-media:0']", "gateway.udp", "\"0\" is no port"),
+            ("gateway.udp = ['service:Hubs:1']", "gateway.udp", "\"Hubs\" is no name of a Service"),
+            ("gateway.udp = ['service:a/../b:1']", "gateway.udp", "\"../b\" is no name"),
+            ("gateway.udp = ['service:/b:1']", "gateway.udp", "\"\" is no name"),
+            ("gateway.dialog = ['service:dialog:4443']", "gateway.dialog", "write host:port"),
             ("admin.address = '9641'", "admin.address", "9641"),
             ("log.format = 'xml'", "log.format", "xml"),
         ] {

@@ -96,6 +96,29 @@ pub struct Place {
     pub port: u16,
 }
 
+/// Where browsers reach the gateway: a place, or `service:name:port`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Entry {
+    /// An address, or a name.
+    Place(Place),
+    /// The address that the cluster's load balancer has given to a Service.
+    Service {
+        /// Which one.
+        service: Service,
+        /// On which port.
+        port: u16,
+    },
+}
+
+/// A Service of Kubernetes': `name`, or `namespace/name`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Service {
+    /// Its namespace, if that is not the relay's own.
+    pub namespace: Option<String>,
+    /// Its name.
+    pub name: String,
+}
+
 /// A mapping: `{ announced = "203.0.113.9", actual = "dialog" }` or `203.0.113.9=dialog`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Mapping {
@@ -218,6 +241,11 @@ impl FromStr for Place {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        if service(text).is_some() {
+            return Err(format!(
+                "{text:?}: only the load balancer's address is read from a Service, for udp and tcp; write host:port"
+            ));
+        }
         let Allow { host, ports } = text.parse()?;
         let port = *ports.range().start();
         match &host {
@@ -226,6 +254,46 @@ impl FromStr for Place {
             }
             _ if *ports.range().end() != port => Err(format!("{text:?} is more than one port")),
             _ => Ok(Self { host, port }),
+        }
+    }
+}
+
+impl FromStr for Entry {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let Some(rest) = service(text) else { return text.parse().map(Self::Place) };
+        let (service, port) = rest.rsplit_once(':').ok_or_else(|| {
+            format!("{text:?} says no port; write service:hubs-media:3478 or service:hcce/hubs-media:3478")
+        })?;
+        let port = port.parse::<NonZeroU16>().map_err(|_| format!("{text:?}: {port:?} is no port"))?;
+        Ok(Self::Service { service: service.parse()?, port: port.get() })
+    }
+}
+
+/// What follows `service:`. A host may be called "service" as well, and then a port follows.
+fn service(text: &str) -> Option<&str> {
+    text.strip_prefix("service:").filter(|rest| rest.parse::<u16>().is_err())
+}
+
+impl FromStr for Service {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (namespace, name) =
+            text.split_once('/').map_or((None, text), |(namespace, name)| (Some(namespace), name));
+        // RFC 1123's labels: nothing in them changes the path of a URL.
+        let is_label = |label: &&str| {
+            (1..=63).contains(&label.len())
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+                && label.chars().all(|it| it.is_ascii_lowercase() || it.is_ascii_digit() || it == '-')
+        };
+        match namespace.iter().chain([&name]).find(|it| !is_label(it)) {
+            None => Ok(Self { namespace: namespace.map(str::to_owned), name: name.to_owned() }),
+            Some(wrong) => Err(format!(
+                "{wrong:?} is no name of a Service or of a namespace: small letters, digits and dashes, at most 63"
+            )),
         }
     }
 }
@@ -332,6 +400,12 @@ impl<'de> Deserialize<'de> for Place {
     }
 }
 
+impl<'de> Deserialize<'de> for Entry {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
 impl<'de> Deserialize<'de> for Allow {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
@@ -359,8 +433,10 @@ fn words<'de, T: for<'a> Deserialize<'a>, D: Deserializer<'de>>(table: Table) ->
     table.try_into().map_err(D::Error::custom)
 }
 
-/// Places: text, comma-separated text or a list.
-pub(super) fn places<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Place>, D::Error> {
+/// Places or entries: text, comma-separated text or a list.
+pub(super) fn places<'de, T: FromStr<Err = String>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
     texts(deserializer)?.iter().map(|text| text.parse().map_err(D::Error::custom)).collect()
 }
 
@@ -567,6 +643,24 @@ impl fmt::Display for Allow {
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+impl fmt::Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Place(place) => place.fmt(f),
+            Self::Service { service, port } => write!(f, "service:{service}:{port}"),
+        }
+    }
+}
+
+impl fmt::Display for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.namespace {
+            Some(namespace) => write!(f, "{namespace}/{}", self.name),
+            None => f.write_str(&self.name),
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod batch;
 pub(crate) mod bind;
+pub(crate) mod cluster;
 mod connections;
 mod datagrams;
 mod dialog;

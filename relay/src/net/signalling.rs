@@ -30,6 +30,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
+use tokio_rustls::client::TlsStream;
 use tracing::{debug, warn};
 
 use super::connections::Entrance;
@@ -39,6 +40,10 @@ use crate::gateway::signalling::{Offer, Signalling};
 
 /// How long dialog may take to accept a connection and its TLS. It is in the same cluster.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How often a dialog that refuses connections is tried anew, and after how long, as haproxy does it (`retries`): a browser tries
+/// three times within 3 seconds and then gives up for good, and dialog may be about to come back.
+const RETRIES: u32 = 3;
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// How long a side may go on after the other has ended.
 const FAREWELL: Duration = Duration::from_secs(5);
 /// How long to wait when the system has no more descriptors.
@@ -238,6 +243,28 @@ impl Proxy {
         request: Request<Incoming>,
         room: &str,
     ) -> Result<(SocketAddr, Response<Incoming>), Unreachable> {
+        let mut retries = RETRIES;
+        let (dialog, stream) = loop {
+            match self.connect(room).await {
+                Err(Unreachable::Connection { source, .. })
+                    if retries > 0 && source.kind() == io::ErrorKind::ConnectionRefused =>
+                {
+                    retries -= 1;
+                    sleep(RETRY_PAUSE).await;
+                }
+                connected => break connected?,
+            }
+        };
+        let unspoken = |source| Unreachable::Http { dialog, source };
+        let mut http = client::Builder::new();
+        http.preserve_header_case(true);
+        let (mut sender, connection) = http.handshake(TokioIo::new(stream)).await.map_err(unspoken)?;
+        spawn_local(connection.with_upgrades());
+        Ok((dialog, sender.send_request(request).await.map_err(unspoken)?))
+    }
+
+    /// Opens a connection to the room's dialog.
+    async fn connect(&self, room: &str) -> Result<(SocketAddr, TlsStream<TcpStream>), Unreachable> {
         let mut settings = self.settings.clone();
         // After a start names may still be looked up, while browsers are back already.
         let known = timeout(PATIENCE, settings.wait_for(|it| !it.dialogs.is_empty())).await;
@@ -251,13 +278,7 @@ impl Proxy {
         };
         let connected =
             timeout(PATIENCE, connecting).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-        let stream = connected.map_err(|source| Unreachable::Connection { dialog, source })?;
-        let unspoken = |source| Unreachable::Http { dialog, source };
-        let mut http = client::Builder::new();
-        http.preserve_header_case(true);
-        let (mut sender, connection) = http.handshake(TokioIo::new(stream)).await.map_err(unspoken)?;
-        spawn_local(connection.with_upgrades());
-        Ok((dialog, sender.send_request(request).await.map_err(unspoken)?))
+        Ok((dialog, connected.map_err(|source| Unreachable::Connection { dialog, source })?))
     }
 }
 

@@ -14,10 +14,11 @@ use super::StartError;
 use super::background::{Common, IMPATIENCE, runtime};
 use super::listeners::Share;
 use super::status::{Condition, Need};
-use crate::config::{Config, Gateway, Host, Place};
+use crate::config::{Config, Entry, Gateway, Host, Place};
 use crate::gateway::Directory;
 use crate::gateway::signalling::Offer;
 use crate::net::bind::Listener;
+use crate::net::cluster::Cluster;
 use crate::net::resolve::lookup;
 use crate::net::signalling::{Proxy, Settings, Tally, serve_signalling};
 
@@ -36,7 +37,7 @@ pub(super) fn serve(
 ) -> Result<JoinHandle<()>, StartError> {
     let (publish, settings) = watch::channel(Settings::default());
     let proxy = Proxy { directory: shared.directory, settings, tally: shared.tally };
-    let places = Places::new(common, publish);
+    let places = Places::new(common, publish, Cluster::around());
     let failed = common.failed.clone();
     common.spawn_background("signalling", runtime()?, async move {
         spawn_local(places.follow());
@@ -63,6 +64,7 @@ struct Places {
     configs: watch::Receiver<Arc<Config>>,
     status: Arc<super::Status>,
     publish: watch::Sender<Settings>,
+    cluster: Cluster,
     dialogs: Vec<Known>,
     udp: Vec<Known>,
     tcp: Vec<Known>,
@@ -71,17 +73,18 @@ struct Places {
 /// What a place stands for.
 #[derive(Default)]
 struct Known {
-    place: Option<Place>,
+    entry: Option<Entry>,
     addresses: Vec<SocketAddr>,
     failure: Option<String>,
 }
 
 impl Places {
-    fn new(common: &Common, publish: watch::Sender<Settings>) -> Self {
+    fn new(common: &Common, publish: watch::Sender<Settings>, cluster: Cluster) -> Self {
         Self {
             configs: common.configs.clone(),
             status: Arc::clone(&common.status),
             publish,
+            cluster,
             dialogs: Vec::new(),
             udp: Vec::new(),
             tcp: Vec::new(),
@@ -95,7 +98,7 @@ impl Places {
             // What needs nobody's answer counts at once.
             self.tell(&config);
             for known in self.dialogs.iter_mut().chain(&mut self.udp).chain(&mut self.tcp) {
-                known.ask().await;
+                known.ask(&self.cluster).await;
             }
             self.tell(&config);
             let is_missing = self.all().any(|it| it.addresses.is_empty());
@@ -111,10 +114,11 @@ impl Places {
     /// Goes by these places. What is known of one stays known.
     fn apply(&mut self, gateway: &Gateway) {
         let Gateway { dialog, udp, tcp, .. } = gateway;
-        for (known, places) in [(&mut self.dialogs, dialog), (&mut self.udp, udp), (&mut self.tcp, tcp)] {
-            known.resize_with(places.len(), Known::default);
-            for (known, place) in known.iter_mut().zip(places) {
-                *known = std::mem::take(known).renamed(place);
+        let dialog: Vec<Entry> = dialog.iter().cloned().map(Entry::Place).collect();
+        for (known, entries) in [(&mut self.dialogs, &dialog), (&mut self.udp, udp), (&mut self.tcp, tcp)] {
+            known.resize_with(entries.len(), Known::default);
+            for (known, entry) in known.iter_mut().zip(entries) {
+                *known = std::mem::take(known).renamed(entry);
             }
         }
     }
@@ -164,31 +168,40 @@ impl Places {
 }
 
 impl Known {
-    fn renamed(self, place: &Place) -> Self {
-        if self.place.as_ref() == Some(place) {
+    fn renamed(self, entry: &Entry) -> Self {
+        if self.entry.as_ref() == Some(entry) {
             return self;
         }
-        let addresses = match &place.host {
-            Host::Network(network) => vec![SocketAddr::new(network.addr(), place.port)],
-            Host::Name(_) => Vec::new(),
+        let addresses = match entry {
+            Entry::Place(Place { host: Host::Network(network), port }) => {
+                vec![SocketAddr::new(network.addr(), *port)]
+            }
+            Entry::Place(_) | Entry::Service { .. } => Vec::new(),
         };
-        Self { place: Some(place.clone()), addresses, failure: None }
+        Self { entry: Some(entry.clone()), addresses, failure: None }
     }
 
-    /// Looks the name up, if it is one. Without an answer the last one counts.
-    async fn ask(&mut self) {
-        let Some(Place { host: Host::Name(name), port }) = &self.place else { return };
-        match lookup(name).await {
+    /// Asks DNS for a name and the cluster for a Service. Without an answer the last one counts.
+    async fn ask(&mut self, cluster: &Cluster) {
+        let (found, port) = match &self.entry {
+            Some(Entry::Place(Place { host: Host::Name(name), port })) => (lookup(name).await, *port),
+            Some(Entry::Service { service, port }) => {
+                (cluster.addresses(service).await.map_err(|error| error.to_string()), *port)
+            }
+            Some(Entry::Place(_)) | None => return,
+        };
+        match found {
             Ok(mut found) => {
                 found.sort_unstable();
                 found.dedup();
-                let to_place = |ip: IpAddr| SocketAddr::new(ip, *port);
+                let to_place = |ip: IpAddr| SocketAddr::new(ip, port);
                 self.addresses = found.into_iter().map(to_place).collect();
                 self.failure = None;
             }
             Err(failure) => {
                 if self.failure.as_ref() != Some(&failure) {
-                    warn!(name, %failure, kept = ?self.addresses, "a name of the gateway's does not resolve; it will be asked for again");
+                    let (name, kept) = (self.name(), &self.addresses);
+                    warn!(name, %failure, ?kept, "an address of the gateway's cannot be found out; it will be asked for again");
                 }
                 self.failure = Some(failure);
             }
@@ -201,6 +214,83 @@ impl Known {
             None if self.addresses.is_empty() => "not asked yet",
             None => return None,
         };
-        Some(format!("{} cannot be found out: {failure}", self.place.as_ref()?.host))
+        Some(format!("{} cannot be found out: {failure}", self.name()))
+    }
+
+    fn name(&self) -> String {
+        match &self.entry {
+            Some(Entry::Place(place)) => place.host.to_string(),
+            Some(Entry::Service { service, .. }) => format!("the address of Service {service}"),
+            None => String::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::StatusCode;
+    use serde_json::json;
+    use tokio::task::LocalSet;
+
+    use super::*;
+    use crate::net::cluster::tests::{Api, load_balancer};
+    use crate::runtime::{Phase, Status};
+
+    /// Goes by this configuration; what it publishes, and its status.
+    fn follow(config: &str, cluster: Cluster) -> (watch::Receiver<Settings>, Arc<Status>) {
+        let config = Config::from_text(config, None, []).unwrap();
+        let status = Arc::new(Status::new(1));
+        let (publish, settings) = watch::channel(Settings::default());
+        let (configs_sender, configs) = watch::channel(Arc::new(config));
+        let (phases_sender, phases) = watch::channel(Phase::Serving);
+        let (failed, failures) = mpsc::unbounded_channel();
+        let common = Common { configs, phases, status: Arc::clone(&status), failed };
+        let places = Places::new(&common, publish, cluster);
+        spawn_local(async move {
+            let _kept = (configs_sender, phases_sender, failures);
+            places.follow().await;
+        });
+        (settings, status)
+    }
+
+    /// How the need for addresses is met, as soon as it is as expected.
+    async fn until(status: &Status, is_so: impl Fn(&Condition) -> bool) {
+        while !status.needs().get(&Need::Gateway).is_some_and(&is_so) {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[test]
+    fn the_load_balancers_address_is_followed_and_without_an_answer_the_last_one_counts() {
+        let runtime = runtime().unwrap();
+        LocalSet::new().block_on(&runtime, async {
+            let api = Api::start().await;
+            api.say(StatusCode::FORBIDDEN, "");
+            let config = "gateway.udp = 'service:hubs-media:3478'\ngateway.dialog = '127.0.0.1:4443'\n\
+                          peers.resolve_every = '100ms'";
+            let (mut settings, status) = follow(config, api.cluster.clone());
+            let says = |part: &'static str| {
+                move |condition: &Condition| match condition {
+                    Condition::Met => part.is_empty(),
+                    Condition::Stale(why) | Condition::Unmet(why) => !part.is_empty() && why.contains(part),
+                }
+            };
+            until(
+                &status,
+                says("the address of Service hubs-media cannot be found out: the cluster's API refuses"),
+            )
+            .await;
+            assert!(matches!(status.needs()[&Need::Gateway], Condition::Unmet(_)));
+            for address in ["203.0.113.10", "203.0.113.20"] {
+                api.describe(&load_balancer(&json!([{"ip": address}])));
+                let place = format!("{address}:3478").parse().unwrap();
+                settings.wait_for(|it| it.offer.udp == [place]).await.unwrap();
+                until(&status, says("")).await;
+            }
+            api.say(StatusCode::UNAUTHORIZED, "");
+            until(&status, says("401")).await;
+            assert!(matches!(status.needs()[&Need::Gateway], Condition::Stale(_)));
+            assert_eq!(settings.borrow().offer.udp, ["203.0.113.20:3478".parse().unwrap()]);
+        });
     }
 }

@@ -380,7 +380,8 @@ fn each_room_has_one_of_several_dialogs_and_media_finds_it() {
 #[test]
 fn two_replicas_in_front_of_one_dialog_each_have_the_media_of_their_own_signalling() {
     let dialog = Dialog::start("127.0.0.1");
-    let replicas = [Gateway::start(&[&dialog]), Gateway::start(&[&dialog])];
+    let mut replicas = [Gateway::start(&[&dialog]), Gateway::start(&[&dialog])];
+    let admin = replicas[1].admin();
     let mut open = Vec::new();
     for (replica, name) in replicas.iter().zip(["nameatthefirstreplica", "nameatthesecondreplica"]) {
         let mut browser = replica.connect();
@@ -389,13 +390,16 @@ fn two_replicas_in_front_of_one_dialog_each_have_the_media_of_their_own_signalli
         talk(&client::udp(replica.udp()), name, 1);
         open.push((browser, peer));
     }
-    // The other one does not know it, and says nothing.
+    // The other one does not know it and says nothing, but that somebody has come to the wrong one can be seen.
     let stranger = client::udp(replicas[1].udp());
     stranger.send(&check("nameatthefirstreplica", 2)).unwrap();
+    stranger.send(MEDIA).unwrap();
     stranger.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
     let silence = stranger.recv(&mut [0; 100]).unwrap_err();
     assert!(matches!(silence.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut));
     assert_eq!(dialog.tuples.lock().unwrap().len(), 2);
+    wait_for(admin, "hubs_relay_gateway_rejected_total{reason=\"unknown_name\"}", 1.0);
+    wait_for(admin, "hubs_relay_gateway_rejected_total{reason=\"no_way\"}", 1.0);
 }
 
 #[test]

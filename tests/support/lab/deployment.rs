@@ -9,11 +9,12 @@ use std::thread;
 
 use super::Namespace;
 use super::network::{
-    FRONTEND, GATEWAY_PORT, HAPROXY, NODE, Network, OTHER_NODE, PGBOUNCER, RELAY, RETICULUM,
+    DIALOG_SERVICE, FRONTEND, GATEWAY_PORT, HAPROXY, NODE, Network, OTHER_NODE, OTHER_RELAY, PGBOUNCER,
+    RELAY, RETICULUM,
 };
 use super::scenario::{Certificate, CoturnNode, Database, Gateway, Scenario, Server, State, Turn};
 use crate::bed::{self, DOMAIN, Ingress, NAMES, REALM, ROOM, STREAM, TURN_SECRET};
-use crate::certs::{self, Authority, Identity};
+use crate::certs::{self, Authority, Identity, IdentityFiles};
 use crate::pgbouncer::{AuthType, PgBouncer};
 use crate::postgres::{EARLIER_SEARCH_PATH, Postgres, SEARCH_PATH};
 use crate::process::Process;
@@ -23,7 +24,7 @@ const DIALOG_PORT: u16 = 4443;
 const RETICULUM_PORT: u16 = 4001;
 const TURN_PORT: u16 = 5349;
 const PGBOUNCER_PORT: u16 = 5432;
-const RELAY_ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(RELAY), 9641);
+const RELAY_ADMIN: u16 = 9641;
 
 /// The running parts.
 #[derive(Debug)]
@@ -52,7 +53,7 @@ impl Deployment {
             let dialog = dialog.join().unwrap();
             let turn = shop.start_turn(network, relay);
             let others = [reticulum.join().unwrap(), ingress.join().unwrap()];
-            let parts = [dialog, turn].into_iter().chain(others).flatten().collect();
+            let parts = [dialog].into_iter().chain(others).flatten().chain(turn).collect();
             Self { _parts: parts, _database: database }
         })
     }
@@ -123,9 +124,9 @@ impl Shop<'_> {
             https: vec![(HAPROXY, 4443).into()],
             turn: (HAPROXY, TURN_PORT).into(),
             reticulum_backend: (RETICULUM, RETICULUM_PORT).into(),
-            dialog_backend: match scenario.gateway {
-                Gateway::Off => (NODE, DIALOG_PORT).into(),
-                Gateway::On | Gateway::UdpNotForwarded => (RELAY, DIALOG_PORT).into(),
+            dialog_backends: match scenario.gateway {
+                Gateway::Off => vec![(NODE, DIALOG_PORT).into()],
+                _ => vec![(RELAY, DIALOG_PORT).into()],
             },
             turn_backend: (turn, TURN_PORT).into(),
         };
@@ -149,15 +150,16 @@ impl Shop<'_> {
         })
     }
 
-    fn start_turn(&self, network: &Network, relay: &str) -> Option<Process> {
-        let Turn { server, certificate, database, environment, .. } = &self.scenario.turn;
+    /// What is in coturn's place, and another replica of it if there is one.
+    fn start_turn(&self, network: &Network, relay: &str) -> Vec<Process> {
+        let Turn { server, certificate, database, .. } = &self.scenario.turn;
         let pods = &network.pods;
         let identity = || self.identity(*certificate, STREAM).unwrap().write(self.folder, "turn");
         match server {
-            Server::Stopped => None,
+            Server::Stopped => Vec::new(),
             Server::Mute => {
                 stay_mute(pods, (RELAY, TURN_PORT).into());
-                None
+                Vec::new()
             }
             Server::Coturn => {
                 // On the node's network the name is not known, which the image leaves it with.
@@ -170,48 +172,64 @@ impl Shop<'_> {
                 let address = (address, TURN_PORT).into();
                 let start =
                     || coturn::start_as_shipped(self.folder, address, self.external, &url, &identity());
-                Some(node.run(start))
+                vec![node.run(start)]
             }
             Server::HubsRelay => {
                 let identity = identity();
-                let mut command = Command::new(relay);
-                command
-                    // As deploy/kustomize sets it; the rest is what it takes beside Hubs by itself.
-                    .env("REALM", REALM)
-                    .env("HUBS_RELAY_ADMIN__ADDRESS", RELAY_ADMIN.to_string())
-                    // What a container has in its own file system and on its own address.
-                    .env("HUBS_RELAY_TLS__CERTIFICATE", identity.certificate)
-                    .env("HUBS_RELAY_TLS__PRIVATE_KEY", identity.key)
-                    .env("HUBS_RELAY_LISTEN", format!("tls://{RELAY}:{TURN_PORT}"))
-                    .env("HUBS_RELAY_RELAY__ADDRESS", RELAY.to_string())
-                    .env("HUBS_RELAY_LIMITS__DRAIN_DEADLINE", "0s")
-                    .env("RUST_LOG", "hubs_relay=debug");
-                match database {
-                    Database::Spared => command.env("HUBS_RELAY_AUTH__SECRETS", TURN_SECRET),
-                    _ => command.env("PSQL", database_url("pgbouncer")),
-                };
-                if self.scenario.gateway != Gateway::Off {
-                    command
-                        .env(
-                            "HUBS_RELAY_LISTEN",
-                            format!("udp://{RELAY}:{GATEWAY_PORT},tls://{RELAY}:{TURN_PORT}"),
-                        )
-                        .env("HUBS_RELAY_GATEWAY__LISTEN", format!("tls://{RELAY}:{DIALOG_PORT}"))
-                        .env("HUBS_RELAY_GATEWAY__UDP", format!("{FRONTEND}:{GATEWAY_PORT}"))
-                        .env("HUBS_RELAY_GATEWAY__TCP", format!("{FRONTEND}:{TURN_PORT}"));
-                }
-                command.envs(environment);
-                Some(pods.run(|| {
-                    let mut relay = Process::start("hubs-relay", &mut command);
-                    relay.wait_until_accepting((RELAY, TURN_PORT).into());
-                    // Otherwise it waits for dialog to announce something.
-                    if self.scenario.dialog.is_good() {
-                        relay.wait_until("readiness", is_relay_ready);
-                    }
-                    relay
-                }))
+                let is_doubled = self.scenario.gateway == Gateway::TwoBehindOneService;
+                let pods = [Some(RELAY), is_doubled.then_some(OTHER_RELAY)].into_iter().flatten();
+                pods.map(|pod| self.start_relay(network, relay, pod, &identity)).collect()
             }
         }
+    }
+
+    /// hubs-relay at this address.
+    fn start_relay(
+        &self,
+        network: &Network,
+        relay: &str,
+        pod: Ipv4Addr,
+        identity: &IdentityFiles,
+    ) -> Process {
+        let Turn { database, environment, .. } = &self.scenario.turn;
+        let gateway = self.scenario.gateway;
+        let admin = SocketAddr::from((pod, RELAY_ADMIN));
+        let mut command = Command::new(relay);
+        command
+            // As deploy/kustomize sets it; the rest is what it takes beside Hubs by itself.
+            .env("REALM", REALM)
+            .env("HUBS_RELAY_ADMIN__ADDRESS", admin.to_string())
+            // What a container has in its own file system and on its own address.
+            .env("HUBS_RELAY_TLS__CERTIFICATE", &identity.certificate)
+            .env("HUBS_RELAY_TLS__PRIVATE_KEY", &identity.key)
+            .env("HUBS_RELAY_LISTEN", format!("tls://{pod}:{TURN_PORT}"))
+            .env("HUBS_RELAY_RELAY__ADDRESS", pod.to_string())
+            .env("HUBS_RELAY_LIMITS__DRAIN_DEADLINE", "0s")
+            .env("RUST_LOG", "hubs_relay=debug");
+        match database {
+            Database::Spared => command.env("HUBS_RELAY_AUTH__SECRETS", TURN_SECRET),
+            _ => command.env("PSQL", database_url("pgbouncer")),
+        };
+        if gateway != Gateway::Off {
+            command
+                .env("HUBS_RELAY_LISTEN", format!("udp://{pod}:{GATEWAY_PORT},tls://{pod}:{TURN_PORT}"))
+                .env("HUBS_RELAY_GATEWAY__LISTEN", format!("tls://{pod}:{DIALOG_PORT}"))
+                .env("HUBS_RELAY_GATEWAY__UDP", format!("{FRONTEND}:{GATEWAY_PORT}"))
+                .env("HUBS_RELAY_GATEWAY__TCP", format!("{FRONTEND}:{TURN_PORT}"));
+        }
+        if gateway == Gateway::DialogBehindAnAddress {
+            command.env("HUBS_RELAY_GATEWAY__DIALOG", format!("{DIALOG_SERVICE}:{DIALOG_PORT}"));
+        }
+        command.envs(environment);
+        network.pods.run(|| {
+            let mut relay = Process::start("hubs-relay", &mut command);
+            relay.wait_until_accepting((pod, TURN_PORT).into());
+            // Otherwise it waits for dialog to announce something.
+            if self.scenario.dialog.is_good() {
+                relay.wait_until("readiness", || is_relay_ready(admin));
+            }
+            relay
+        })
     }
 
     fn identity(&self, certificate: Certificate, host: &str) -> Option<Identity> {
@@ -273,9 +291,9 @@ fn database_url(host: &str) -> String {
 }
 
 /// As the kubelet finds it out.
-fn is_relay_ready() -> bool {
+fn is_relay_ready(admin: SocketAddr) -> bool {
     let ask = || -> std::io::Result<String> {
-        let mut stream = TcpStream::connect(RELAY_ADMIN)?;
+        let mut stream = TcpStream::connect(admin)?;
         stream.write_all(b"GET /readyz HTTP/1.0\r\n\r\n")?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;

@@ -39,6 +39,10 @@ pub(super) const RETICULUM: Ipv4Addr = Ipv4Addr::new(10, 244, 0, 6);
 pub(super) const PGBOUNCER: Ipv4Addr = Ipv4Addr::new(10, 244, 0, 7);
 /// hubs-relay's pod.
 pub(super) const RELAY: Ipv4Addr = Ipv4Addr::new(10, 244, 0, 8);
+/// Another replica's.
+pub(super) const OTHER_RELAY: Ipv4Addr = Ipv4Addr::new(10, 244, 0, 9);
+/// The address of the Service `dialog`, where it has one.
+pub(super) const DIALOG_SERVICE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 20);
 /// Where the media gateway takes UDP.
 pub(super) const GATEWAY_PORT: u16 = 3478;
 
@@ -350,10 +354,7 @@ fn lay_out_azure(cloud: &Namespace, azure: &Azure, gateway: Gateway) {
             format!("tcp dport {{ {} }} return", ports.join(", "))
         }
     };
-    let media = match gateway {
-        Gateway::On => format!("udp dport {GATEWAY_PORT} return"),
-        Gateway::Off | Gateway::UdpNotForwarded => String::new(),
-    };
+    let media = gateway.media().map(|_| format!("udp dport {GATEWAY_PORT} return")).unwrap_or_default();
     let groups = nsg::compile(&azure.groups());
     let (inbound, outbound) = (nsg::INBOUND, nsg::OUTBOUND);
     cloud.nft(&format!(
@@ -406,12 +407,12 @@ fn lay_out_node(node: &Namespace, pods: Pods, ports: &[(u16, u16)], gateway: Gat
         writeln!(text, "    ip daddr {FRONTEND} tcp dport {public} dnat to {HAPROXY}:{pod}").unwrap();
         text
     });
-    if gateway == Gateway::On {
-        writeln!(
-            translated,
-            "    ip daddr {FRONTEND} udp dport {GATEWAY_PORT} dnat to {RELAY}:{GATEWAY_PORT}"
-        )
-        .unwrap();
+    if let Some(pod) = gateway.media() {
+        let media = format!("ip daddr {FRONTEND} udp dport {GATEWAY_PORT} dnat to {pod}:{GATEWAY_PORT}");
+        writeln!(translated, "    {media}").unwrap();
+    }
+    if gateway == Gateway::DialogBehindAnAddress {
+        writeln!(translated, "    ip daddr {DIALOG_SERVICE} tcp dport 4443 dnat to {NODE}:4443").unwrap();
     }
     node.nft(&format!(
         "table ip kube-proxy {{
@@ -429,7 +430,7 @@ fn lay_out_node(node: &Namespace, pods: Pods, ports: &[(u16, u16)], gateway: Gat
 
 /// All pods in one: between them there is nothing to stage.
 fn lay_out_pods(pods: &Namespace) {
-    let addresses = [HAPROXY, RETICULUM, PGBOUNCER, RELAY];
+    let addresses = [HAPROXY, RETICULUM, PGBOUNCER, RELAY, OTHER_RELAY];
     let addresses = addresses.map(|address| format!("address add {address}/24 dev eth0\n")).concat();
     pods.ip(&format!(
         "link set eth0 up\n{addresses}route add 169.254.1.1 dev eth0\nroute add default via 169.254.1.1"

@@ -1,12 +1,14 @@
 //! A scenario is a file: what is broken, and what `hubs-probe check` has to make of it. All that it does not name is good.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::Duration;
 
 use serde::Deserialize;
 
 use super::names::{Addresses, Entry, Signatures};
+use super::network::{OTHER_RELAY, RELAY};
 use super::nsg::{self, Group, Rule};
 use crate::bed::{DialogKey, ROOM};
 use crate::need;
@@ -305,6 +307,21 @@ pub(super) enum Gateway {
     On,
     /// It does, and there is no Service for its UDP port.
     UdpNotForwarded,
+    /// There are two, behind one Service: signalling goes through the first, and UDP comes to the second.
+    TwoBehindOneService,
+    /// The Service `dialog` has an address of its own, which leads to dialog's WebSocket and to nothing else.
+    DialogBehindAnAddress,
+}
+
+impl Gateway {
+    /// Where what comes in on its UDP port goes, if it is forwarded.
+    pub(super) const fn media(self) -> Option<Ipv4Addr> {
+        match self {
+            Self::Off | Self::UdpNotForwarded => None,
+            Self::On | Self::DialogBehindAnAddress => Some(RELAY),
+            Self::TwoBehindOneService => Some(OTHER_RELAY),
+        }
+    }
 }
 
 /// On which node's network coturn is.
