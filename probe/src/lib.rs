@@ -22,7 +22,7 @@ pub mod finding;
 pub mod fuzzing;
 pub mod html;
 pub mod ice;
-mod lint;
+pub mod lint;
 pub mod media;
 pub mod net;
 pub mod nsg;

@@ -20,6 +20,11 @@ use fix::Edit;
 use manifest::Manifest;
 use yaml::Place;
 
+/// All that is wrong with the text of a manifest, which findings call by that name.
+pub fn findings(file: &str, text: &str) -> Vec<Finding> {
+    lint(file, text).findings
+}
+
 /// What came of looking through a file.
 #[derive(Debug)]
 pub(crate) struct Linted {
@@ -51,7 +56,7 @@ struct Sheet<'y> {
 impl Sheet<'_> {
     /// A finding with its place.
     fn at(&self, finding: Finding, place: Place) -> Finding {
-        finding.located(self.file, place.line, place.column)
+        finding.located(self.file, place.line(), place.column())
     }
 }
 
@@ -101,7 +106,7 @@ fn judge_reading(file: &str, text: &str, manifest: &Manifest<'_>, broken: Option
     let code = Code::ManifestRead;
     let count = manifest.objects.len();
     if let Some(broken) = broken {
-        let Place { line, column } = broken.place;
+        let (line, column) = (broken.place.line(), broken.place.column());
         let finding = Finding::fail(code, format!("the file is no YAML from line {line} on: {}", broken.why))
             .because("kubectl reads nothing of a file that breaks, and what stands behind the break was not examined")
             .located(file, line, column)
