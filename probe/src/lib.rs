@@ -9,6 +9,8 @@ pub mod check;
 mod checks;
 pub mod choice;
 pub mod cli;
+#[cfg(feature = "kube")]
+mod cluster;
 pub mod codes;
 pub mod csp;
 mod demo;

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{Found, Sheet, fix::Edit, manifest::Manifest};
+use super::{Found, Sheet, fix::Edit, manifest::Manifest, yaml::Node};
 use crate::{codes::Code, finding::Finding};
 
 /// The names that a deployment needs before its domain, and for which people come.
@@ -17,12 +17,19 @@ pub(super) fn of(manifest: &Manifest<'_>) -> Option<String> {
 }
 
 /// Every host of every Ingress.
-fn hosts<'y>(manifest: &Manifest<'y>) -> impl Iterator<Item = (&'y super::yaml::Node<'y>, &'y str)> {
+fn hosts<'y>(manifest: &Manifest<'y>) -> impl Iterator<Item = (&'y Node<'y>, &'y str)> {
     let rules = manifest.of_kind("Ingress").flat_map(|ingress| ingress.node.items_at("spec.rules"));
     rules.filter_map(|rule| {
         let node = rule.get("host")?;
         Some((node, node.text()?))
     })
+}
+
+/// Whether a certificate's name, or an Ingress's, is the host's (RFC 6125 section 6.4.3).
+pub(super) fn covers(name: &str, host: &str) -> bool {
+    let parent = host.split_once('.').map_or("", |(_, parent)| parent);
+    name.eq_ignore_ascii_case(host)
+        || name.strip_prefix("*.").is_some_and(|name| name.eq_ignore_ascii_case(parent))
 }
 
 /// Each host has its certificate's secret.
@@ -40,13 +47,8 @@ pub(super) fn certificates(sheet: &Sheet<'_>) -> Vec<Found> {
         for rule in ingress.node.items_at("spec.rules") {
             let Some((node, host)) = rule.get("host").and_then(|it| Some((it, it.text()?))) else { continue };
             is_any = true;
-            let covers = |name: &str| {
-                name == host
-                    || name
-                        .strip_prefix("*.")
-                        .is_some_and(|rest| host.split_once('.').is_some_and(|(_, it)| it == rest))
-            };
-            if !tls.iter().any(|it| it.items_at("hosts").iter().filter_map(|it| it.text()).any(covers)) {
+            let is_named = |it: &Node<'_>| it.text().is_some_and(|name| covers(name, host));
+            if !tls.iter().any(|it| it.items_at("hosts").iter().any(is_named)) {
                 let finding = Finding::fail(code, format!("no certificate is named for {host}"))
                     .because("no entry of spec.tls has this host, so haproxy shows its default certificate, which no browser accepts")
                     .fix(format!("Add the host to spec.tls with the secret cert-{host}"), [""; 0]);
@@ -64,7 +66,9 @@ pub(super) fn certificates(sheet: &Sheet<'_>) -> Vec<Found> {
                 continue;
             }
             // What the generator makes has none of them: they come into the cluster by themselves.
-            let finding = if knows_secrets {
+            let finding = if sheet.is_whole() {
+                Finding::fail(code, format!("the secret {name} is not in the cluster"))
+            } else if knows_secrets {
                 Finding::fail(code, format!("the secret {name} is not there, and others of its kind are"))
             } else {
                 Finding::warn(
@@ -130,8 +134,8 @@ pub(super) fn default_certificate(sheet: &Sheet<'_>) -> Vec<Found> {
 }
 
 /// Whether the item has a line of its own, so that the line can go.
-fn is_alone(list: Option<&super::yaml::Node<'_>>, item: &super::yaml::Node<'_>) -> bool {
-    let items = list.map(super::yaml::Node::items).unwrap_or_default();
+fn is_alone(list: Option<&Node<'_>>, item: &Node<'_>) -> bool {
+    let items = list.map(Node::items).unwrap_or_default();
     let is_block = list.is_some_and(|list| list.start.line() != list.end.line());
     is_block && items.len() > 1 && items.iter().filter(|it| it.start.line() == item.start.line()).count() == 1
 }
