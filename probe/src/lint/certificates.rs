@@ -55,7 +55,7 @@ fn pairs<'y>(manifest: &Manifest<'y>) -> Vec<Pair<'y>> {
 }
 
 fn pair<'y>(manifest: &Manifest<'y>, secret: Object<'y>) -> Option<Pair<'y>> {
-    let of_data = |field: &str| Some(secret.node.get(field)?.field(CERTIFICATE)?);
+    let of_data = |field: &str| secret.node.get(field)?.field(CERTIFICATE);
     let (node, _) = of_data("stringData").or_else(|| of_data("data"))?;
     let read = |key| manifest.setting(secret.name, key).map(|it| it.value);
     let chain = read(CERTIFICATE).and_then(|pem| {

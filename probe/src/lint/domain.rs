@@ -159,7 +159,8 @@ pub(super) fn domains(sheet: &Sheet<'_>) -> Vec<Found> {
     let missing: Vec<_> =
         NAMES.iter().map(|name| format!("{name}{domain}")).filter(|it| !seen.contains(it)).collect();
     if !seen.is_empty() && !missing.is_empty() && found.is_empty() {
-        let place = sheet.manifest.of_kind("Ingress").next().map_or(super::Place::new(1, 1), |it| it.place());
+        let place =
+            sheet.manifest.of_kind("Ingress").next().map_or_else(|| super::Place::new(1, 1), |it| it.place());
         let finding = Finding::warn(code, format!("no Ingress has a rule for {}", missing.join(", ")))
             .because("each of the four names leads to other parts of Hubs")
             .fix("Generate the file again, and compare:", ["npm run gen-hcce"]);

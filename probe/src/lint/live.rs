@@ -81,7 +81,7 @@ impl Live {
                     path += if path.contains(' ') { "." } else { " " };
                     path += name;
                 }
-                Step::Item(at) => path += &format!("[{at}]"),
+                Step::Item(at) => path.extend(["[", &at.to_string(), "]"]),
             }
         }
         path

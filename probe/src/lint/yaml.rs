@@ -186,7 +186,7 @@ impl<'t> Loader<'t> {
     }
 }
 
-impl<'t> Node<'t> {
+impl Node<'_> {
     /// The text, if it is one.
     pub(crate) fn text(&self) -> Option<&str> {
         match &self.kind {

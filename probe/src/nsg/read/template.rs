@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use super::{
     Reader,
-    json::{Value, array, get, list, text},
+    json::{Value, array, list, text},
     last_part,
     rule::{self, Dialect},
 };
@@ -39,7 +39,7 @@ fn visit(reader: &mut Reader, resource: &Value<'_>, path: &str) {
 
 /// A rule that is a resource of its own. One that its group has as well is the same one.
 fn add_rule(reader: &mut Reader, resource: &Value<'_>, group: &str, path: &str) {
-    if !get(resource, "access").is_some_and(|it| it.text().is_some()) {
+    if text(resource, "access").is_none() {
         return;
     }
     let mut odd = Vec::new();
