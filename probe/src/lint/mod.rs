@@ -7,6 +7,10 @@ mod certificates;
 mod domain;
 mod entrance;
 mod fix;
+#[cfg_attr(
+    not(any(test, feature = "kube")),
+    expect(dead_code, reason = "only what asks a cluster makes anything of it")
+)]
 mod live;
 mod manifest;
 mod pods;
