@@ -10,6 +10,7 @@ use crate::{
     codes::Code,
     facts::{Facts, Missing},
     finding::Finding,
+    lint::Live,
     net::Net,
     nsg::{Declared, Source},
     sweep::SweepOptions,
@@ -154,6 +155,8 @@ pub struct Options {
     pub(crate) nsg: Option<Arc<Declared>>,
     /// What the manifest says that the deployment was made from.
     pub(crate) manifest: Option<Arc<Source>>,
+    /// What the cluster has.
+    pub(crate) cluster: Option<Arc<Live>>,
     /// The agent that sees which packets arrive.
     pub sweep: Option<SweepOptions>,
 }
@@ -167,6 +170,7 @@ impl Default for Options {
             relay_admin: None,
             nsg: None,
             manifest: None,
+            cluster: None,
             sweep: None,
         }
     }

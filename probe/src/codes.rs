@@ -180,6 +180,10 @@ codes! {
     0813 ContainersProbed "each container says whether it is well";
     0814 ImagesPinned "each image is pinned";
     0815 OneDomain "every host is of one domain";
+    0816 SecretsPaired "each secret's key belongs to its certificate";
+    0817 SecretsCurrent "each secret's certificate is in force";
+    0818 SecretsNamed "each secret's certificate names its hosts";
+    0819 SecretsServed "each host shows the certificate of its secret";
 }
 
 impl Code {

@@ -74,12 +74,12 @@ pub struct Remedy {
     pub commands: Vec<String>,
 }
 
-/// Where in a file something stands, for findings about files.
+/// Where in a file something stands, or in a cluster, for findings about what is declared.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Location {
-    /// The file, as the person named it.
+    /// The file, as the person named it, or the object and the path within it.
     pub file: String,
-    /// The line, from 1; nothing if it is about the file as a whole.
+    /// The line, from 1; nothing if it is about the file as a whole, or about a cluster.
     pub line: Option<usize>,
     /// The column in characters, from 1.
     pub column: Option<usize>,
@@ -199,6 +199,13 @@ impl Finding {
     #[must_use]
     pub fn located(mut self, file: &str, line: usize, column: usize) -> Self {
         self.location = Some(Location { file: printable(file), line: Some(line), column: Some(column) });
+        self
+    }
+
+    /// Says where it is in what has no lines.
+    #[must_use]
+    pub fn located_in(mut self, place: &str) -> Self {
+        self.location = Some(Location { file: printable(place), line: None, column: None });
         self
     }
 

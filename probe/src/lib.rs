@@ -9,6 +9,8 @@ pub mod check;
 mod checks;
 pub mod choice;
 pub mod cli;
+#[cfg(feature = "kube")]
+mod cluster;
 pub mod codes;
 pub mod csp;
 mod demo;
@@ -22,7 +24,7 @@ pub mod finding;
 pub mod fuzzing;
 pub mod html;
 pub mod ice;
-mod lint;
+pub mod lint;
 pub mod media;
 pub mod net;
 pub mod nsg;

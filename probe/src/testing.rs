@@ -124,6 +124,21 @@ impl Identity {
         CertifiedKey::from_der(self.chain.clone(), key, &ring::default_provider()).unwrap()
     }
 
+    /// Its certificates as a file has them.
+    pub(crate) fn chain_pem(&self) -> String {
+        let block = |der: &CertificateDer<'_>| {
+            let encoded = BASE64_STANDARD.encode(der);
+            let lines: Vec<_> = encoded.as_bytes().chunks(64).map(String::from_utf8_lossy).collect();
+            format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
+        };
+        self.chain.iter().map(block).collect()
+    }
+
+    /// Its key as a file has it.
+    pub(crate) fn key_pem(&self) -> String {
+        self.key.serialize_pem()
+    }
+
     /// Signed by itself, with `common_name` as its subject.
     pub(crate) fn self_signed(common_name: &str, names: &[&str]) -> Self {
         let key = KeyPair::generate().unwrap();

@@ -537,7 +537,7 @@ pub(crate) static CHECKS: &[Check] = &[
     Check {
         id: "manifest.lint",
         group: Group::Manifest,
-        question: "does the given manifest declare what can work?",
+        question: "does the given manifest declare what can work, and does the cluster have it?",
         code: Code::ManifestRead,
         also: &[
             Code::TurnFindsSecrets,
@@ -555,11 +555,25 @@ pub(crate) static CHECKS: &[Check] = &[
             Code::ContainersProbed,
             Code::ImagesPinned,
             Code::OneDomain,
+            Code::SecretsPaired,
+            Code::SecretsCurrent,
+            Code::SecretsNamed,
         ],
         contacts: "nobody",
         after: &[],
         timeout: SECOND.saturating_mul(10),
         run: |cx| Box::pin(async move { manifest::lint(&cx) }),
+    },
+    Check {
+        id: "manifest.served",
+        group: Group::Manifest,
+        question: "does each host show the certificate that the cluster has for it?",
+        code: Code::SecretsServed,
+        also: &[],
+        contacts: "each host of the cluster's Ingresses",
+        after: &[],
+        timeout: SECOND.saturating_mul(15),
+        run: |cx| Box::pin(manifest::served(cx)),
     },
 ];
 

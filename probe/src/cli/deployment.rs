@@ -7,6 +7,7 @@ use hubs_relay::sweep::{Token, TokenError};
 
 use super::{
     azure::{AzureError, Cluster},
+    cluster::ClusterArgs,
     files,
 };
 use crate::{
@@ -88,6 +89,8 @@ pub(crate) struct DeploymentArgs {
     /// Look through the manifest, too, from which Hubs was deployed, as `hubs-probe lint` does.
     #[arg(long, value_name = "FILE")]
     manifest: Option<PathBuf>,
+    #[command(flatten)]
+    cluster: ClusterArgs,
     /// Ask hubs-relay's agent which packets arrive; it is open to you with `kubectl port-forward`.
     #[arg(long, value_name = "URL")]
     pub(super) agent: Option<AgentAddress>,
@@ -126,6 +129,9 @@ pub(crate) enum UsageError {
     FixExists(PathBuf),
     #[error(transparent)]
     Azure(#[from] AzureError),
+    #[cfg(feature = "kube")]
+    #[error(transparent)]
+    Cluster(#[from] crate::cluster::ClusterError),
     #[error(transparent)]
     Rules(#[from] ReadError),
     #[error("--token-file {}: {reason}", path.display())]
@@ -206,6 +212,7 @@ impl DeploymentArgs {
                 relay_admin: self.relay_admin.clone(),
                 nsg: files::declared(&self.nsg, self.azure.as_ref())?,
                 manifest: self.manifest.as_deref().map(files::text).transpose()?.map(Arc::new),
+                cluster: self.cluster.fetch()?.map(Arc::new),
                 sweep: self.sweep(DIALOG_PORTS)?,
             },
             facts: Facts::default(),

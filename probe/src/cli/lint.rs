@@ -8,35 +8,67 @@ use std::{
 
 use clap::Args;
 
-use super::{deployment::UsageError, files, output::ReportArgs};
+use super::{cluster::ClusterArgs, deployment::UsageError, files, output::ReportArgs};
+#[cfg(feature = "kube")]
+use crate::net::ConnectTo;
 use crate::{
-    checks::CHECKS,
+    checks::{CHECKS, manifest},
     diagnose::Subject,
     lint::{self, Linted},
+    net::{Net, NetOptions},
 };
 
 /// The options of `lint`.
 #[derive(Debug, Args)]
 pub(super) struct LintArgs {
     /// The manifest: the hcce.yaml that Hubs' generator made, or what `kubectl get -o yaml` prints; `-` is standard input.
-    file: PathBuf,
+    #[cfg_attr(feature = "kube", arg(required_unless_present = "kube", conflicts_with = "kube"))]
+    #[cfg_attr(not(feature = "kube"), arg(required = true))]
+    file: Option<PathBuf>,
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    /// For HOST:PORT connect to ADDRESS:PORT instead, when the cluster's certificates are compared; can be given several times.
+    #[cfg(feature = "kube")]
+    #[arg(long, value_name = "HOST:PORT:ADDRESS:PORT", requires = "kube")]
+    connect_to: Vec<ConnectTo>,
     /// Write a copy to this file in which everything is mended that needs no decision.
-    #[arg(long, value_name = "COPY")]
+    #[arg(long, value_name = "COPY", requires = "file")]
     fix: Option<PathBuf>,
     #[command(flatten)]
     told: ReportArgs,
 }
 
-/// Looks through the file, and reports.
-pub(super) fn lint(args: &LintArgs) -> Result<u8, UsageError> {
-    let source = files::text(&args.file)?;
-    let linted = lint::lint(&source.name, &source.text);
-    if let Some(path) = &args.fix {
-        write_copy(path, &linted)?;
+/// Looks through the file or the cluster, and reports.
+pub(super) async fn lint(args: LintArgs) -> Result<u8, UsageError> {
+    let mut found = Vec::new();
+    let mut name = String::new();
+    if let Some(file) = &args.file {
+        let source = files::text(file)?;
+        let linted = lint::lint(&source.name, &source.text);
+        if let Some(path) = &args.fix {
+            write_copy(path, &linted)?;
+        }
+        found.push(("manifest.lint", linted.findings));
+        name = source.name;
     }
-    let row = CHECKS.iter().find(|check| check.id == "manifest.lint");
-    let checks = row.map(|check| (check, linted.findings)).into_iter().collect();
-    args.told.tell(Subject::Manifest, source.name, checks)
+    if let Some(live) = args.cluster.fetch()? {
+        found.push(("manifest.lint", lint::lint_live(&live)));
+        found.push(("manifest.served", manifest::compare(&args.net()?, &live).await));
+        name.clone_from(&live.name);
+    }
+    let row = |id| CHECKS.iter().find(|check| check.id == id);
+    let checks = found.into_iter().filter_map(|(id, findings)| Some((row(id)?, findings))).collect();
+    args.told.tell(Subject::Manifest, name, checks)
+}
+
+impl LintArgs {
+    fn net(&self) -> Result<Net, UsageError> {
+        #[cfg(feature = "kube")]
+        let connect_to = self.connect_to.clone();
+        #[cfg(not(feature = "kube"))]
+        let connect_to = Vec::new();
+        Ok(Net::new(&NetOptions { connect_to, ..NetOptions::default() })?)
+    }
 }
 
 /// Never over anything that is there.

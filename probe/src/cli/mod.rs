@@ -2,6 +2,7 @@
 
 mod azure;
 mod check;
+mod cluster;
 mod deployment;
 mod files;
 mod lint;
@@ -67,7 +68,7 @@ enum Command {
     /// vmss nic list, az network vnet list or subnet show, az network lb list, az network public-ip list, az aks show, ARM templates,
     /// terraform show -json, kubectl get service lb -o json. Contacts nobody.
     Nsg(Box<NsgArgs>),
-    /// Look through a manifest of Hubs for what cannot work, and say where it stands. Contacts nobody.
+    /// Look through a manifest of Hubs for what cannot work, and say where it stands. Of a file, contacts nobody.
     Lint(Box<LintArgs>),
     /// Watch the probe find out what is broken, and the relay mend it, on a deployment inside this process.
     ///
@@ -127,7 +128,7 @@ pub fn main() -> ExitCode {
     let code = match cli.command {
         Command::Check(args) => in_runtime(check(*args)),
         Command::Watch(args) => in_runtime(watch(*args)),
-        Command::Lint(args) => said(lint::lint(&args)),
+        Command::Lint(args) => in_runtime(lint::lint(*args)),
         Command::Nsg(args) => said(nsg::nsg(&args)),
         Command::Demo(args) => in_runtime(demo(args)),
         Command::Sweep(args) => in_runtime(sweep(*args)),

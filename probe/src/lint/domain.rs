@@ -1,6 +1,8 @@
 //! Names: one domain throughout, a certificate for each host, and none that stands in for all of them.
 
-use super::{Found, Sheet, fix::Edit, manifest::Manifest};
+use std::collections::HashSet;
+
+use super::{Found, Sheet, fix::Edit, manifest::Manifest, yaml::Node};
 use crate::{codes::Code, finding::Finding};
 
 /// The names that a deployment needs before its domain, and for which people come.
@@ -15,12 +17,19 @@ pub(super) fn of(manifest: &Manifest<'_>) -> Option<String> {
 }
 
 /// Every host of every Ingress.
-fn hosts<'y>(manifest: &Manifest<'y>) -> impl Iterator<Item = (&'y super::yaml::Node, &'y str)> {
+fn hosts<'y>(manifest: &Manifest<'y>) -> impl Iterator<Item = (&'y Node<'y>, &'y str)> {
     let rules = manifest.of_kind("Ingress").flat_map(|ingress| ingress.node.items_at("spec.rules"));
     rules.filter_map(|rule| {
         let node = rule.get("host")?;
         Some((node, node.text()?))
     })
+}
+
+/// Whether a certificate's name, or an Ingress's, is the host's (RFC 6125 section 6.4.3).
+pub(super) fn covers(name: &str, host: &str) -> bool {
+    let parent = host.split_once('.').map_or("", |(_, parent)| parent);
+    name.eq_ignore_ascii_case(host)
+        || name.strip_prefix("*.").is_some_and(|name| name.eq_ignore_ascii_case(parent))
 }
 
 /// Each host has its certificate's secret.
@@ -31,20 +40,15 @@ pub(super) fn certificates(sheet: &Sheet<'_>) -> Vec<Found> {
     let mut is_any = false;
     let knows_secrets =
         manifest.of_kind("Secret").any(|it| it.name.starts_with("cert-") && it.name != "cert-hcce");
-    let mut asked = Vec::new();
+    let mut asked = HashSet::new();
     for ingress in manifest.of_kind("Ingress") {
         let tls = ingress.node.items_at("spec.tls");
         let target = format!("Ingress/{}", ingress.name);
         for rule in ingress.node.items_at("spec.rules") {
             let Some((node, host)) = rule.get("host").and_then(|it| Some((it, it.text()?))) else { continue };
             is_any = true;
-            let covers = |name: &str| {
-                name == host
-                    || name
-                        .strip_prefix("*.")
-                        .is_some_and(|rest| host.split_once('.').is_some_and(|(_, it)| it == rest))
-            };
-            if !tls.iter().any(|it| it.items_at("hosts").iter().filter_map(|it| it.text()).any(covers)) {
+            let is_named = |it: &Node<'_>| it.text().is_some_and(|name| covers(name, host));
+            if !tls.iter().any(|it| it.items_at("hosts").iter().any(is_named)) {
                 let finding = Finding::fail(code, format!("no certificate is named for {host}"))
                     .because("no entry of spec.tls has this host, so haproxy shows its default certificate, which no browser accepts")
                     .fix(format!("Add the host to spec.tls with the secret cert-{host}"), [""; 0]);
@@ -58,12 +62,13 @@ pub(super) fn certificates(sheet: &Sheet<'_>) -> Vec<Found> {
                 found.push(sheet.at(finding, entry.start).at(&target).into());
                 continue;
             };
-            if manifest.find("Secret", name).is_some() || asked.contains(&name) {
+            if manifest.find("Secret", name).is_some() || !asked.insert(name) {
                 continue;
             }
-            asked.push(name);
             // What the generator makes has none of them: they come into the cluster by themselves.
-            let finding = if knows_secrets {
+            let finding = if sheet.is_whole() {
+                Finding::fail(code, format!("the secret {name} is not in the cluster"))
+            } else if knows_secrets {
                 Finding::fail(code, format!("the secret {name} is not there, and others of its kind are"))
             } else {
                 Finding::warn(
@@ -117,7 +122,7 @@ pub(super) fn default_certificate(sheet: &Sheet<'_>) -> Vec<Found> {
                 finding: sheet
                     .at(finding, argument.start)
                     .at(format!("{}/{}", container.pod.object.kind, container.pod.object.name)),
-                edit: Some(Edit::Comment { line: argument.start.line })
+                edit: Some(Edit::Comment { line: argument.start.line() })
                     .filter(|_| is_alone(container.node.get("args"), argument)),
             });
         }
@@ -129,10 +134,10 @@ pub(super) fn default_certificate(sheet: &Sheet<'_>) -> Vec<Found> {
 }
 
 /// Whether the item has a line of its own, so that the line can go.
-fn is_alone(list: Option<&super::yaml::Node>, item: &super::yaml::Node) -> bool {
-    let items = list.map(super::yaml::Node::items).unwrap_or_default();
-    let is_block = list.is_some_and(|list| list.start.line != list.end.line);
-    is_block && items.len() > 1 && items.iter().filter(|it| it.start.line == item.start.line).count() == 1
+fn is_alone(list: Option<&Node<'_>>, item: &Node<'_>) -> bool {
+    let items = list.map(Node::items).unwrap_or_default();
+    let is_block = list.is_some_and(|list| list.start.line() != list.end.line());
+    is_block && items.len() > 1 && items.iter().filter(|it| it.start.line() == item.start.line()).count() == 1
 }
 
 /// Every name is one of the domain's.
@@ -141,9 +146,9 @@ pub(super) fn domains(sheet: &Sheet<'_>) -> Vec<Found> {
     let Some(domain) = &sheet.domain else { return Vec::new() };
     let belongs = |host: &str| NAMES.iter().any(|name| format!("{name}{domain}").eq_ignore_ascii_case(host));
     let mut found: Vec<Found> = Vec::new();
-    let mut seen = Vec::new();
+    let mut seen = HashSet::new();
     for (node, host) in hosts(&sheet.manifest) {
-        seen.push(host.to_ascii_lowercase());
+        seen.insert(host.to_ascii_lowercase());
         if !belongs(host) {
             let finding = Finding::fail(code, format!("{host} is none of the names of {domain}"))
                 .because("browsers are sent to the domain itself and to assets., stream. and cors. of it, and nothing else")
@@ -154,11 +159,8 @@ pub(super) fn domains(sheet: &Sheet<'_>) -> Vec<Found> {
     let missing: Vec<_> =
         NAMES.iter().map(|name| format!("{name}{domain}")).filter(|it| !seen.contains(it)).collect();
     if !seen.is_empty() && !missing.is_empty() && found.is_empty() {
-        let place = sheet
-            .manifest
-            .of_kind("Ingress")
-            .next()
-            .map_or(super::Place { line: 1, column: 1 }, |it| it.place());
+        let place =
+            sheet.manifest.of_kind("Ingress").next().map_or_else(|| super::Place::new(1, 1), |it| it.place());
         let finding = Finding::warn(code, format!("no Ingress has a rule for {}", missing.join(", ")))
             .because("each of the four names leads to other parts of Hubs")
             .fix("Generate the file again, and compare:", ["npm run gen-hcce"]);

@@ -37,11 +37,11 @@ pub(super) fn ports(sheet: &Sheet<'_>) -> Vec<Found> {
         let finding = Finding::fail(code, format!("the load balancer does not forward TCP {port}: {what}"))
             .because("the Service has no such port, and AKS forwards and opens exactly those that it has")
             .fix(format!("Add the port to the Service, with targetPort {target_port} (--fix does)"), [""; 0]);
-        let last = items.last().filter(|it| it.start.line != place.line && is_block(it, items));
+        let last = items.last().filter(|it| it.start.line() != place.line() && is_block(it, items));
         let edit = last.map(|last| Edit::InsertAfter {
             line: last_line(last),
             // A list's dash stands two columns before what it begins.
-            indent: last.start.column.saturating_sub(3),
+            indent: last.start.column().saturating_sub(3),
             text: format!("- name: {name}\n  port: {port}\n  targetPort: {target_port}\n  protocol: TCP"),
         });
         found.push(Found { finding: sheet.at(finding, place).at(&target), edit });
@@ -101,14 +101,14 @@ fn tcp_services(sheet: &Sheet<'_>) -> Option<Found> {
 }
 
 /// Whether each has a line of its own.
-fn is_block(item: &super::yaml::Node, items: &[super::yaml::Node]) -> bool {
-    items.iter().filter(|it| it.start.line == item.start.line).count() == 1
-        && (items.len() < 2 || items[0].start.line != items[1].start.line)
+fn is_block(item: &super::yaml::Node<'_>, items: &[super::yaml::Node<'_>]) -> bool {
+    items.iter().filter(|it| it.start.line() == item.start.line()).count() == 1
+        && (items.len() < 2 || items[0].start.line() != items[1].start.line())
 }
 
 /// The line on which the last of its values stands: a block ends only where something else begins.
-fn last_line(item: &super::yaml::Node) -> usize {
-    let mut last = item.start.line;
-    item.each_text(&mut |node, _| last = last.max(node.start.line));
+fn last_line(item: &super::yaml::Node<'_>) -> usize {
+    let mut last = item.start.line();
+    item.each_text(&mut |node, _| last = last.max(node.start.line()));
     last
 }

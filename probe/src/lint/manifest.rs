@@ -1,5 +1,7 @@
 //! What a manifest declares, by kind: objects, and the containers of their pods.
 
+use std::collections::HashMap;
+
 use super::yaml::{Node, Place};
 
 /// An object of Kubernetes.
@@ -7,13 +9,16 @@ use super::yaml::{Node, Place};
 pub(crate) struct Object<'y> {
     pub(crate) kind: &'y str,
     pub(crate) name: &'y str,
-    pub(crate) node: &'y Node,
+    pub(crate) node: &'y Node<'y>,
 }
 
 /// What is declared, in the order of the file.
 #[derive(Debug)]
 pub(crate) struct Manifest<'y> {
     pub(crate) objects: Vec<Object<'y>>,
+    /// The first of each kind and name.
+    named: HashMap<(&'y str, &'y str), usize>,
+    pods: Vec<Pod<'y>>,
 }
 
 /// A pod, as something makes it.
@@ -21,7 +26,7 @@ pub(crate) struct Manifest<'y> {
 pub(crate) struct Pod<'y> {
     pub(crate) object: Object<'y>,
     /// Its specification.
-    pub(crate) spec: &'y Node,
+    pub(crate) spec: &'y Node<'y>,
 }
 
 /// One of its containers.
@@ -29,41 +34,39 @@ pub(crate) struct Pod<'y> {
 pub(crate) struct Container<'y> {
     pub(crate) pod: Pod<'y>,
     pub(crate) name: &'y str,
-    pub(crate) node: &'y Node,
+    pub(crate) node: &'y Node<'y>,
 }
 
 impl<'y> Manifest<'y> {
     /// What these documents declare. Lists, as `kubectl get -o yaml` prints them, are opened.
-    pub(crate) fn new(documents: &'y [Node]) -> Self {
+    pub(crate) fn new(documents: &'y [Node<'y>]) -> Self {
         let mut objects = Vec::new();
         for document in documents {
             add(document, &mut objects);
         }
-        Self { objects }
+        let mut named = HashMap::with_capacity(objects.len());
+        for (at, object) in objects.iter().enumerate() {
+            named.entry((object.kind, object.name)).or_insert(at);
+        }
+        let pods = objects.iter().copied().filter_map(Pod::of).collect();
+        Self { objects, named, pods }
     }
 
     pub(crate) fn of_kind(&self, kind: &str) -> impl Iterator<Item = Object<'y>> {
         self.objects.iter().copied().filter(move |object| object.kind == kind)
     }
 
+    /// The first object of this kind and name.
     pub(crate) fn find(&self, kind: &str, name: &str) -> Option<Object<'y>> {
-        self.of_kind(kind).find(|object| object.name == name)
+        self.objects.get(*self.named.get(&(kind, name))?).copied()
     }
 
     pub(crate) fn pods(&self) -> impl Iterator<Item = Pod<'y>> {
-        self.objects.iter().copied().filter_map(|object| {
-            let path = match object.kind {
-                "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" | "Job" => "spec.template.spec",
-                "CronJob" => "spec.jobTemplate.spec.template.spec",
-                "Pod" => "spec",
-                _ => return None,
-            };
-            Some(Pod { object, spec: object.node.at(path)? })
-        })
+        self.pods.iter().copied()
     }
 
     pub(crate) fn containers(&self) -> impl Iterator<Item = Container<'y>> {
-        self.pods().flat_map(|pod| pod.containers().collect::<Vec<_>>())
+        self.pods().flat_map(Pod::containers)
     }
 
     /// The container of this name, wherever it is.
@@ -87,12 +90,12 @@ impl<'y> Manifest<'y> {
 /// A value of a Secret. It never prints.
 pub(crate) struct Setting<'y> {
     pub(crate) value: String,
-    pub(crate) node: &'y Node,
+    pub(crate) node: &'y Node<'y>,
     /// Whether it is written in base64.
     pub(crate) is_encoded: bool,
 }
 
-fn add<'y>(node: &'y Node, objects: &mut Vec<Object<'y>>) {
+fn add<'y>(node: &'y Node<'y>, objects: &mut Vec<Object<'y>>) {
     let Some(kind) = node.text_at("kind") else { return };
     if kind.ends_with("List") && node.get("items").is_some() {
         node.items_at("items").iter().for_each(|item| add(item, objects));
@@ -109,8 +112,19 @@ impl Object<'_> {
 }
 
 impl<'y> Pod<'y> {
-    pub(crate) fn containers(&self) -> impl Iterator<Item = Container<'y>> {
-        let pod = *self;
+    /// The pod that the object makes, if it makes any.
+    fn of(object: Object<'y>) -> Option<Self> {
+        let path = match object.kind {
+            "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" | "Job" => "spec.template.spec",
+            "CronJob" => "spec.jobTemplate.spec.template.spec",
+            "Pod" => "spec",
+            _ => return None,
+        };
+        Some(Self { object, spec: object.node.at(path)? })
+    }
+
+    pub(crate) fn containers(self) -> impl Iterator<Item = Container<'y>> {
+        let pod = self;
         let items = self.spec.items_at("containers").iter();
         items.map(move |node| Container { pod, name: node.text_at("name").unwrap_or_default(), node })
     }
@@ -122,18 +136,18 @@ impl<'y> Pod<'y> {
 }
 
 impl<'y> Container<'y> {
-    pub(crate) fn image(&self) -> Option<(&'y Node, &'y str)> {
+    pub(crate) fn image(&self) -> Option<(&'y Node<'y>, &'y str)> {
         let node = self.node.get("image")?;
         Some((node, node.text()?))
     }
 
     /// The variable, as it is given: a value, or where it comes from.
-    pub(crate) fn variable(&self, name: &str) -> Option<&'y Node> {
+    pub(crate) fn variable(&self, name: &str) -> Option<&'y Node<'y>> {
         self.node.items_at("env").iter().find(|it| it.text_at("name") == Some(name))
     }
 
     /// The ports that it takes of the node, with their protocols.
-    pub(crate) fn host_ports(&self) -> impl Iterator<Item = (u16, &'y str, &'y Node)> {
+    pub(crate) fn host_ports(&self) -> impl Iterator<Item = (u16, &'y str, &'y Node<'y>)> {
         let is_on_host = self.pod.is_on_host();
         self.node.items_at("ports").iter().filter_map(move |port| {
             let field = if is_on_host { port.get("containerPort") } else { None };

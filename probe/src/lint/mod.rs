@@ -1,11 +1,17 @@
-//! What a manifest of Hubs declares, looked through for what cannot work. Pure: it reads no file and asks nobody.
+//! What a manifest of Hubs declares, or a cluster has, looked through for what cannot work. Pure: it reads no file and asks nobody.
 //!
 //! `yaml` keeps the place of everything, `manifest` finds objects and containers in it, and a module for each concern says what is wrong.
 //! What can be put right without a decision comes with an edit, which `fix` applies to a copy.
 
+mod certificates;
 mod domain;
 mod entrance;
 mod fix;
+#[cfg_attr(
+    not(any(test, feature = "kube")),
+    expect(dead_code, reason = "only what asks a cluster makes anything of it")
+)]
+mod live;
 mod manifest;
 mod pods;
 mod settings;
@@ -15,10 +21,16 @@ mod tests;
 mod turn;
 mod yaml;
 
+use time::OffsetDateTime;
+
+pub(crate) use self::live::{Live, Shown};
+use self::{fix::Edit, manifest::Manifest, yaml::Place};
 use crate::{codes::Code, finding::Finding};
-use fix::Edit;
-use manifest::Manifest;
-use yaml::Place;
+
+/// All that is wrong with the text of a manifest, which findings call by that name.
+pub fn findings(file: &str, text: &str) -> Vec<Finding> {
+    lint(file, text).findings
+}
 
 /// What came of looking through a file.
 #[derive(Debug)]
@@ -42,16 +54,34 @@ impl From<Finding> for Found {
 
 /// What the rules look at.
 struct Sheet<'y> {
-    file: &'y str,
+    origin: Origin<'y>,
+    now: OffsetDateTime,
     manifest: Manifest<'y>,
     /// The domain of the deployment, if it can be told.
     domain: Option<String>,
 }
 
+/// Where it is from, and what places are therefore.
+#[derive(Clone, Copy, Debug)]
+enum Origin<'y> {
+    /// A file, with lines and columns.
+    File(&'y str),
+    /// A cluster, with paths.
+    Cluster(&'y Live),
+}
+
 impl Sheet<'_> {
     /// A finding with its place.
     fn at(&self, finding: Finding, place: Place) -> Finding {
-        finding.located(self.file, place.line, place.column)
+        match self.origin {
+            Origin::File(file) => finding.located(file, place.line(), place.column()),
+            Origin::Cluster(live) => finding.located_in(&live.path(place)),
+        }
+    }
+
+    /// Whether what is not there is nowhere else either.
+    fn is_whole(&self) -> bool {
+        matches!(self.origin, Origin::Cluster(_))
     }
 }
 
@@ -65,6 +95,9 @@ const RULES: &[Rule] = &[
     turn::peers,
     turn::ports,
     domain::certificates,
+    certificates::paired,
+    certificates::current,
+    certificates::named,
     domain::default_certificate,
     settings::perms_key,
     settings::placeholders,
@@ -80,14 +113,32 @@ const RULES: &[Rule] = &[
 pub(crate) fn lint(file: &str, text: &str) -> Linted {
     let (documents, broken) = yaml::read(text);
     let manifest = Manifest::new(&documents);
-    let mut findings = vec![judge_reading(file, text, &manifest, broken.as_ref())];
-    let sheet = Sheet { file, domain: domain::of(&manifest), manifest };
-    let mut edits = Vec::new();
+    let first = judge_reading(file, text, &manifest, broken.as_ref());
+    let (findings, edits) = rules(Origin::File(file), manifest, first);
+    Linted { findings, edits, text: text.to_owned() }
+}
+
+/// Looks through a cluster.
+pub(crate) fn lint_live(live: &Live) -> Vec<Finding> {
+    let manifest = Manifest::new(&live.documents);
+    let first = match manifest.objects.len() {
+        0 => Finding::error(Code::ManifestRead, format!("there is nothing of Hubs in the {}", live.name)).fix(
+            "See in which namespace Hubs is, and name it with --namespace, or another cluster with --context:",
+            ["kubectl get deployments -A", "kubectl config get-contexts"],
+        ),
+        count => Finding::pass(Code::ManifestRead, format!("{count} objects are in the {}", live.name)),
+    };
+    rules(Origin::Cluster(live), manifest, first).0
+}
+
+fn rules(origin: Origin<'_>, manifest: Manifest<'_>, first: Finding) -> (Vec<Finding>, Vec<Edit>) {
+    let sheet = Sheet { origin, now: OffsetDateTime::now_utc(), domain: domain::of(&manifest), manifest };
+    let (mut findings, mut edits) = (vec![first], Vec::new());
     for found in RULES.iter().flat_map(|rule| rule(&sheet)) {
         findings.push(found.finding);
         edits.extend(found.edit);
     }
-    Linted { findings, edits, text: text.to_owned() }
+    (findings, edits)
 }
 
 impl Linted {
@@ -101,7 +152,7 @@ fn judge_reading(file: &str, text: &str, manifest: &Manifest<'_>, broken: Option
     let code = Code::ManifestRead;
     let count = manifest.objects.len();
     if let Some(broken) = broken {
-        let Place { line, column } = broken.place;
+        let (line, column) = (broken.place.line(), broken.place.column());
         let finding = Finding::fail(code, format!("the file is no YAML from line {line} on: {}", broken.why))
             .because("kubectl reads nothing of a file that breaks, and what stands behind the break was not examined")
             .located(file, line, column)

@@ -96,7 +96,7 @@ fn rewritten(setting: &Setting<'_>, value: &str) -> Option<Edit> {
         }
         (_, Style::Block) => return None,
     };
-    (start.line == end.line).then_some(Edit::Replace { from: start, until: end, text })
+    (start.line() == end.line()).then_some(Edit::Replace { from: start, until: end, text })
 }
 
 /// What the generator's template has where a value belongs.
@@ -163,7 +163,7 @@ pub(super) fn placeholders(sheet: &Sheet<'_>) -> Vec<Found> {
 }
 
 /// A placeholder in the text. Longer texts are scripts and templates with variables of their own.
-fn placeholder(node: &Node, text: &str) -> Option<String> {
+fn placeholder(node: &Node<'_>, text: &str) -> Option<String> {
     if node.style == Style::Block || text.contains('\n') || text.len() > 300 {
         return None;
     }
@@ -216,10 +216,10 @@ mod tests {
     #[test]
     fn placeholders_are_told_from_variables_of_scripts() {
         let node = |text: &str, style| Node {
-            kind: super::super::yaml::Kind::Text(text.to_owned()),
+            kind: super::super::yaml::Kind::Text(text.to_owned().into()),
             style,
-            start: super::super::yaml::Place { line: 1, column: 1 },
-            end: super::super::yaml::Place { line: 1, column: 1 },
+            start: super::super::yaml::Place::new(1, 1),
+            end: super::super::yaml::Place::new(1, 1),
         };
         for (text, is_one) in [
             ("$HUB_DOMAIN", true),

@@ -1,5 +1,7 @@
 //! Where what people store is kept.
 
+use std::collections::{BTreeSet, HashSet};
+
 use super::{Found, Sheet, fix::Edit};
 use crate::{codes::Code, finding::Finding};
 
@@ -7,7 +9,7 @@ use crate::{codes::Code, finding::Finding};
 pub(super) fn claims(sheet: &Sheet<'_>) -> Vec<Found> {
     let code = Code::ClaimsDeclared;
     let manifest = &sheet.manifest;
-    let declared: Vec<_> = manifest.of_kind("PersistentVolumeClaim").map(|it| it.name).collect();
+    let declared: BTreeSet<_> = manifest.of_kind("PersistentVolumeClaim").map(|it| it.name).collect();
     let mounted: Vec<_> = manifest
         .pods()
         .flat_map(|pod| pod.spec.items_at("volumes").iter().map(move |volume| (pod, volume)))
@@ -16,13 +18,13 @@ pub(super) fn claims(sheet: &Sheet<'_>) -> Vec<Found> {
             Some((pod, node, node.text()?))
         })
         .collect();
+    let names: HashSet<_> = mounted.iter().map(|(.., name)| *name).collect();
+    let unused: Vec<_> = declared.iter().filter(|it| !names.contains(*it)).collect();
     let mut found: Vec<Found> = Vec::new();
     for (pod, node, name) in &mounted {
         if declared.contains(name) {
             continue;
         }
-        let unused: Vec<_> =
-            declared.iter().filter(|it| !mounted.iter().any(|(.., name)| name == *it)).collect();
         let nearest = unused.iter().map(|it| (strsim::levenshtein(it, name), **it)).min();
         let meant = nearest.filter(|(distance, _)| *distance <= 3).map(|(_, it)| it);
         let finding = Finding::fail(

@@ -302,3 +302,53 @@ fn any_cut_of_the_file_is_read_without_failing() {
         linted.fixed();
     }
 }
+
+/// A manifest with an Ingress for these hosts, whose secret has this certificate and this key, in base64.
+fn with_secret(hosts: &str, certificate: &str, key: &str) -> String {
+    let encoded = |text: &str| base64::Engine::encode(&base64::engine::general_purpose::STANDARD, text);
+    format!(
+        "kind: Ingress\nmetadata:\n  name: ret\nspec:\n  tls:\n  - hosts: [{hosts}]\n    secretName: cert\n---\n\
+         kind: Secret\nmetadata:\n  name: cert\ntype: kubernetes.io/tls\ndata:\n  tls.crt: {}\n  tls.key: {}\n",
+        encoded(certificate),
+        encoded(key)
+    )
+}
+
+#[test]
+fn a_secret_with_certificate_and_key_is_looked_into_and_its_key_is_never_shown() {
+    let authority = crate::testing::Authority::new();
+    let issue = |names: &[&str], days| authority.issue(names, days);
+    let good = issue(&["hubs.test", "*.hubs.test"], -1..60);
+    let pem = good.chain_pem();
+    let text = with_secret("hubs.test, stream.hubs.test", &pem, &good.key_pem());
+    for code in [Code::SecretsPaired, Code::SecretsCurrent, Code::SecretsNamed] {
+        assert_eq!(told(&text, code), NOTHING);
+        assert!(findings(&text).iter().any(|it| it.code == code && it.status == Status::Pass), "{code}");
+    }
+    let place = line(&text, "tls.crt");
+    let fails = |text: &str, code, says: &str| {
+        let found = told(text, code);
+        assert_eq!((found.len(), found[0].0, found[0].1), (1, Status::Fail, place), "{found:?}");
+        assert!(found[0].2.contains(says), "{found:?}");
+    };
+    let other = issue(&["hubs.test"], -1..60).key_pem();
+    fails(&with_secret("hubs.test", &pem, &other), Code::SecretsPaired, "does not belong");
+    fails(&with_secret("hubs.test", &pem, "none"), Code::SecretsPaired, "missing, or cannot be read");
+    fails(
+        &with_secret("hubs.test", "none", &other),
+        Code::SecretsPaired,
+        "the certificate in cert cannot be read",
+    );
+    let old = issue(&["hubs.test"], -90..-3);
+    fails(&with_secret("hubs.test", &old.chain_pem(), &old.key_pem()), Code::SecretsCurrent, "ran out on");
+    let early = issue(&["hubs.test"], 3..90);
+    fails(
+        &with_secret("hubs.test", &early.chain_pem(), &early.key_pem()),
+        Code::SecretsCurrent,
+        "not valid before",
+    );
+    let elsewhere = with_secret("hubs.test, a.b.hubs.test, hubs.example", &pem, &good.key_pem());
+    fails(&elsewhere, Code::SecretsNamed, "does not name a.b.hubs.test, hubs.example");
+    let shown = format!("{:?}", findings(&with_secret("hubs.test", &pem, &other)));
+    assert!(!shown.contains(other.lines().nth(1).unwrap()) && !shown.contains("PRIVATE"));
+}

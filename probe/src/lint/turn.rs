@@ -1,5 +1,7 @@
 //! The four reasons for which coturn cannot work as Hubs ships it, each of which is enough, and the ports that it shares with dialog.
 
+use std::collections::HashMap;
+
 use super::{
     Found, Sheet,
     fix::Edit,
@@ -72,8 +74,8 @@ pub(super) fn names(sheet: &Sheet<'_>) -> Vec<Found> {
                 text: "ClusterFirstWithHostNet".to_owned(),
             },
             None => Edit::InsertAfter {
-                line: key.start.line,
-                indent: key.start.column - 1,
+                line: key.start.line(),
+                indent: key.start.column() - 1,
                 text: "dnsPolicy: ClusterFirstWithHostNet".to_owned(),
             },
         };
@@ -81,8 +83,8 @@ pub(super) fn names(sheet: &Sheet<'_>) -> Vec<Found> {
             .because("hostNetwork without dnsPolicy: ClusterFirstWithHostNet means the node's resolver, which does not know pgbouncer")
             .fix("Set the policy (--fix does), or put hubs-relay in coturn's place, which needs no host network:", RELAY);
         // In a flow mapping there is no line of its own to put it behind.
-        let is_block =
-            key.start.line != turn.pod.spec.start.line || turn.pod.spec.start.column == key.start.column;
+        let is_block = key.start.line() != turn.pod.spec.start.line()
+            || turn.pod.spec.start.column() == key.start.column();
         Some(Found { finding: sheet.at(finding, key.start), edit: Some(edit).filter(|_| is_block) })
     })
 }
@@ -114,7 +116,7 @@ pub(super) fn certificate(sheet: &Sheet<'_>) -> Vec<Found> {
 }
 
 /// Where haproxy is told of port 5349.
-fn terminates<'y>(sheet: &Sheet<'y>) -> Option<&'y (Node, Node)> {
+fn terminates<'y>(sheet: &Sheet<'y>) -> Option<&'y (Node<'y>, Node<'y>)> {
     let maps = sheet.manifest.of_kind("ConfigMap");
     let mut data = maps.filter(|it| it.name.contains("tcp")).filter_map(|it| it.node.get("data"));
     data.find_map(|data| data.field("5349"))
@@ -148,12 +150,12 @@ pub(super) fn ports(sheet: &Sheet<'_>) -> Vec<Found> {
     let code = Code::PortsShared;
     let mut found: Vec<Found> = Vec::new();
     let containers: Vec<_> = sheet.manifest.containers().collect();
-    let mut taken: Vec<(u16, &str, &str)> = Vec::new();
+    let mut taken: HashMap<(u16, &str), Vec<&str>> = HashMap::new();
     for container in &containers {
         for (port, protocol, node) in container.host_ports() {
             let owner = container.pod.object.name;
-            let other = taken.iter().find(|(p, t, o)| (*p, *t) == (port, protocol) && *o != owner);
-            if let Some((.., other)) = other {
+            let owners = taken.entry((port, protocol)).or_default();
+            if let Some(other) = owners.iter().find(|it| **it != owner) {
                 let finding = Finding::fail(code, format!("{owner} and {other} both want {protocol} port {port} of their node"))
                     .because("two pods with one host port never run on one node: the second one waits, on a cluster of one node for ever")
                     .fix("Give one of them another port", [""; 0]);
@@ -161,7 +163,10 @@ pub(super) fn ports(sheet: &Sheet<'_>) -> Vec<Found> {
                     sheet.at(finding, node.start).at(format!("{}/{owner}", container.pod.object.kind)).into(),
                 );
             }
-            taken.push((port, protocol, owner));
+            // Two are enough to tell of a third one.
+            if owners.len() < 2 && !owners.contains(&owner) {
+                owners.push(owner);
+            }
         }
     }
     found.extend(shared_range(sheet, &containers));

@@ -1,23 +1,39 @@
 //! YAML with the place of everything in it. Aliases stand for a copy of what they name, as long as the whole stays bounded.
 
-use std::collections::HashMap;
+use std::{borrow::Cow, collections::HashMap};
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 
 /// A place in the text: line and column from 1, the column in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Place {
-    pub(crate) line: usize,
-    pub(crate) column: usize,
+    line: u32,
+    column: u32,
+}
+
+impl Place {
+    /// No file that anybody reads has more lines than fit.
+    pub(crate) fn new(line: usize, column: usize) -> Self {
+        let fitting = |number| u32::try_from(number).unwrap_or(u32::MAX);
+        Self { line: fitting(line), column: fitting(column) }
+    }
+
+    pub(crate) fn line(self) -> usize {
+        self.line as usize
+    }
+
+    pub(crate) fn column(self) -> usize {
+        self.column as usize
+    }
 }
 
 /// What stands there.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Text(String),
-    List(Vec<Node>),
+pub(crate) enum Kind<'t> {
+    Text(Cow<'t, str>),
+    List(Vec<Node<'t>>),
     /// In the order of the text.
-    Map(Vec<(Node, Node)>),
+    Map(Vec<(Node<'t>, Node<'t>)>),
 }
 
 /// How a text is written.
@@ -29,10 +45,10 @@ pub(crate) enum Style {
     Block,
 }
 
-/// A value and where it stands.
+/// A value and where it stands. A file has a million of them, so none is larger than it must be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Node {
-    pub(crate) kind: Kind,
+pub(crate) struct Node<'t> {
+    pub(crate) kind: Kind<'t>,
     pub(crate) style: Style,
     pub(crate) start: Place,
     pub(crate) end: Place,
@@ -51,13 +67,13 @@ const MOST_ALIASED: usize = 200_000;
 const DEEPEST: usize = 128;
 
 /// Every document of the text; of one that breaks, those before it and where it does.
-pub(crate) fn read(text: &str) -> (Vec<Node>, Option<Broken>) {
+pub(crate) fn read(text: &str) -> (Vec<Node<'_>>, Option<Broken>) {
     let mut loader = Loader::default();
     for event in Parser::new_from_str(text) {
         let (event, span) = match event {
             Ok(event) => event,
             Err(error) => {
-                let place = Place { line: error.marker().line(), column: error.marker().col() + 1 };
+                let place = Place::new(error.marker().line(), error.marker().col() + 1);
                 return (loader.documents, Some(Broken { place, why: error.info().to_owned() }));
             }
         };
@@ -69,33 +85,33 @@ pub(crate) fn read(text: &str) -> (Vec<Node>, Option<Broken>) {
 }
 
 fn start(span: Span) -> Place {
-    Place { line: span.start.line(), column: span.start.col() + 1 }
+    Place::new(span.start.line(), span.start.col() + 1)
 }
 
 fn end(span: Span) -> Place {
-    Place { line: span.end.line(), column: span.end.col() + 1 }
+    Place::new(span.end.line(), span.end.col() + 1)
 }
 
 #[derive(Default)]
-struct Loader {
-    documents: Vec<Node>,
-    open: Vec<Open>,
-    anchors: HashMap<usize, (Node, usize)>,
+struct Loader<'t> {
+    documents: Vec<Node<'t>>,
+    open: Vec<Open<'t>>,
+    anchors: HashMap<usize, (Node<'t>, usize)>,
     nodes: usize,
     /// How many of them aliases stand for.
     aliased: usize,
 }
 
 /// A list or a map that has not ended yet.
-struct Open {
-    node: Node,
-    key: Option<Node>,
+struct Open<'t> {
+    node: Node<'t>,
+    key: Option<Node<'t>>,
     anchor: usize,
     before: usize,
 }
 
-impl Loader {
-    fn take(&mut self, event: Event<'_>, span: Span) -> Result<(), &'static str> {
+impl<'t> Loader<'t> {
+    fn take(&mut self, event: Event<'t>, span: Span) -> Result<(), &'static str> {
         let node = |kind, style| Node { kind, style, start: start(span), end: end(span) };
         match event {
             Event::Scalar(text, style, anchor, _) => {
@@ -105,7 +121,7 @@ impl Loader {
                     ScalarStyle::DoubleQuoted => Style::Double,
                     ScalarStyle::Literal | ScalarStyle::Folded => Style::Block,
                 };
-                let node = node(Kind::Text(text.into_owned()), style);
+                let node = node(Kind::Text(text), style);
                 self.nodes += 1;
                 self.remember(anchor, &node, 1);
                 self.add(node)
@@ -138,7 +154,7 @@ impl Loader {
         }
     }
 
-    fn enter(&mut self, node: Node, anchor: usize) -> Result<(), &'static str> {
+    fn enter(&mut self, node: Node<'t>, anchor: usize) -> Result<(), &'static str> {
         if self.open.len() == DEEPEST {
             return Err("it is nested too deeply");
         }
@@ -149,13 +165,13 @@ impl Loader {
     }
 
     /// An anchor is a number from 1; without one it is 0.
-    fn remember(&mut self, anchor: usize, node: &Node, size: usize) {
+    fn remember(&mut self, anchor: usize, node: &Node<'t>, size: usize) {
         if anchor > 0 {
             self.anchors.insert(anchor, (node.clone(), size));
         }
     }
 
-    fn add(&mut self, node: Node) -> Result<(), &'static str> {
+    fn add(&mut self, node: Node<'t>) -> Result<(), &'static str> {
         let Some(open) = self.open.last_mut() else {
             self.documents.push(node);
             return Ok(());
@@ -170,7 +186,7 @@ impl Loader {
     }
 }
 
-impl Node {
+impl Node<'_> {
     /// The text, if it is one.
     pub(crate) fn text(&self) -> Option<&str> {
         match &self.kind {
@@ -240,18 +256,15 @@ mod tests {
         assert_eq!((documents.len(), broken), (2, None));
         let list = documents[1].get("key").unwrap();
         assert_eq!(list.items()[0].text(), Some("x y"));
-        assert_eq!(
-            (list.items()[0].start, list.items()[0].style),
-            (Place { line: 5, column: 5 }, Style::Single)
-        );
-        assert_eq!(list.items()[1].get("b").unwrap().start, Place { line: 6, column: 9 });
+        assert_eq!((list.items()[0].start, list.items()[0].style), (Place::new(5, 5), Style::Single));
+        assert_eq!(list.items()[1].get("b").unwrap().start, Place::new(6, 9));
     }
 
     #[test]
     fn what_breaks_is_shown_where_it_breaks_and_the_rest_before_it_is_there() {
         let (documents, broken) = read("a: 1\n---\nb: [1, 2\nc: 3\n");
         assert_eq!(documents.len(), 1);
-        assert!((3..=5).contains(&broken.unwrap().place.line));
+        assert!((3..=5).contains(&broken.unwrap().place.line()));
     }
 
     #[test]

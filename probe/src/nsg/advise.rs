@@ -1,6 +1,6 @@
 //! Why packets do not pass although somebody made a rule for them, and the smallest rule that lets them pass.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeSet};
 
 use super::{
     answer::Answer,
@@ -40,7 +40,8 @@ const MOST_PIECES: usize = 8;
 /// The rules that somebody may have thought of, in the groups that deny.
 pub(crate) fn near_misses(answer: &Answer<'_>) -> Vec<NearMiss> {
     let declared = answer.declared();
-    let mut misses: Vec<NearMiss> = Vec::new();
+    let mut misses: Vec<(Difference, Decider, Decider, &Region)> = Vec::new();
+    let mut known = BTreeSet::new();
     // The largest pieces are those that somebody means.
     let mut pieces: Vec<_> = answer.pieces.iter().collect();
     pieces.sort_by_key(|piece| std::cmp::Reverse(piece.region.ports.count()));
@@ -49,63 +50,69 @@ pub(crate) fn near_misses(answer: &Answer<'_>) -> Vec<NearMiss> {
         let Some(group) = declared.groups.get(denier.group) else { continue };
         for (at, rule) in group.directed(answer.question.flow.direction) {
             let by = Decider { rule: at, ..denier };
-            let is_candidate = rule.access == Some(Access::Allow) && !rule.is_default;
-            if !is_candidate || misses.iter().any(|miss| miss.rule == by) {
+            if rule.access != Some(Access::Allow) || rule.is_default || known.contains(&by) {
                 continue;
             }
             let Some(Reach { possible, .. }) = group.reach(at) else { continue };
-            if let Some((difference, text)) = differs(possible, piece, answer, denier) {
-                misses.push(NearMiss { difference, rule: by, text });
+            if let Some(difference) = differs(possible, &piece.region) {
+                known.insert(by);
+                misses.push((difference, by, denier, &piece.region));
             }
         }
     }
-    misses.sort_by_key(|miss| (miss.difference, miss.rule));
+    misses.sort_by_key(|(difference, by, ..)| (*difference, *by));
     misses.truncate(MOST_MISSES);
-    misses
+    let named = |(difference, by, denier, packets): (_, Decider, _, _)| {
+        let rule = &declared.groups.get(by.group)?.reach(by.rule)?.possible;
+        Some(NearMiss { difference, rule: by, text: words(difference, rule, packets, answer, denier) })
+    };
+    misses.into_iter().filter_map(named).collect()
 }
 
 /// The one thing in which the rule differs from the packets, if it is one.
-fn differs(
-    rule: &Region,
-    piece: &Piece,
-    answer: &Answer<'_>,
-    denier: Decider,
-) -> Option<(Difference, String)> {
-    let packets = &piece.region;
+fn differs(rule: &Region, packets: &Region) -> Option<Difference> {
     let has_protocol = !rule.protocols.intersection(packets.protocols).is_empty();
     let has_ports = rule.ports.overlaps(&packets.ports);
     if !has_protocol && !has_ports {
         return None;
     }
-    let mut differences = Vec::new();
-    if !has_protocol {
-        let text = format!("is for {}, and these packets are {}", rule.protocols, packets.protocols);
-        differences.push((Difference::Protocol, text));
+    let mut differences = [
+        (!has_protocol, Difference::Protocol),
+        (!has_ports, Difference::Ports),
+        (!rule.source_ports.overlaps(&packets.source_ports), Difference::SourcePort),
+        (!rule.sources.overlaps(&packets.sources), Difference::Source),
+        (!rule.destinations.overlaps(&packets.destinations), Difference::Destination),
+    ]
+    .into_iter()
+    .filter_map(|(differs, difference)| differs.then_some(difference));
+    match (differences.next(), differences.next()) {
+        (None, _) => Some(Difference::Order),
+        (one, None) => one,
+        (Some(_), Some(_)) => None,
     }
-    if !has_ports {
-        differences.push((Difference::Ports, format!("is for ports {}", rule.ports)));
-    }
-    if !rule.source_ports.overlaps(&packets.source_ports) {
-        let text = format!("is for packets from ports {}, and people's come from any", rule.source_ports);
-        differences.push((Difference::SourcePort, text));
-    }
-    if !rule.sources.overlaps(&packets.sources) {
-        differences.push((Difference::Source, format!("is for packets from {}", rule.sources)));
-    }
-    if !rule.destinations.overlaps(&packets.destinations) {
-        let text = format!(
+}
+
+fn words(
+    difference: Difference,
+    rule: &Region,
+    packets: &Region,
+    answer: &Answer<'_>,
+    denier: Decider,
+) -> String {
+    match difference {
+        Difference::Order => format!("would let them pass, but {} comes first", answer.named(denier)),
+        Difference::Protocol => {
+            format!("is for {}, and these packets are {}", rule.protocols, packets.protocols)
+        }
+        Difference::Ports => format!("is for ports {}", rule.ports),
+        Difference::SourcePort => {
+            format!("is for packets from ports {}, and people's come from any", rule.source_ports)
+        }
+        Difference::Source => format!("is for packets from {}", rule.sources),
+        Difference::Destination => format!(
             "is for {}, and when rules are asked these packets have the address of {}",
             rule.destinations, answer.question.flow.destination.text
-        );
-        differences.push((Difference::Destination, text));
-    }
-    match differences.len() {
-        0 => Some((
-            Difference::Order,
-            format!("would let them pass, but {} comes first", answer.named(denier)),
-        )),
-        1 => differences.pop(),
-        _ => None,
+        ),
     }
 }
 
@@ -156,9 +163,10 @@ pub(crate) fn fixes(answer: &Answer<'_>) -> Result<Vec<Fix>, NoFix> {
     let mut fixes: Vec<Fix> = Vec::new();
     let way = answer.way;
     let mut groups: Vec<Cow<'_, Group>> = declared.groups.iter().map(Cow::Borrowed).collect();
+    let mut pieces = Cow::Borrowed(&answer.pieces);
+    let mut asked = way.in_order(answer.question.flow.direction).into_iter().peekable();
     // In the order in which they are asked: what one lets pass then, the next one may deny.
-    for (_, group) in way.in_order(answer.question.flow.direction) {
-        let pieces = evaluate(way, &groups, &declared.knowledge, &answer.question.flow);
+    while let Some((_, group)) = asked.next() {
         let first = pieces.iter().find_map(|it| match it.fate {
             Fate::Denied(by) if by.group == group => Some(by),
             _ => None,
@@ -177,7 +185,10 @@ pub(crate) fn fixes(answer: &Answer<'_>) -> Result<Vec<Fix>, NoFix> {
         let (before, by) = before.min().unwrap_or((0, first));
         let priority = free_priority(&groups[first.group], answer.question.flow.direction, before);
         let fix = fix(answer, first.group, ports, priority.ok_or(NoFix::Crowded(by))?);
-        groups[first.group] = Cow::Owned(groups[first.group].with(fix.rule.clone(), &declared.knowledge));
+        if asked.peek().is_some() {
+            groups[first.group] = Cow::Owned(groups[first.group].with(fix.rule.clone(), &declared.knowledge));
+            pieces = Cow::Owned(evaluate(way, &groups, &declared.knowledge, &answer.question.flow));
+        }
         fixes.push(fix);
     }
     Ok(fixes)

@@ -286,16 +286,14 @@ fn split(
 
 /// Pieces that differ in nothing but their ports become one.
 fn merged(mut pieces: Vec<Piece>) -> Vec<Piece> {
-    let key = |piece: &Piece| {
-        let Region { protocols, sources, source_ports, destinations, .. } = &piece.region;
-        (piece.fate.clone(), *protocols, sources.clone(), source_ports.clone(), destinations.clone())
-    };
-    pieces.sort_by_cached_key(key);
+    pieces.sort_unstable_by(|a, b| but_for_ports(a).cmp(&but_for_ports(b)));
     let mut merged: Vec<Piece> = Vec::with_capacity(pieces.len());
     let mut ports: Vec<(u16, u16)> = Vec::new();
     for piece in pieces {
         match merged.last_mut() {
-            Some(last) if key(last) == key(&piece) => ports.extend(piece.region.ports.iter()),
+            Some(last) if but_for_ports(last) == but_for_ports(&piece) => {
+                ports.extend(piece.region.ports.iter());
+            }
             _ => {
                 if let Some(last) = merged.last_mut() {
                     last.region.ports = std::mem::take(&mut ports).into_iter().collect();
@@ -308,6 +306,14 @@ fn merged(mut pieces: Vec<Piece>) -> Vec<Piece> {
     if let Some(last) = merged.last_mut() {
         last.region.ports = ports.into_iter().collect();
     }
-    merged.sort_by_key(|piece| (piece.region.ports.first(), piece.region.sources.clone()));
+    merged.sort_by(|a, b| {
+        let key = |it: &Piece| it.region.ports.first();
+        key(a).cmp(&key(b)).then_with(|| a.region.sources.cmp(&b.region.sources))
+    });
     merged
+}
+
+fn but_for_ports(piece: &Piece) -> (&Fate, Protocols, &Addresses, &Ports, &Addresses) {
+    let Region { protocols, sources, source_ports, destinations, .. } = &piece.region;
+    (&piece.fate, *protocols, sources, source_ports, destinations)
 }

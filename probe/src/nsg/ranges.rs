@@ -4,6 +4,7 @@
 use std::{
     fmt::{self, Write as _},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::Arc,
 };
 
 use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
@@ -39,28 +40,28 @@ macro_rules! points {
 
 points!(u16, u32, u128);
 
-/// A set of points.
+/// A set of points. Copies share their ranges until one of them changes: while rules are evaluated, most never do.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Ranges<T>(Vec<(T, T)>);
+pub(crate) struct Ranges<T>(Arc<Vec<(T, T)>>);
 
 /// A set of ports.
 pub(crate) type Ports = Ranges<u16>;
 
 impl<T> Default for Ranges<T> {
     fn default() -> Self {
-        Self(Vec::new())
+        Self(Arc::default())
     }
 }
 
 impl<T: Point> Ranges<T> {
     /// Every point.
     pub(crate) fn all() -> Self {
-        Self(vec![(T::FIRST, T::LAST)])
+        Self(Arc::new(vec![(T::FIRST, T::LAST)]))
     }
 
     /// From `first` to `last`, both included; nothing if they are the wrong way round.
     pub(crate) fn span(first: T, last: T) -> Self {
-        if first > last { Self(Vec::new()) } else { Self(vec![(first, last)]) }
+        if first > last { Self::default() } else { Self(Arc::new(vec![(first, last)])) }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -68,7 +69,7 @@ impl<T: Point> Ranges<T> {
     }
 
     pub(crate) fn is_all(&self) -> bool {
-        self.0 == [(T::FIRST, T::LAST)]
+        *self.0 == [(T::FIRST, T::LAST)]
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (T, T)> {
@@ -119,7 +120,7 @@ impl<T: Point> Ranges<T> {
             let touching = many.touching(first, last).iter();
             touching.map(move |(low, high)| (first.max(*low), last.min(*high)))
         });
-        Self(cut.collect())
+        Self(Arc::new(cut.collect()))
     }
 
     pub(crate) fn difference(&self, other: &Self) -> Self {
@@ -138,7 +139,7 @@ impl<T: Point> Ranges<T> {
             }
             let below = self.0.get(from).filter(|range| range.0 < first).map(|r| (r.0, first.previous()));
             let above = self.0.get(until - 1).filter(|range| range.1 > last).map(|r| (last.next(), r.1));
-            self.0.splice(from..until, below.into_iter().chain(above));
+            Arc::make_mut(&mut self.0).splice(from..until, below.into_iter().chain(above));
         }
     }
 }
@@ -155,7 +156,7 @@ impl<T: Point> FromIterator<(T, T)> for Ranges<T> {
                 _ => merged.push((first, last)),
             }
         }
-        Self(merged)
+        Self(Arc::new(merged))
     }
 }
 
@@ -242,7 +243,6 @@ impl Addresses {
         self.v4.covers(&other.v4) && self.v6.covers(&other.v6)
     }
 
-    #[cfg(test)]
     pub(crate) fn contains(&self, ip: IpAddr) -> bool {
         match ip {
             IpAddr::V4(ip) => self.v4.has(ip.into()),
@@ -260,6 +260,18 @@ impl Addresses {
 
     pub(crate) fn difference(&self, other: &Self) -> Self {
         Self { v4: self.v4.difference(&other.v4), v6: self.v6.difference(&other.v6) }
+    }
+
+    /// Takes out all that is in `other`.
+    pub(crate) fn remove(&mut self, other: &Self) {
+        self.v4.remove(&other.v4);
+        self.v6.remove(&other.v6);
+    }
+
+    /// The lowest address.
+    pub(crate) fn first(&self) -> Option<IpAddr> {
+        let v6 = || self.v6.first().map(|ip| Ipv6Addr::from(ip).into());
+        self.v4.first().map(|ip| Ipv4Addr::from(ip).into()).or_else(v6)
     }
 
     /// Those of it that belong to IPv4.
@@ -331,8 +343,8 @@ impl FromIterator<Self> for Addresses {
     fn from_iter<I: IntoIterator<Item = Self>>(sets: I) -> Self {
         let (mut v4, mut v6) = (Vec::new(), Vec::new());
         for set in sets {
-            v4.extend(set.v4.0);
-            v6.extend(set.v6.0);
+            v4.extend(set.v4.iter());
+            v6.extend(set.v6.iter());
         }
         Self { v4: v4.into_iter().collect(), v6: v6.into_iter().collect() }
     }

@@ -1,7 +1,7 @@
 //! Parts of the space of all packets: protocol, addresses and ports of both ends. A region is a product of sets, so cutting one
 //! out of another leaves at most one region for each dimension.
 
-use std::fmt;
+use std::{fmt, net::IpAddr};
 
 use super::ranges::{Addresses, Ports};
 
@@ -33,6 +33,11 @@ impl Protocols {
 
     pub(crate) fn covers(self, other: Self) -> bool {
         other.difference(self).is_empty()
+    }
+
+    /// One of them.
+    fn first(self) -> Option<Self> {
+        (!self.is_empty()).then(|| Self(1 << self.0.trailing_zeros()))
     }
 
     /// As Azure's command line takes it.
@@ -71,6 +76,16 @@ pub(crate) struct Region {
     pub(crate) ports: Ports,
 }
 
+/// One packet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Packet {
+    protocol: Protocols,
+    source: IpAddr,
+    source_port: u16,
+    destination: IpAddr,
+    port: u16,
+}
+
 /// What is in both of two regions, and what is in the first one only.
 pub(crate) struct Cut {
     pub(crate) inside: Region,
@@ -84,6 +99,25 @@ impl Region {
             || self.source_ports.is_empty()
             || self.sources.is_empty()
             || self.destinations.is_empty()
+    }
+
+    /// One of its packets.
+    pub(crate) fn first(&self) -> Option<Packet> {
+        Some(Packet {
+            protocol: self.protocols.first()?,
+            source: self.sources.first()?,
+            source_port: self.source_ports.first()?,
+            destination: self.destinations.first()?,
+            port: self.ports.first()?,
+        })
+    }
+
+    pub(crate) fn has(&self, packet: &Packet) -> bool {
+        self.protocols.covers(packet.protocol)
+            && self.ports.has(packet.port)
+            && self.sources.contains(packet.source)
+            && self.destinations.contains(packet.destination)
+            && self.source_ports.has(packet.source_port)
     }
 
     pub(crate) fn overlaps(&self, other: &Self) -> bool {
@@ -107,8 +141,11 @@ impl Region {
         macro_rules! dimension {
             ($field:ident) => {
                 if !other.$field.covers(&self.$field) {
-                    outside.push(Self { $field: self.$field.difference(&other.$field), ..self.clone() });
-                    self.$field = self.$field.intersection(&other.$field);
+                    let inside = self.$field.intersection(&other.$field);
+                    // A set of thousands of ranges, of which each rule takes one more out, is not copied for that.
+                    let mut rest = std::mem::replace(&mut self.$field, inside);
+                    rest.remove(&other.$field);
+                    outside.push(Self { $field: rest, ..self.clone() });
                 }
             };
         }

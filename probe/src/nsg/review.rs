@@ -73,13 +73,17 @@ impl Index {
         }
     }
 
-    /// Whether something before covers the first port of it: without that, it is not covered.
+    /// Whether something before covers the first packet of it, and then its first port: without that, it is not covered.
     fn may_be_covered(&self, region: &Region, reaches: &[&Reach]) -> bool {
+        let Some(packet) = region.first() else { return false };
         let Some(first) = region.ports.first() else { return false };
-        let port = Region { ports: Ports::span(first, first), ..region.clone() };
         let bucket = &self.buckets[usize::from(first / BUCKET)];
         let candidates = bucket.iter().map(|at| &reaches[*at].sure);
-        !port.sources.is_empty() && port.without(candidates.filter(|it| it.overlaps(&port))).is_empty()
+        if !candidates.clone().any(|it| it.has(&packet)) {
+            return false;
+        }
+        let port = Region { ports: Ports::span(first, first), ..region.clone() };
+        port.without(candidates.filter(|it| it.overlaps(&port))).is_empty()
     }
 
     /// Every rule before that shares a bucket with it, in order.

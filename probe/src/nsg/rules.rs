@@ -139,7 +139,9 @@ impl Group {
 
     /// Finds out what each rule decides about.
     pub(crate) fn resolve(&mut self, knowledge: &Knowledge) {
-        self.reaches = self.rules.iter().map(|rule| knowledge.reach(rule)).collect();
+        let meaning =
+            Meaning { knowledge, network: knowledge.virtual_network(), internet: knowledge.internet() };
+        self.reaches = self.rules.iter().map(|rule| meaning.reach(rule)).collect();
     }
 
     /// The same group with one rule more.
@@ -235,9 +237,18 @@ impl Knowledge {
     pub(crate) fn internet(&self) -> Addresses {
         Addresses::all().difference(&self.virtual_network())
     }
+}
 
+/// What the words of rules stand for. What most of them name is worked out once.
+struct Meaning<'k> {
+    knowledge: &'k Knowledge,
+    network: Addresses,
+    internet: Addresses,
+}
+
+impl Meaning<'_> {
     /// What the rule decides about.
-    pub(crate) fn reach(&self, rule: &Rule) -> Reach {
+    fn reach(&self, rule: &Rule) -> Reach {
         let mut doubts = Vec::new();
         let (sure_sources, possible_sources) = self.resolve(&rule.sources, &mut doubts);
         let (sure_destinations, possible_destinations) = self.resolve(&rule.destinations, &mut doubts);
@@ -307,22 +318,22 @@ impl Knowledge {
             Operand::Known(known) => Ok(known.clone()),
             Operand::Tag(tag) => {
                 let name = tag.to_ascii_lowercase();
-                match (name.as_str(), self.tags.get(&name)) {
-                    ("internet", _) => Ok(self.internet()),
-                    ("virtualnetwork", _) => Ok(self.virtual_network()),
+                match (name.as_str(), self.knowledge.tags.get(&name)) {
+                    ("internet", _) => Ok(self.internet.clone()),
+                    ("virtualnetwork", _) => Ok(self.network.clone()),
                     ("azureloadbalancer", _) => Ok([PLATFORM].into_iter().collect()),
                     (_, Some(known)) => Ok(known.clone()),
                     // Microsoft's services have public addresses.
                     (_, None) => Err((
-                        self.internet(),
+                        self.internet.clone(),
                         format!("which addresses the service tag {tag} covers is not known"),
                     )),
                 }
             }
-            Operand::Group(id) => match self.groups.get(&id.to_ascii_lowercase()) {
+            Operand::Group(id) => match self.knowledge.groups.get(&id.to_ascii_lowercase()) {
                 Some(members) => Ok(members.clone()),
                 None => Err((
-                    self.virtual_network(),
+                    self.network.clone(),
                     format!(
                         "which interfaces are in the application security group {} is not known",
                         last_part(id)

@@ -14,11 +14,9 @@ mod ways;
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use serde_json::Value;
-
 pub(super) use self::rule::{network, port_ranges};
 use self::{
-    json::{array, get, list, text},
+    json::{Value, array, get, list, text},
     rule::Dialect,
 };
 use super::{
@@ -98,12 +96,12 @@ pub(crate) fn read(sources: &[Source]) -> Result<Declared, ReadError> {
     let mut reader = Reader::default();
     for source in sources {
         let text = source.text.trim_start_matches('\u{feff}');
-        let value: Value = serde_json::from_str(text)
+        let value = Value::read(text)
             .map_err(|error| ReadError::Json { name: source.name.clone(), source: error })?;
         let before = reader.recognised;
         reader.visit(&value, &format!("{} $", source.name));
         // An empty list is an answer: there are no groups.
-        if reader.recognised == before && !value.as_array().is_some_and(Vec::is_empty) {
+        if reader.recognised == before && !value.items().is_some_and(<[_]>::is_empty) {
             return Err(ReadError::Unknown(source.name.clone()));
         }
     }
@@ -183,8 +181,8 @@ struct Forwarding {
 }
 
 impl Reader {
-    fn visit(&mut self, value: &Value, path: &str) {
-        if let Value::Array(items) = value {
+    fn visit(&mut self, value: &Value<'_>, path: &str) {
+        if let Value::List(items) = value {
             if items.iter().any(is_effective) {
                 return self.effective(items, path);
             }
@@ -193,10 +191,10 @@ impl Reader {
             }
             return;
         }
-        if !value.is_object() {
+        if !value.is_map() {
             return;
         }
-        let has_list = |name: &str| get(value, name).is_some_and(Value::is_array);
+        let has_list = |name: &str| get(value, name).is_some_and(Value::is_list);
         let before = self.recognised;
         self.recognised += 1;
         if is_effective(value) {
@@ -221,7 +219,7 @@ impl Reader {
             self.load_balancer(value);
         } else if has_list("ipConfigurations") {
             self.interface(value);
-        } else if get(value, "addressSpace").is_some_and(Value::is_object) {
+        } else if get(value, "addressSpace").is_some_and(Value::is_map) {
             self.network(value);
         } else if text(value, "addressPrefix").is_some() || has_list("addressPrefixes") {
             self.subnet(value);
@@ -236,7 +234,7 @@ impl Reader {
         } else {
             self.recognised = before;
             for name in ["value", "items", "networkSecurityGroups", "resources"] {
-                if let Some(inner) = value.get(name).filter(|inner| inner.is_array()) {
+                if let Some(inner) = value.get(name).filter(|inner| inner.is_list()) {
                     self.recognised += usize::from(array(inner).is_empty());
                     self.visit(inner, &format!("{path}.{name}"));
                 }
@@ -249,7 +247,7 @@ impl Reader {
         self.oddities.extend(odd.into_iter().map(|what| Oddity { place: place.to_owned(), what }));
     }
 
-    fn rules(&mut self, values: &[Value], path: &str, dialect: Dialect) -> Vec<Rule> {
+    fn rules(&mut self, values: &[Value<'_>], path: &str, dialect: Dialect) -> Vec<Rule> {
         let mut rules = Vec::with_capacity(values.len());
         for (at, value) in values.iter().enumerate() {
             let place = format!("{path}[{at}]");
@@ -262,7 +260,7 @@ impl Reader {
         rules
     }
 
-    fn group(&mut self, value: &Value, path: &str) {
+    fn group(&mut self, value: &Value<'_>, path: &str) {
         let inner = if value.get("securityRules").is_none() && value.get("properties").is_some() {
             format!("{path}.properties")
         } else {
@@ -300,7 +298,7 @@ impl Reader {
     }
 
     /// A rule that was printed without its group, as `az network nsg rule list` does, or an administrator's.
-    fn loose_rule(&mut self, value: &Value, path: &str) {
+    fn loose_rule(&mut self, value: &Value<'_>, path: &str) {
         let is_admin = get(value, "sources").is_some() || get(value, "destinations").is_some();
         let dialect = if is_admin { Dialect::Admin } else { Dialect::Declared };
         let mut odd = Vec::new();
@@ -316,8 +314,8 @@ impl Reader {
     }
 }
 
-fn is_effective(value: &Value) -> bool {
-    get(value, "effectiveSecurityRules").is_some_and(Value::is_array)
+fn is_effective(value: &Value<'_>) -> bool {
+    get(value, "effectiveSecurityRules").is_some_and(Value::is_list)
 }
 
 /// What stands behind `name` in a resource identifier.

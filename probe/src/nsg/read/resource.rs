@@ -2,11 +2,9 @@
 
 use std::net::IpAddr;
 
-use serde_json::Value;
-
 use super::{
     Effective, Forwarded, Forwarding, Frontend, Interface, PublicAddress, Reader, Subnet,
-    json::{array, get, list, reference, text, texts},
+    json::{Value, array, get, list, reference, text, texts},
     rule::{Dialect, network},
 };
 use crate::nsg::{
@@ -17,7 +15,7 @@ use crate::nsg::{
 
 impl Reader {
     /// What `az network nic list-effective-nsg` prints of one interface.
-    pub(super) fn effective(&mut self, values: &[Value], path: &str) {
+    pub(super) fn effective(&mut self, values: &[Value<'_>], path: &str) {
         self.recognised += 1;
         let mut layers = Vec::new();
         let mut name = String::new();
@@ -51,9 +49,10 @@ impl Reader {
     }
 
     /// In effect an administrator's rules are printed as others are, but for what they can do.
-    fn admin_access(&mut self, rules: Vec<super::Rule>, values: &[Value]) -> Vec<super::Rule> {
-        let is_final =
-            |value: &Value| text(value, "access").is_some_and(|it| it.eq_ignore_ascii_case("AlwaysAllow"));
+    fn admin_access(&mut self, rules: Vec<super::Rule>, values: &[Value<'_>]) -> Vec<super::Rule> {
+        let is_final = |value: &Value<'_>| {
+            text(value, "access").is_some_and(|it| it.eq_ignore_ascii_case("AlwaysAllow"))
+        };
         let rules = rules.into_iter().zip(values).map(|(mut rule, value)| {
             if is_final(value) {
                 rule.access = Some(super::super::rules::Access::AlwaysAllow);
@@ -64,8 +63,8 @@ impl Reader {
         rules.collect()
     }
 
-    fn tag_map(&mut self, value: &Value) {
-        let Some(tags) = get(value, "tagMap").and_then(Value::as_object) else { return };
+    fn tag_map(&mut self, value: &Value<'_>) {
+        let Some(tags) = get(value, "tagMap").and_then(Value::fields) else { return };
         for (tag, prefixes) in tags {
             let words = texts(prefixes).unwrap_or_default();
             let known: Addresses = words.into_iter().filter_map(network).collect();
@@ -78,7 +77,7 @@ impl Reader {
     }
 
     /// What Network Watcher shows of a machine's interfaces.
-    pub(super) fn watcher(&mut self, value: &Value, path: &str) {
+    pub(super) fn watcher(&mut self, value: &Value<'_>, path: &str) {
         for (at, interface) in list(value, "networkInterfaces").iter().enumerate() {
             let Some(associations) = get(interface, "securityRuleAssociations") else { continue };
             let path = format!("{path}.networkInterfaces[{at}].securityRuleAssociations");
@@ -109,7 +108,7 @@ impl Reader {
         }
     }
 
-    pub(super) fn subnet(&mut self, value: &Value) {
+    pub(super) fn subnet(&mut self, value: &Value<'_>) {
         let words = [get(value, "addressPrefix"), get(value, "addressPrefixes")];
         let words = words.into_iter().flatten().filter_map(texts).flatten();
         self.subnets.push(Subnet {
@@ -119,7 +118,7 @@ impl Reader {
         });
     }
 
-    pub(super) fn network(&mut self, value: &Value) {
+    pub(super) fn network(&mut self, value: &Value<'_>) {
         let space = get(value, "addressSpace").and_then(|space| get(space, "addressPrefixes"));
         let words = space.and_then(texts).unwrap_or_default();
         self.networks.push(words.into_iter().filter_map(network).collect());
@@ -128,9 +127,9 @@ impl Reader {
         }
     }
 
-    pub(super) fn interface(&mut self, value: &Value) {
+    pub(super) fn interface(&mut self, value: &Value<'_>) {
         let configurations = list(value, "ipConfigurations");
-        let address = |it: &Value| {
+        let address = |it: &Value<'_>| {
             let text = text(it, "privateIPAddress").or_else(|| text(it, "privateIpAddress"));
             text.and_then(|text| text.parse::<IpAddr>().ok())
         };
@@ -148,7 +147,7 @@ impl Reader {
         });
     }
 
-    pub(super) fn public_address(&mut self, value: &Value) {
+    pub(super) fn public_address(&mut self, value: &Value<'_>) {
         let Some(address) = text(value, "ipAddress").and_then(|it| it.parse().ok()) else { return };
         self.public.push(PublicAddress {
             id: text(value, "id").unwrap_or_default().to_ascii_lowercase(),
@@ -157,7 +156,7 @@ impl Reader {
         });
     }
 
-    pub(super) fn load_balancer(&mut self, value: &Value) {
+    pub(super) fn load_balancer(&mut self, value: &Value<'_>) {
         let frontends = [list(value, "frontendIPConfigurations"), list(value, "frontendIpConfigurations")];
         for frontend in frontends.into_iter().flatten() {
             let id = text(frontend, "id").or_else(|| text(frontend, "name")).unwrap_or_default();
@@ -171,12 +170,11 @@ impl Reader {
         self.is_forwarding_known = true;
         for rule in list(value, "loadBalancingRules") {
             let frontend = ["frontendIPConfiguration", "frontendIpConfiguration"];
-            let port =
-                get(rule, "frontendPort").and_then(Value::as_u64).and_then(|it| u16::try_from(it).ok());
+            let port = get(rule, "frontendPort").and_then(Value::count).and_then(|it| u16::try_from(it).ok());
             let is_floating = ["enableFloatingIP", "enableFloatingIp"].iter().find_map(|it| get(rule, it));
             let backend =
-                get(rule, "backendPort").and_then(Value::as_u64).and_then(|it| u16::try_from(it).ok());
-            let node_port = backend.filter(|_| is_floating.and_then(Value::as_bool) == Some(false));
+                get(rule, "backendPort").and_then(Value::count).and_then(|it| u16::try_from(it).ok());
+            let node_port = backend.filter(|_| is_floating.and_then(Value::bool) == Some(false));
             let protocols = match text(rule, "protocol").unwrap_or_default().to_ascii_lowercase().as_str() {
                 "tcp" => vec![Protocols::TCP],
                 "udp" => vec![Protocols::UDP],
@@ -199,7 +197,7 @@ impl Reader {
     }
 
     /// Of `az aks show`, the addresses with which nodes go out.
-    pub(super) fn cluster(&mut self, value: &Value) {
+    pub(super) fn cluster(&mut self, value: &Value<'_>) {
         let profile = get(value, "networkProfile").and_then(|it| get(it, "loadBalancerProfile"));
         let Some(profile) = profile else { return };
         let addresses = [list(profile, "effectiveOutboundIPs"), list(profile, "effectiveOutboundIps")];
@@ -208,7 +206,7 @@ impl Reader {
     }
 
     /// A Service of Kubernetes: what the load balancer is told to forward.
-    pub(super) fn service(&mut self, value: &Value) {
+    pub(super) fn service(&mut self, value: &Value<'_>) {
         let spec = value.get("spec");
         if spec.and_then(|spec| text(spec, "type")) != Some("LoadBalancer") {
             return;
@@ -218,7 +216,7 @@ impl Reader {
         let forwarded = ports.iter().filter_map(|port| {
             let protocol =
                 if text(port, "protocol") == Some("UDP") { Protocols::UDP } else { Protocols::TCP };
-            let port = u16::try_from(port.get("port")?.as_u64()?).ok()?;
+            let port = u16::try_from(port.get("port")?.count()?).ok()?;
             Some(Forwarded { protocol, port, node_port: None })
         });
         self.forwarding.push(Forwarding { frontend: None, forwarded: forwarded.collect() });

@@ -4,9 +4,8 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use serde_json::Value;
 
-use super::json::{array, get, is_nothing, text, texts};
+use super::json::{Value, array, get, is_nothing, text, texts};
 use crate::nsg::{
     ranges::{Addresses, Ports},
     region::Protocols,
@@ -28,15 +27,15 @@ pub(super) enum Dialect {
 const OWN: std::ops::RangeInclusive<u32> = 100..=4096;
 
 /// Reads a rule. What is odd about it is added to `odd`.
-pub(super) fn read(value: &Value, place: String, dialect: Dialect, odd: &mut Vec<String>) -> Rule {
+pub(super) fn read(value: &Value<'_>, place: String, dialect: Dialect, odd: &mut Vec<String>) -> Rule {
     let full = text(value, "name").unwrap_or_default();
     let name = ["securityRules/", "defaultSecurityRules/", "UserRule_", "DefaultRule_"]
         .iter()
         .find_map(|prefix| full.strip_prefix(prefix))
         .unwrap_or(full);
     let priority = match get(value, "priority") {
-        Some(Value::Number(number)) => number.as_u64().and_then(|it| u32::try_from(it).ok()),
-        Some(Value::String(text)) => text.trim().parse().ok(),
+        Some(Value::Count(number)) => u32::try_from(*number).ok(),
+        Some(Value::Text(text)) => text.trim().parse().ok(),
         _ => None,
     };
     let is_default = full.starts_with("defaultSecurityRules/") || priority.is_some_and(|it| it >= 65_000);
@@ -77,7 +76,7 @@ pub(super) fn read(value: &Value, place: String, dialect: Dialect, odd: &mut Vec
 }
 
 fn choice<T>(
-    value: &Value,
+    value: &Value<'_>,
     field: &str,
     odd: &mut Vec<String>,
     read: impl Fn(&str) -> Option<T>,
@@ -106,7 +105,7 @@ fn protocol(word: &str) -> Option<Protocols> {
 }
 
 /// Every text of the singular and of the plural: Azure fills one of them, and leaves the other one out, null or empty.
-fn union<'v>(value: &'v Value, one: &str, several: &str, odd: &mut Vec<String>) -> Vec<&'v str> {
+fn union<'v>(value: &'v Value<'_>, one: &str, several: &str, odd: &mut Vec<String>) -> Vec<&'v str> {
     let mut all = Vec::new();
     for field in [one, several] {
         match get(value, field) {
@@ -121,7 +120,7 @@ fn union<'v>(value: &'v Value, one: &str, several: &str, odd: &mut Vec<String>) 
     all.into_iter().map(str::trim).filter(|it| !it.is_empty()).collect()
 }
 
-fn addresses(value: &Value, side: &str, dialect: Dialect, odd: &mut Vec<String>) -> Vec<Operand> {
+fn addresses(value: &Value<'_>, side: &str, dialect: Dialect, odd: &mut Vec<String>) -> Vec<Operand> {
     let before = odd.len();
     let words = union(value, &format!("{side}AddressPrefix"), &format!("{side}AddressPrefixes"), odd);
     let upper = if side == "source" { "Source" } else { "Destination" };
@@ -132,11 +131,10 @@ fn addresses(value: &Value, side: &str, dialect: Dialect, odd: &mut Vec<String>)
         operands.retain(|operand| !matches!(operand, Operand::Tag(_)));
         operands.extend(expanded.iter().map(|word| operand(word.trim(), dialect, odd)));
     }
-    let groups = get(value, &format!("{side}ApplicationSecurityGroups")).map(|groups| {
-        array(groups).iter().map(|group| text(group, "id").or_else(|| group.as_str())).collect()
-    });
+    let groups = get(value, &format!("{side}ApplicationSecurityGroups"))
+        .map(|groups| array(groups).iter().map(|group| text(group, "id").or_else(|| group.text())).collect());
     let ids = get(value, &format!("{side}ApplicationSecurityGroupIds"))
-        .map(|ids| array(ids).iter().map(Value::as_str).collect());
+        .map(|ids| array(ids).iter().map(Value::text).collect());
     for id in [groups, ids].into_iter().flatten().flat_map(|it: Vec<_>| it) {
         operands.push(id.map_or_else(
             || Operand::Unclear("an application security group has no identifier".to_owned()),
@@ -153,7 +151,7 @@ fn addresses(value: &Value, side: &str, dialect: Dialect, odd: &mut Vec<String>)
     joined(operands)
 }
 
-fn admin_addresses(value: &Value, plural: &str, odd: &mut Vec<String>) -> Vec<Operand> {
+fn admin_addresses(value: &Value<'_>, plural: &str, odd: &mut Vec<String>) -> Vec<Operand> {
     let items = get(value, plural).map(array).unwrap_or_default();
     let mut operands = Vec::with_capacity(items.len());
     for item in items {
@@ -223,7 +221,7 @@ pub(in crate::nsg) fn network(word: &str) -> Option<Addresses> {
     }
 }
 
-fn ports(value: &Value, side: &str, odd: &mut Vec<String>) -> PortOperand {
+fn ports(value: &Value<'_>, side: &str, odd: &mut Vec<String>) -> PortOperand {
     let before = odd.len();
     let words = union(value, &format!("{side}PortRange"), &format!("{side}PortRanges"), odd);
     if words.is_empty() && odd.len() == before {

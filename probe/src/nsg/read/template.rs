@@ -1,16 +1,16 @@
 //! ARM templates, as the portal exports them: parameters and variables with values in the file are put in, and what is an expression
 //! after that stays one.
 
-use serde_json::{Map, Value};
+use std::borrow::Cow;
 
 use super::{
     Reader,
-    json::{array, get, list, text},
+    json::{Value, array, list, text},
     last_part,
     rule::{self, Dialect},
 };
 
-pub(super) fn read(reader: &mut Reader, template: &Value, path: &str) {
+pub(super) fn read(reader: &mut Reader, template: &Value<'_>, path: &str) {
     let resources = template.get("resources").map(array).unwrap_or_default();
     for (at, resource) in resources.iter().enumerate() {
         let resolved = resolve(resource, template, 0);
@@ -18,7 +18,7 @@ pub(super) fn read(reader: &mut Reader, template: &Value, path: &str) {
     }
 }
 
-fn visit(reader: &mut Reader, resource: &Value, path: &str) {
+fn visit(reader: &mut Reader, resource: &Value<'_>, path: &str) {
     let kind = text(resource, "type").unwrap_or_default().to_ascii_lowercase();
     let name = text(resource, "name").unwrap_or_default();
     match kind.as_str() {
@@ -38,8 +38,8 @@ fn visit(reader: &mut Reader, resource: &Value, path: &str) {
 }
 
 /// A rule that is a resource of its own. One that its group has as well is the same one.
-fn add_rule(reader: &mut Reader, resource: &Value, group: &str, path: &str) {
-    if !get(resource, "access").is_some_and(Value::is_string) {
+fn add_rule(reader: &mut Reader, resource: &Value<'_>, group: &str, path: &str) {
+    if text(resource, "access").is_none() {
         return;
     }
     let mut odd = Vec::new();
@@ -57,25 +57,23 @@ fn add_rule(reader: &mut Reader, resource: &Value, group: &str, path: &str) {
 /// How often a parameter may stand for another one.
 const DEEPEST: usize = 8;
 
-fn resolve(value: &Value, template: &Value, depth: usize) -> Value {
+fn resolve<'t>(value: &Value<'t>, template: &Value<'t>, depth: usize) -> Value<'t> {
     match value {
-        Value::String(text) if depth < DEEPEST => match lookup(text, template) {
+        Value::Text(text) if depth < DEEPEST => match lookup(text, template) {
             Some(found) => resolve(found, template, depth + 1),
-            None => Value::String(concatenated(text, template, depth).unwrap_or_else(|| text.clone())),
+            None => Value::Text(concatenated(text, template, depth).map_or_else(|| text.clone(), Cow::Owned)),
         },
-        Value::Array(items) => {
-            Value::Array(items.iter().map(|item| resolve(item, template, depth)).collect())
-        }
-        Value::Object(fields) => {
+        Value::List(items) => Value::List(items.iter().map(|item| resolve(item, template, depth)).collect()),
+        Value::Map(fields) => {
             let fields = fields.iter().map(|(name, value)| (name.clone(), resolve(value, template, depth)));
-            Value::Object(fields.collect::<Map<_, _>>())
+            Value::Map(fields.collect())
         }
         other => other.clone(),
     }
 }
 
 /// What `[parameters('x')]` and `[variables('x')]` stand for, if the file says.
-fn lookup<'t>(text: &str, template: &'t Value) -> Option<&'t Value> {
+fn lookup<'v, 't>(text: &str, template: &'v Value<'t>) -> Option<&'v Value<'t>> {
     let expression = text.strip_prefix('[')?.strip_suffix(']')?.trim();
     let name = |function: &str| expression.strip_prefix(function)?.strip_prefix("('")?.strip_suffix("')");
     if let Some(name) = name("parameters") {
@@ -85,14 +83,14 @@ fn lookup<'t>(text: &str, template: &'t Value) -> Option<&'t Value> {
 }
 
 /// `[concat(parameters('x'), '/y')]`, which is how the portal names rules.
-fn concatenated(text: &str, template: &Value, depth: usize) -> Option<String> {
+fn concatenated(text: &str, template: &Value<'_>, depth: usize) -> Option<String> {
     let inner = text.strip_prefix("[concat(")?.strip_suffix(")]")?;
     let mut out = String::new();
     for part in inner.split(',').map(str::trim) {
         match part.strip_prefix('\'').and_then(|part| part.strip_suffix('\'')) {
             Some(literal) => out += literal,
-            None => match resolve(&Value::String(format!("[{part}]")), template, depth + 1) {
-                Value::String(text) if !text.starts_with('[') => out += &text,
+            None => match resolve(&Value::Text(format!("[{part}]").into()), template, depth + 1) {
+                Value::Text(text) if !text.starts_with('[') => out += &text,
                 _ => return None,
             },
         }

@@ -1,15 +1,13 @@
 //! `terraform show -json`, of a state or of a plan: the resources of Azure's provider, with names in snake case.
 
-use serde_json::Value;
-
 use super::{
     Forwarded, Forwarding, Frontend, Interface, ReadGroup, Reader,
-    json::{array, get, list, reference, text},
+    json::{Value, array, get, list, reference, text},
     rule::{self, Dialect, network},
 };
 use crate::nsg::{region::Protocols, rules::default_rules};
 
-pub(super) fn read(reader: &mut Reader, document: &Value, path: &str) {
+pub(super) fn read(reader: &mut Reader, document: &Value<'_>, path: &str) {
     let (field, values) = match (document.get("planned_values"), document.get("values")) {
         (Some(planned), _) => ("planned_values", planned),
         (None, Some(values)) => ("values", values),
@@ -20,7 +18,7 @@ pub(super) fn read(reader: &mut Reader, document: &Value, path: &str) {
     }
 }
 
-fn module(reader: &mut Reader, module: &Value, path: &str) {
+fn module(reader: &mut Reader, module: &Value<'_>, path: &str) {
     for (at, resource) in module.get("resources").map(array).unwrap_or_default().iter().enumerate() {
         if let Some(values) = resource.get("values") {
             let kind = text(resource, "type").unwrap_or_default();
@@ -32,7 +30,7 @@ fn module(reader: &mut Reader, module: &Value, path: &str) {
     }
 }
 
-fn visit(reader: &mut Reader, kind: &str, values: &Value, path: &str) {
+fn visit(reader: &mut Reader, kind: &str, values: &Value<'_>, path: &str) {
     let id = |name: &str| text(values, name).map(str::to_ascii_lowercase);
     match kind {
         "azurerm_network_security_group" => {
@@ -103,7 +101,7 @@ fn visit(reader: &mut Reader, kind: &str, values: &Value, path: &str) {
         }
         "azurerm_lb_rule" => {
             let port =
-                get(values, "frontend_port").and_then(Value::as_u64).and_then(|it| u16::try_from(it).ok());
+                get(values, "frontend_port").and_then(Value::count).and_then(|it| u16::try_from(it).ok());
             let protocol = match text(values, "protocol") {
                 Some(word) if word.eq_ignore_ascii_case("udp") => Protocols::UDP,
                 _ => Protocols::TCP,
@@ -114,7 +112,7 @@ fn visit(reader: &mut Reader, kind: &str, values: &Value, path: &str) {
         }
         // What is given to Azure as it is.
         "azapi_resource" => {
-            if let Some(body) = get(values, "body").filter(|body| body.is_object()) {
+            if let Some(body) = get(values, "body").filter(|body| body.is_map()) {
                 reader.visit(body, &format!("{path}.body"));
             }
         }

@@ -1,0 +1,143 @@
+//! What a cluster has, in the same form as what a file says, so that the same rules look at it. In place of lines and columns,
+//! everything has its path.
+
+use std::{borrow::Cow, fmt};
+
+use rustls_pki_types::CertificateDer;
+use serde_json::Value;
+
+use super::{
+    certificates,
+    manifest::Manifest,
+    yaml::{Kind, Node, Place, Style},
+};
+
+/// The objects of a namespace, as the cluster has them now.
+#[derive(PartialEq, Eq)]
+pub(crate) struct Live {
+    /// In words, such as `namespace hcce of the context hubs`.
+    pub(crate) name: String,
+    pub(super) documents: Vec<Node<'static>>,
+    /// The step that leads to each place, and from which one it starts.
+    trails: Vec<(usize, Step)>,
+}
+
+#[derive(PartialEq, Eq)]
+enum Step {
+    Object(String),
+    Field(String),
+    Item(usize),
+}
+
+/// A host whose certificate comes from a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Shown {
+    pub(crate) host: String,
+    pub(crate) secret: String,
+    pub(crate) certificate: CertificateDer<'static>,
+    /// Where the secret is named.
+    pub(crate) place: String,
+}
+
+/// What is no declaration: the state of things, who wrote what, and a second copy of everything, secrets included.
+const UNDECLARED: [&str; 3] = ["status", "managedFields", "kubectl.kubernetes.io/last-applied-configuration"];
+
+impl Live {
+    /// From objects, each with its kind: in lists they do not say it themselves.
+    pub(crate) fn new(
+        name: String,
+        namespace: &str,
+        objects: impl IntoIterator<Item = (&'static str, Value)>,
+    ) -> Self {
+        let mut live = Self { name, documents: Vec::new(), trails: Vec::new() };
+        for (kind, mut object) in objects {
+            let called = object["metadata"]["name"].as_str().unwrap_or_default();
+            let start = live.trail(0, Step::Object(format!("{kind}/{namespace}/{called}")));
+            if let Value::Object(fields) = &mut object {
+                fields.insert("kind".to_owned(), Value::from(kind));
+            }
+            let document = live.node(object, start);
+            live.documents.extend(document);
+        }
+        live
+    }
+
+    /// Where it is, such as `Deployment/hcce/coturn spec.template.spec.containers[0].image`.
+    pub(super) fn path(&self, place: Place) -> String {
+        let mut steps = Vec::new();
+        let mut at = place.line();
+        while let Some((before, step)) = self.trails.get(at) {
+            steps.push(step);
+            if matches!(step, Step::Object(_)) {
+                break;
+            }
+            at = *before;
+        }
+        let mut path = String::new();
+        for step in steps.iter().rev() {
+            match step {
+                Step::Object(name) => path += name,
+                Step::Field(name) => {
+                    path += if path.contains(' ') { "." } else { " " };
+                    path += name;
+                }
+                Step::Item(at) => path.extend(["[", &at.to_string(), "]"]),
+            }
+        }
+        path
+    }
+
+    /// Each host of an Ingress with the certificate that is meant for it.
+    pub(crate) fn shown(&self) -> Vec<Shown> {
+        certificates::shown(&Manifest::new(&self.documents), |place| self.path(place))
+    }
+
+    fn trail(&mut self, from: usize, step: Step) -> usize {
+        self.trails.push((from, step));
+        self.trails.len() - 1
+    }
+
+    /// What is null is not there.
+    fn node(&mut self, value: Value, at: usize) -> Option<Node<'static>> {
+        let kind = match value {
+            Value::Null => return None,
+            Value::Bool(it) => Kind::Text(Cow::Owned(it.to_string())),
+            Value::Number(it) => Kind::Text(Cow::Owned(it.to_string())),
+            Value::String(it) => Kind::Text(Cow::Owned(it)),
+            Value::Array(items) => {
+                let mut nodes = Vec::with_capacity(items.len());
+                for (number, item) in items.into_iter().enumerate() {
+                    let place = self.trail(at, Step::Item(number));
+                    nodes.extend(self.node(item, place));
+                }
+                Kind::List(nodes)
+            }
+            Value::Object(fields) => {
+                let mut nodes = Vec::with_capacity(fields.len());
+                for (name, value) in fields {
+                    if UNDECLARED.contains(&name.as_str()) {
+                        continue;
+                    }
+                    let place = self.trail(at, Step::Field(name.clone()));
+                    if let Some(value) = self.node(value, place) {
+                        nodes.push((placed(Kind::Text(Cow::Owned(name)), place), value));
+                    }
+                }
+                Kind::Map(nodes)
+            }
+        };
+        Some(placed(kind, at))
+    }
+}
+
+fn placed(kind: Kind<'static>, at: usize) -> Node<'static> {
+    let place = Place::new(at, 1);
+    Node { kind, style: Style::Double, start: place, end: place }
+}
+
+/// It has secrets in it.
+impl fmt::Debug for Live {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Live").field("name", &self.name).finish_non_exhaustive()
+    }
+}
