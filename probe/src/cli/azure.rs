@@ -2,13 +2,17 @@
 
 use std::{
     collections::BTreeSet,
-    io,
-    process::{Command, Stdio},
+    io::{self, Read},
+    process::{Child, Command, Output, Stdio},
     str::FromStr,
+    sync::mpsc::{Receiver, channel},
+    thread,
+    time::{Duration, Instant},
 };
 
 use serde_json::Value;
 
+use super::files::LARGEST;
 use crate::{finding::printable, nsg::Source};
 
 /// A cluster of AKS.
@@ -48,6 +52,8 @@ pub(super) enum AzureError {
     Missing(#[source] io::Error),
     #[error("{command} fails: {said}")]
     Failed { command: String, said: String },
+    #[error("{command} says nothing for {seconds} s, and was ended: see whether it answers when you type it")]
+    Slow { command: String, seconds: u64 },
     #[error("{command} prints no JSON: {source}")]
     Json { command: String, source: serde_json::Error },
     #[error("{0} does not say in which resource group the nodes are")]
@@ -114,15 +120,21 @@ fn called(what: &[&str], of: &[String]) -> String {
     format!("az {} {}", what.join(" "), of.join(" "))
 }
 
+/// So long one question may take: `az` starts slowly, and asks again where Azure is slow.
+const LIMIT: Duration = Duration::from_mins(1);
+
 fn run(what: &[&str], of: &[String]) -> Result<(String, Value), AzureError> {
-    let command = called(what, of);
-    let output = Command::new("az")
-        .args(what)
-        .args(of)
-        .args(["--output=json", "--only-show-errors"])
-        .stdin(Stdio::null())
-        .output()
-        .map_err(AzureError::Missing)?;
+    let mut az = Command::new("az");
+    az.args(what).args(of).args(["--output=json", "--only-show-errors"]);
+    answer(az, called(what, of), LIMIT)
+}
+
+fn answer(mut az: Command, command: String, limit: Duration) -> Result<(String, Value), AzureError> {
+    let child = az.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let output = finished(child.map_err(AzureError::Missing)?, limit).map_err(AzureError::Missing)?;
+    let Some(output) = output else {
+        return Err(AzureError::Slow { command, seconds: limit.as_secs() });
+    };
     if !output.status.success() {
         let said = printable(String::from_utf8_lossy(&output.stderr).trim());
         return Err(AzureError::Failed { command, said });
@@ -132,6 +144,32 @@ fn run(what: &[&str], of: &[String]) -> Result<(String, Value), AzureError> {
     let text = if text.trim().is_empty() { "[]".to_owned() } else { text };
     let value = serde_json::from_str(&text).map_err(|source| AzureError::Json { command, source })?;
     Ok((text, value))
+}
+
+/// What the program printed; nothing if it had to be ended.
+fn finished(mut child: Child, limit: Duration) -> io::Result<Option<Output>> {
+    let until = Instant::now() + limit;
+    let stdout = read_apart(child.stdout.take());
+    let stderr = read_apart(child.stderr.take());
+    let left = || until.saturating_duration_since(Instant::now());
+    // Its outputs end when it does, and if a program that it started keeps them open, that is what is waited for.
+    let (Ok(stdout), Ok(stderr)) = (stdout.recv_timeout(left()), stderr.recv_timeout(left())) else {
+        child.kill()?;
+        child.wait()?;
+        return Ok(None);
+    };
+    Ok(Some(Output { status: child.wait()?, stdout, stderr }))
+}
+
+fn read_apart(from: Option<impl Read + Send + 'static>) -> Receiver<Vec<u8>> {
+    let (tell, told) = channel();
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        // What could not be read is no JSON, and is told as that.
+        let _ = from.map(|from| from.take(LARGEST).read_to_end(&mut bytes));
+        let _ = tell.send(bytes);
+    });
+    told
 }
 
 #[cfg(test)]
@@ -145,5 +183,24 @@ mod tests {
         for text in ["hubs", "/hubs", "hubs/", "a b/c", "a/b/c", "--help/x", "a/$(x)"] {
             assert!(text.parse::<Cluster>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn an_az_that_hangs_is_ended_and_said_to_hang() {
+        let script = |text: &str| {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", text]);
+            shell
+        };
+        let limit = Duration::from_millis(300);
+        let hung = answer(script("echo '[]'; exec tail -f /dev/null"), "az aks show".to_owned(), limit);
+        assert!(
+            matches!(&hung, Err(AzureError::Slow { command, .. }) if command == "az aks show"),
+            "{hung:?}"
+        );
+        let told = answer(script("echo '[1]'"), "az".to_owned(), LIMIT).unwrap();
+        assert_eq!(told.1, serde_json::json!([1]));
+        let failed = answer(script("echo no >&2; exit 1"), "az".to_owned(), LIMIT);
+        assert!(matches!(&failed, Err(AzureError::Failed { said, .. }) if said == "no"), "{failed:?}");
     }
 }

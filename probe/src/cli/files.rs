@@ -14,7 +14,7 @@ use super::{
 use crate::nsg::{self, Declared, Source};
 
 /// Larger than what Azure prints of a thousand groups, and small enough for any machine.
-const LARGEST: u64 = 256 << 20;
+pub(super) const LARGEST: u64 = 256 << 20;
 
 /// The text of a file.
 pub(super) fn text(path: &Path) -> Result<Source, UsageError> {
