@@ -85,11 +85,22 @@ impl std::str::FromStr for Target {
             None => text.trim_end_matches('/').to_owned(),
         };
         match Host::parse(host.trim_end_matches('.')).map_err(|_| bad())? {
-            Host::Domain(domain) if domain.contains('.') => Ok(Self { domain }),
+            Host::Domain(domain) if domain.contains('.') && is_host_name(&domain) => Ok(Self { domain }),
             Host::Domain(_) => Err(bad()),
             Host::Ipv4(_) | Host::Ipv6(_) => Err(TargetError::Address(host)),
         }
     }
+}
+
+/// Whether a name can be a host's (RFC 1123 section 2.1), with the longest prefix that Hubs puts before it.
+fn is_host_name(name: &str) -> bool {
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    };
+    name.len() + "assets.".len() <= 253 && name.split('.').all(is_label)
 }
 
 /// A room, as its URL names it.
@@ -215,7 +226,17 @@ mod tests {
 
     #[test]
     fn what_is_no_domain_is_refused_with_what_to_give_instead() {
-        for text in ["", "localhost", "https://", "a b.org", "hubs.example.org:4443"] {
+        for text in [
+            "",
+            "localhost",
+            "https://",
+            "a b.org",
+            "hubs.example.org:4443",
+            "hubs_example.org",
+            "a..b",
+            "*.org",
+            "-a.org",
+        ] {
             assert!(matches!(text.parse::<Target>(), Err(TargetError::NotADomain(_))), "{text}");
         }
         assert!(matches!("192.0.2.1".parse::<Target>(), Err(TargetError::Address(_))));

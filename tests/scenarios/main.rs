@@ -9,6 +9,7 @@ mod gateway_carries_calls;
 mod gateway_tells_rooms_apart;
 mod lab;
 mod probe_hears_itself;
+mod probe_loses_no_output;
 mod probe_names_the_cause;
 mod probe_reads_azure_through_az;
 mod probe_reports_when_interrupted;

@@ -30,7 +30,8 @@ impl ClusterArgs {
     #[cfg(feature = "kube")]
     pub(super) fn fetch(&self) -> Result<Option<Live>, UsageError> {
         if !self.kube {
-            return Ok(None);
+            // Beside a FILE, which excludes --kube, clap asks for nothing.
+            return if self.context.is_some() { Err(UsageError::NoCluster) } else { Ok(None) };
         }
         let place =
             crate::cluster::Place { context: self.context.clone(), namespace: self.namespace.clone() };

@@ -1,6 +1,9 @@
 //! Which deployment is examined, and how to get there: the same options for every command that looks at one.
 
-use std::{fs, io, net::SocketAddr, ops::RangeInclusive, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible, fs, io, net::SocketAddr, ops::RangeInclusive, path::PathBuf, str::FromStr,
+    sync::Arc, time::Duration,
+};
 
 use clap::Args;
 use hubs_relay::sweep::{Token, TokenError};
@@ -96,7 +99,7 @@ pub(crate) struct DeploymentArgs {
     pub(super) agent: Option<AgentAddress>,
     /// The agent's token. In the environment nobody sees it who lists processes.
     #[arg(long, value_name = "TOKEN", env = "HUBS_SWEEP_TOKEN", hide_env_values = true)]
-    token: Option<Token>,
+    token: Option<GivenToken>,
     /// The file with the agent's token.
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
@@ -130,10 +133,17 @@ pub(crate) enum UsageError {
     #[error(transparent)]
     Azure(#[from] AzureError),
     #[cfg(feature = "kube")]
+    #[error(
+        "--context says which cluster is meant, and nothing says to look at one: add --kube in the place of a file"
+    )]
+    NoCluster,
+    #[cfg(feature = "kube")]
     #[error(transparent)]
     Cluster(#[from] crate::cluster::ClusterError),
     #[error(transparent)]
     Rules(#[from] ReadError),
+    #[error("--token, or HUBS_SWEEP_TOKEN: {0}")]
+    GivenToken(String),
     #[error("--token-file {}: {reason}", path.display())]
     Token { path: PathBuf, reason: String },
     #[error(
@@ -150,6 +160,18 @@ pub(crate) enum UsageError {
     Terminal(#[source] io::Error),
 }
 
+/// A token, or why it is none. Of a value that it refuses, clap would print all.
+#[derive(Clone, Debug)]
+struct GivenToken(Result<Token, String>);
+
+impl FromStr for GivenToken {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(Self(text.parse().map_err(|error: TokenError| error.to_string())))
+    }
+}
+
 impl DeploymentArgs {
     /// What the agent is asked with, if there is one.
     pub(super) fn sweep(&self, ports: RangeInclusive<u16>) -> Result<Option<SweepOptions>, UsageError> {
@@ -160,7 +182,7 @@ impl DeploymentArgs {
                 let text = fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
                 text.parse().map_err(|error: TokenError| failed(error.to_string()))?
             }
-            (None, Some(token)) => token.clone(),
+            (None, Some(GivenToken(token))) => token.clone().map_err(UsageError::GivenToken)?,
             (None, None) => return Err(UsageError::NoToken),
         };
         Ok(Some(SweepOptions { agent, token, ports }))

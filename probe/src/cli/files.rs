@@ -11,7 +11,10 @@ use super::{
     azure::{self, Cluster},
     deployment::UsageError,
 };
-use crate::nsg::{self, Declared, Source};
+use crate::{
+    finding::printable,
+    nsg::{self, Declared, Source},
+};
 
 /// Larger than what Azure prints of a thousand groups, and small enough for any machine.
 pub(super) const LARGEST: u64 = 256 << 20;
@@ -22,7 +25,7 @@ pub(super) fn text(path: &Path) -> Result<Source, UsageError> {
     let (name, text) = if path == Path::new("-") {
         ("standard input".to_owned(), read(io::stdin().lock()))
     } else {
-        (path.display().to_string(), File::open(path).and_then(read))
+        (printable(&path.display().to_string()), File::open(path).and_then(read))
     };
     Ok(Source { name, text: text.map_err(failed)? })
 }

@@ -40,6 +40,8 @@ pub(super) struct LintArgs {
 
 /// Looks through the file or the cluster, and reports.
 pub(super) async fn lint(args: LintArgs) -> Result<u8, UsageError> {
+    // Before anything is written.
+    args.told.destination()?;
     let mut found = Vec::new();
     let mut name = String::new();
     if let Some(file) = &args.file {

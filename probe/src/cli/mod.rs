@@ -29,6 +29,7 @@ use crate::{
     codes::Code,
     demo::{self, Deployment, DeploymentError, Turn, narrative},
     event::Sink,
+    finding::printable,
     report::{self, EXIT_BROKEN, EXIT_GOOD, EXIT_USAGE, End, human::Style},
     watch,
 };
@@ -158,7 +159,9 @@ fn in_runtime(work: impl Future<Output = Result<u8, UsageError>>) -> u8 {
 /// The exit status; of a mistake, one is told of it.
 fn said(outcome: Result<u8, impl Display>) -> u8 {
     outcome.unwrap_or_else(|message| {
-        let _ = writeln!(io::stderr(), "hubs-probe: {message}");
+        // It may quote what a file is called or says.
+        let lines: Vec<_> = message.to_string().lines().map(printable).collect();
+        let _ = writeln!(io::stderr(), "hubs-probe: {}", lines.join("\n"));
         EXIT_USAGE
     })
 }

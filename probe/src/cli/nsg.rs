@@ -8,6 +8,7 @@ use super::{azure::Cluster, deployment::UsageError, files, output::ReportArgs};
 use crate::{
     checks::CHECKS,
     diagnose::Subject,
+    finding::printable,
     nsg::{self, NamedFlow, Place, Wanted},
 };
 
@@ -46,7 +47,7 @@ pub(super) fn nsg(args: &NsgArgs) -> Result<u8, UsageError> {
         [("nsg.rules", nsg::judge_rules(&declared)), ("nsg.flows", nsg::flows(&declared, &wanted, None))];
     let row = |id| CHECKS.iter().find(|check| check.id == id);
     let checks = found.into_iter().filter_map(|(id, findings)| Some((row(id)?, findings)));
-    let files = args.files.iter().map(|path| path.display().to_string());
+    let files = args.files.iter().map(|path| printable(&path.display().to_string()));
     let names: Vec<_> = files.chain(args.azure.iter().map(|_| "Azure".to_owned())).collect();
     args.told.tell(Subject::Rules, names.join(", "), checks.collect())
 }

@@ -122,7 +122,7 @@ impl ReportArgs {
     }
 
     /// The file that the report goes to, if it goes to one.
-    fn destination(&self) -> Result<Option<Destination>, UsageError> {
+    pub(super) fn destination(&self) -> Result<Option<Destination>, UsageError> {
         let existing = if self.overwrite { Existing::Overwritten } else { Existing::Kept };
         let new = |path: &PathBuf| Destination::new(path.clone(), self.output, existing);
         self.report.as_ref().map(new).transpose()
@@ -281,7 +281,7 @@ enum Existing {
 
 /// A file that a report goes to.
 #[derive(Debug)]
-struct Destination {
+pub(super) struct Destination {
     path: PathBuf,
     format: Output,
     existing: Existing,
@@ -296,6 +296,10 @@ impl Destination {
         };
         if path.exists() && existing == Existing::Kept {
             return Err(UsageError::ReportExists(path));
+        }
+        if path.exists() && !path.is_file() {
+            let source = io::Error::new(io::ErrorKind::InvalidInput, "it is there, and no regular file");
+            return Err(UsageError::Report { path, source });
         }
         if !folder(&path).is_dir() {
             let source = io::Error::new(io::ErrorKind::NotFound, "there is no such folder");

@@ -1,10 +1,13 @@
 //! The terminal, or what stands in its place: how it is to be written to, and when the person has had enough.
 
-use std::io::{self, IsTerminal, Write};
+use std::{
+    io::{self, IsTerminal, Write},
+    process,
+};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::report::{End, human::Style};
+use crate::report::{EXIT_INCONCLUSIVE, End, human::Style};
 
 /// Completes when the person or the system wants the program to end. From the call on, neither ends it in any other way.
 pub(crate) fn interrupted() -> impl Future<Output = End> {
@@ -53,8 +56,14 @@ pub(super) fn style_of(output: &impl IsTerminal) -> Style {
     }
 }
 
-/// Prints to standard output. Somebody who closes it, such as `head`, has read enough.
+/// Prints to standard output. Somebody who closes it, such as `head`, has read enough; what cannot be written for any other
+/// reason ends the program, since nobody would learn of its result.
 pub(crate) fn print(text: &str) {
     let mut out = io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush())
+        && error.kind() != io::ErrorKind::BrokenPipe
+    {
+        let _ = writeln!(io::stderr(), "hubs-probe: standard output cannot be written: {error}");
+        process::exit(EXIT_INCONCLUSIVE.into());
+    }
 }

@@ -2,7 +2,12 @@
 
 use std::collections::HashSet;
 
-use super::{Found, Sheet, fix::Edit, manifest::Manifest, yaml::Node};
+use super::{
+    Found, Sheet,
+    fix::Edit,
+    manifest::Manifest,
+    yaml::{Node, Style},
+};
 use crate::{codes::Code, finding::Finding};
 
 /// The names that a deployment needs before its domain, and for which people come.
@@ -137,7 +142,11 @@ pub(super) fn default_certificate(sheet: &Sheet<'_>) -> Vec<Found> {
 fn is_alone(list: Option<&Node<'_>>, item: &Node<'_>) -> bool {
     let items = list.map(Node::items).unwrap_or_default();
     let is_block = list.is_some_and(|list| list.start.line() != list.end.line());
-    is_block && items.len() > 1 && items.iter().filter(|it| it.start.line() == item.start.line()).count() == 1
+    // Within a text over several lines a number sign begins no comment.
+    item.style != Style::Block
+        && is_block
+        && items.len() > 1
+        && items.iter().filter(|it| it.start.line() == item.start.line()).count() == 1
 }
 
 /// Every name is one of the domain's.

@@ -25,7 +25,10 @@ use time::OffsetDateTime;
 
 pub(crate) use self::live::{Live, Shown};
 use self::{fix::Edit, manifest::Manifest, yaml::Place};
-use crate::{codes::Code, finding::Finding};
+use crate::{
+    codes::Code,
+    finding::{Finding, Status},
+};
 
 /// All that is wrong with the text of a manifest, which findings call by that name.
 pub fn findings(file: &str, text: &str) -> Vec<Finding> {
@@ -109,6 +112,12 @@ const RULES: &[Rule] = &[
     domain::domains,
 ];
 
+/// How to get a manifest of which something can be said.
+const WHOLE: (&str, &str) = (
+    "Give the hcce.yaml that the generator made, or what the cluster has:",
+    "kubectl get -n hcce -o yaml deploy,svc,ing,cm,secret,pvc > hcce.yaml",
+);
+
 /// Looks through a file.
 pub(crate) fn lint(file: &str, text: &str) -> Linted {
     let (documents, broken) = yaml::read(text);
@@ -138,6 +147,12 @@ fn rules(origin: Origin<'_>, manifest: Manifest<'_>, first: Finding) -> (Vec<Fin
         findings.push(found.finding);
         edits.extend(found.edit);
     }
+    // These are said of anything.
+    let is_of_anything = |it: &Finding| matches!(it.code, Code::ManifestRead | Code::ValuesPutIn);
+    if findings.iter().all(|it| it.status == Status::Pass && is_of_anything(it)) {
+        let summary = format!("{}, and nothing of Hubs among them", findings[0].summary);
+        findings[0] = Finding::error(Code::ManifestRead, summary).fix(WHOLE.0, [WHOLE.1]);
+    }
     (findings, edits)
 }
 
@@ -164,12 +179,11 @@ fn judge_reading(file: &str, text: &str, manifest: &Manifest<'_>, broken: Option
         return finding.seen("before it", format!("{count} objects"));
     }
     if count == 0 {
-        return Finding::error(code, "the file declares nothing of Kubernetes").fix(
-            "Give the hcce.yaml that the generator made, or what the cluster has:",
-            ["kubectl get -n hcce -o yaml deploy,svc,ing,cm,secret,pvc > hcce.yaml"],
-        );
+        return Finding::error(code, "the file declares nothing of Kubernetes").fix(WHOLE.0, [WHOLE.1]);
     }
-    Finding::pass(code, format!("{count} objects are declared"))
+    let declared =
+        if count == 1 { "1 object is declared".to_owned() } else { format!("{count} objects are declared") };
+    Finding::pass(code, declared)
 }
 
 /// The line without a value that may be a secret.

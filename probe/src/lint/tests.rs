@@ -253,6 +253,24 @@ fn the_copy_has_everything_mended_that_needs_no_decision_and_nothing_else_change
 }
 
 #[test]
+fn a_number_sign_in_a_text_over_several_lines_would_be_no_comment() {
+    let text = changed(
+        "        - --default-ssl-certificate=hcce/cert-hcce",
+        "        - >-\n          --default-ssl-certificate=hcce/cert-hcce",
+    );
+    assert_eq!(told(&text, Code::NoDefaultCertificate).len(), 1);
+    let (fixed, _) = lint("hcce.yaml", &text).fixed();
+    assert!(!fixed.contains("# - --default") && !fixed.contains("# --default"), "{fixed}");
+}
+
+#[test]
+fn a_file_in_which_nothing_is_of_hubs_is_not_called_good() {
+    let found = findings("apiVersion: v1\nkind: Foo\nmetadata:\n  name: bar\n");
+    assert_eq!((found[0].code, found[0].status), (Code::ManifestRead, Status::Error));
+    assert_eq!(found[0].summary, "1 object is declared, and nothing of Hubs among them");
+}
+
+#[test]
 fn what_kubectl_prints_is_a_list_and_is_read_as_well() {
     let (documents, _) = yaml::read(SHIPPED);
     assert!(documents.len() > 10);

@@ -75,6 +75,17 @@ fn judge_reading(declared: &Declared) -> Finding {
         counted(groups, "group"),
         counted(ways, "way")
     );
+    if declared.oddities.is_empty() && groups + ways == 0 {
+        return Finding::error(code, "what was read declares no security group and no way to a node")
+            .because("so Azure answers for a resource group in which there is none; the nodes' are in a group of their own")
+            .fix(
+                "Find the nodes' resource group, and give the rules of that:",
+                [
+                    "az aks show -g GROUP -n CLUSTER --query nodeResourceGroup -o tsv",
+                    "az network nsg list -g NODE_GROUP -o json",
+                ],
+            );
+    }
     if declared.oddities.is_empty() {
         return Finding::pass(code, format!("read: {counts}"));
     }

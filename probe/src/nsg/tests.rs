@@ -265,3 +265,12 @@ fn ports_that_were_tried_are_held_against_the_intervals() {
     assert_eq!(compare(vec![(41_000, true), (46_000, false)]), "all 2 as the rules say");
     assert_eq!(compare(vec![(41_000, false), (46_000, true)]), "otherwise than the rules say: 41000, 46000");
 }
+
+#[test]
+fn a_resource_group_without_any_security_group_says_nothing() {
+    let declared = read(&[Source { name: "nsg.json".to_owned(), text: "[]".to_owned() }]).unwrap();
+    let findings = rules(&declared);
+    let read = finding(&findings, Code::RulesRead);
+    assert_eq!(read.status, Status::Error);
+    assert!(commands(read)[0].contains("nodeResourceGroup"));
+}
