@@ -3,10 +3,12 @@
 //! The `webrtc` crate takes sockets from a runtime of the caller's choice. Ours gives it one whose datagrams are carried over the
 //! path. Dropping a [`Media`] ends everything that it started.
 
+mod repeat;
 mod runtime;
 
 use std::{
     fmt,
+    future::pending,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
     time::Duration,
@@ -24,7 +26,7 @@ use rtc::{
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
-    time::{Instant, timeout},
+    time::{Instant, sleep_until, timeout},
 };
 use webrtc::{
     media_stream::{
@@ -38,13 +40,14 @@ use webrtc::{
     rtp_transceiver::{RTCRtpTransceiverDirection, RTCRtpTransceiverInit},
 };
 
-use self::runtime::OverPath;
+use self::{repeat::Repeats, runtime::OverPath};
 use crate::{
     ice::Path,
     protoo::{Fingerprint, Transport},
 };
 
-/// How long ICE and DTLS take at most. DTLS repeats a lost flight after a second, then after two, then after four.
+/// How long ICE and DTLS take at most. Where datagrams get lost DTLS asks for the other end's last flight after a second, then after
+/// two, then after four.
 pub const CONNECT_LIMIT: Duration = Duration::from_secs(9);
 
 /// How many datagrams wait each way. Those that do not fit are lost, as in any socket.
@@ -278,16 +281,32 @@ async fn carry<P: Path>(
     mut to_send: mpsc::Receiver<Datagram>,
     received: mpsc::Sender<Datagram>,
 ) -> Result<P, P::Error> {
+    let mut repeats = Repeats::default();
     loop {
         tokio::select! {
             datagram = to_send.recv() => match datagram {
-                Some((datagram, to)) => path.send(&datagram, to).await?,
+                Some((datagram, to)) => {
+                    path.send(&datagram, to).await?;
+                    repeats.sent(Instant::now(), (datagram, to));
+                }
                 None => return Ok(path),
             },
             datagram = path.receive() => {
                 let _ = received.try_send(datagram?);
             }
+            () = at(repeats.next()) => {
+                if let Some((datagram, to)) = repeats.take(Instant::now()) {
+                    path.send(&datagram, to).await?;
+                }
+            }
         }
+    }
+}
+
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => pending().await,
     }
 }
 
@@ -399,7 +418,7 @@ mod tests {
         }
 
         async fn receive(&mut self) -> Result<Datagram, ()> {
-            std::future::pending().await
+            pending().await
         }
     }
 

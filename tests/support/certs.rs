@@ -42,8 +42,19 @@ impl Authority {
 
     /// The same, with a name of choice.
     pub fn named(name: &str) -> Self {
+        Self::with(authority(name, 1))
+    }
+
+    /// The same, of an organisation that others know.
+    pub fn of(organisation: &str) -> Self {
+        let mut params = authority("Test authority", 1);
+        params.distinguished_name.push(DnType::OrganizationName, organisation);
+        Self::with(params)
+    }
+
+    fn with(params: CertificateParams) -> Self {
         let key = KeyPair::generate().unwrap();
-        Self { issuer: CertifiedIssuer::self_signed(authority(name, 1), key).unwrap() }
+        Self { issuer: CertifiedIssuer::self_signed(params, key).unwrap() }
     }
 
     /// Its own certificate, as PEM.

@@ -44,6 +44,8 @@ pub const POSTGRES: &[Need] = &[Need::Postgres];
 pub const NETWORKS: &[Need] = &[Need::Networks, Need::Program("ip"), Need::Program("nft")];
 /// aioice, and a clock for what it talks to.
 pub const AIOICE: &[Need] = &[Need::Python, Need::Faketime];
+/// Programs whose clock is wrong.
+pub const CLOCK: &[Need] = &[Need::Faketime];
 /// The database with pgbouncer before it.
 pub const PGBOUNCER: &[Need] = &[Need::Program("pgbouncer"), Need::Postgres];
 

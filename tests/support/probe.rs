@@ -59,6 +59,11 @@ pub fn check_with(program: &str, arguments: &[&str]) -> Checked {
     run(Command::new(program).arg("check").args(arguments))
 }
 
+/// The same for a program that is prepared already.
+pub fn check_prepared(program: &mut Command, arguments: &[String]) -> Checked {
+    run(program.arg("check").args(arguments))
+}
+
 fn run(command: &mut Command) -> Checked {
     let finished = Process::start("hubs-probe", command.args(["--output", "json"])).finish(LIMIT);
     let status =

@@ -116,7 +116,9 @@ impl<'a> Seen<'a> {
     /// cut short may have had a room to join.
     pub(super) fn lacks_credentials(&self) -> bool {
         let tried = self.findings.iter().any(|f| f.code == Code::TurnAllocates && f.status != Status::Skip);
-        self.end == End::Complete && !tried && self.has(Code::RoomJoined, Status::Skip)
+        // A room that could not be looked for was named all the same.
+        let is_unnamed = |f: &Finding| f.needs.is_none() && f.left_out.is_none();
+        self.end == End::Complete && !tried && self.with(Code::RoomJoined, Status::Skip).any(is_unnamed)
     }
 
     /// How to try TURN with what a room gives.

@@ -15,6 +15,7 @@ use super::network::{
 use super::scenario::{Certificate, CoturnNode, Database, Gateway, Scenario, Server, State, Turn};
 use crate::bed::{self, DOMAIN, Ingress, NAMES, REALM, ROOM, STREAM, TURN_SECRET};
 use crate::certs::{self, Authority, Identity, IdentityFiles};
+use crate::clock::Clock;
 use crate::pgbouncer::{AuthType, PgBouncer};
 use crate::postgres::{EARLIER_SEARCH_PATH, Postgres, SEARCH_PATH};
 use crate::process::Process;
@@ -36,7 +37,7 @@ pub(super) struct Deployment {
 impl Deployment {
     /// Starts everything; `relay` is the program of hubs-relay. `folder` gets `ca.pem` and keeps what they read.
     pub(super) fn start(folder: &Path, network: &Network, scenario: &Scenario, relay: &str) -> Self {
-        let authority = Authority::new();
+        let authority = scenario.ingress.organisation.as_deref().map_or_else(Authority::new, Authority::of);
         fs::write(folder.join("ca.pem"), authority.certificate()).unwrap();
         let perms_key = folder.join("perms.pem");
         bed::generate_rsa_key(&perms_key);
@@ -83,6 +84,9 @@ impl Shop<'_> {
             .env("HTTPS_CERT_FULLCHAIN", tls.certificate)
             .env("HTTPS_CERT_PRIVKEY", tls.key)
             .envs(&self.scenario.dialog.environment);
+        if let Some(clock) = &self.scenario.dialog.clock {
+            Clock::shift(&mut command, clock);
+        }
         start(self.scenario.dialog.state, node, address, || bed::start_node(&mut command, "dialog").0)
     }
 
@@ -99,6 +103,9 @@ impl Shop<'_> {
             .env("TURN_PORTS", TURN_PORT.to_string())
             .env("ROOMS", format!(r#"{{"{ROOM}":"open"}}"#))
             .envs(&self.scenario.reticulum.environment);
+        if let Some(clock) = &self.scenario.reticulum.clock {
+            Clock::shift(&mut command, clock);
+        }
         start(self.scenario.reticulum.state, pods, address, || bed::start_node(&mut command, "reticulum").0)
     }
 

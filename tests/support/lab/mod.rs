@@ -12,10 +12,11 @@ mod nsg;
 mod scenario;
 mod wire;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::Ipv6Addr;
 use std::path::PathBuf;
+use std::process::Command;
 
 use tempfile::TempDir;
 
@@ -27,6 +28,7 @@ pub use self::scenario::{Expected, Home, Scenario};
 use self::deployment::Deployment;
 use self::network::Network;
 use crate::bed::DOMAIN;
+use crate::clock::Clock;
 use crate::probe::{self, Checked};
 
 /// How good sound is. Where one machine plays laptop, cloud and everybody in the room, and several labs at once, that it comes
@@ -37,6 +39,9 @@ const SOUND: [&str; 4] = ["HP0640", "HP0641", "HP0642", "HP0643"];
 #[derive(Debug)]
 pub struct Lab {
     room: String,
+    /// What the laptop's programs find in their environment, and what clock.
+    environment: BTreeMap<String, String>,
+    clock: Option<String>,
     /// The file with the rules that the probe is told of.
     rules: Option<PathBuf>,
     // In this order they end.
@@ -56,21 +61,33 @@ impl Lab {
             fs::write(&file, rules).unwrap();
             file
         });
-        Self { room: scenario.room.clone(), rules, _deployment: Some(deployment), network, folder }
+        Self {
+            room: scenario.room.clone(),
+            environment: scenario.home.environment.clone(),
+            clock: scenario.home.clock.clone(),
+            rules,
+            _deployment: Some(deployment),
+            network,
+            folder,
+        }
     }
 
     /// Builds the networks of `scenario` and nothing of Hubs in them.
     pub fn without_hubs(scenario: &Scenario) -> Self {
         let folder = TempDir::with_prefix("hubs-lab-").unwrap();
         let network = Network::start(folder.path(), scenario);
-        Self { room: String::new(), rules: None, _deployment: None, network, folder }
+        let environment = BTreeMap::new();
+        Self { room: String::new(), environment, clock: None, rules: None, _deployment: None, network, folder }
     }
 
     /// Runs `hubs-probe check` on the laptop. `program` is hubs-probe's.
     pub fn check(&self, program: &str) -> Checked {
-        let arguments = self.arguments();
-        let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
-        self.on_laptop(|| probe::check_with(program, &arguments))
+        let mut program = Command::new(program);
+        program.envs(&self.environment);
+        if let Some(clock) = &self.clock {
+            Clock::shift(&mut program, clock);
+        }
+        self.on_laptop(|| probe::check_prepared(&mut program, &self.arguments()))
     }
 
     /// What `hubs-probe check` has to be told here.

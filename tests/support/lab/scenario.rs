@@ -79,6 +79,10 @@ pub struct Home {
     pub(super) wants_login: bool,
     /// Of the datagrams, in each direction.
     pub(super) loss_percent: Option<u8>,
+    /// Variables that programs find there.
+    pub(super) environment: BTreeMap<String, String>,
+    /// By how much the laptop's clock is wrong: `-400d`.
+    pub(super) clock: Option<String>,
     /// Added to each round trip.
     round_trip_ms: Option<u64>,
 }
@@ -200,6 +204,8 @@ pub(super) struct Ingress {
     pub(super) ports: Vec<(u16, u16)>,
     /// What it shows for names that it has no certificate of, or several.
     pub(super) default: Certificate,
+    /// The organisation of the authority that issued them, if it has one.
+    pub(super) organisation: Option<String>,
     /// For each name, if it is not good.
     pub(super) certificates: BTreeMap<String, Certificate>,
 }
@@ -210,6 +216,7 @@ impl Default for Ingress {
             state: State::default(),
             ports: vec![(80, 8080), (443, 4443), (4443, 4443), (5349, 5349)],
             default: Certificate::default(),
+            organisation: None,
             certificates: BTreeMap::new(),
         }
     }
@@ -251,12 +258,14 @@ pub(super) struct Part {
     pub(super) state: State,
     /// Variables that it has otherwise than Hubs sets them.
     pub(super) environment: BTreeMap<String, String>,
+    /// By how much the clock of its node is wrong: `+10m`.
+    pub(super) clock: Option<String>,
 }
 
 impl Part {
     /// Whether it does all that it should.
     pub(super) fn is_good(&self) -> bool {
-        self.state == State::Runs && self.environment.is_empty()
+        self.state == State::Runs && self.environment.is_empty() && self.clock.is_none()
     }
 }
 
