@@ -7,7 +7,7 @@ use super::{
     evaluate::Fate,
     question::{Purpose, Wanted},
     ranges::Ports,
-    read::Declared,
+    read::{Declared, Forwarded},
     review::{broad, shadowed},
 };
 use crate::{
@@ -410,9 +410,11 @@ fn forwarded(answer: &Answer<'_>, reality: &Reality) -> String {
 fn lacking(answer: &Answer<'_>) -> Option<Vec<String>> {
     let forwarded = answer.declared().forwarded.as_ref()?;
     let is_forwarded = |port: u16| {
-        forwarded.iter().any(|it| {
-            it.protocol == answer.question.flow.protocol && (it.port == port || it.node_port == Some(port))
-        })
+        let at_node =
+            |it: &Forwarded| it.node_ports.is_some_and(|(first, last)| (first..=last).contains(&port));
+        forwarded
+            .iter()
+            .any(|it| it.protocol == answer.question.flow.protocol && (it.port == port || at_node(it)))
     };
     let ports = answer.question.flow.ports.iter().flat_map(|(first, last)| first..=last);
     Some(ports.filter(|port| !is_forwarded(*port)).map(|port| port.to_string()).collect())

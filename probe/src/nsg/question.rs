@@ -13,7 +13,7 @@ use super::{
 /// Dialog's ports.
 const MEDIA: (u16, u16) = (40_000, 49_999);
 /// From which ports Kubernetes takes those at which it is asked whether a node is well.
-const NODE_PORTS: (u16, u16) = (30_000, 32_767);
+pub(super) const NODE_PORTS: (u16, u16) = (30_000, 32_767);
 
 /// What a flow is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,11 +142,17 @@ impl Wanted {
         let from = if is_out && self.from.is_none() { Place::Node } else { from };
         let to = self.to.clone().unwrap_or(Place::Node);
         let direction = if is_out { Direction::Outbound } else { Direction::Inbound };
-        let flow = |it: &NamedFlow| ends.flow(direction, it.protocol, it.ports.clone(), &from, &to);
-        self.flows
-            .iter()
-            .map(|it| Question { purpose: Purpose::Asked, public: it.ports.clone(), flow: flow(it) })
-            .collect()
+        let question = |it: &NamedFlow, (public, ports, to): (Ports, Ports, Place)| {
+            let flow = ends.flow(direction, it.protocol, ports, &from, &to);
+            Question { purpose: Purpose::Asked, public, flow }
+        };
+        let arriving = |it: &NamedFlow| match to {
+            Place::Entrance => ends.arriving(it.protocol, &it.ports),
+            _ => vec![(it.ports.clone(), it.ports.clone(), to.clone())],
+        };
+        let questions =
+            self.flows.iter().flat_map(|it| arriving(it).into_iter().map(move |to| question(it, to)));
+        questions.collect()
     }
 
     fn needs(&self, ends: &Ends<'_>) -> Vec<Question> {
@@ -157,10 +163,13 @@ impl Wanted {
         let range = |(first, last)| Ports::span(first, last);
         let mut questions = Vec::new();
         for (purpose, ports) in [(Purpose::Entrance, &[80, 443, 4443][..]), (Purpose::Turn, &[5349][..])] {
-            let (arriving, place) = ends.arriving(ports);
-            let flow = ends.flow(Inbound, Protocols::TCP, arriving, &from, &to(place));
-            let public = ports.iter().map(|port| (*port, *port)).collect();
-            questions.push(Question { purpose, public, flow });
+            let ports = ports.iter().map(|port| (*port, *port)).collect();
+            for (public, arriving, place) in ends.arriving(Protocols::TCP, &ports) {
+                // Who asks about the entrance means where its packets come to.
+                let to = self.to.as_ref().filter(|it| **it != Place::Entrance).unwrap_or(&place);
+                let flow = ends.flow(Inbound, Protocols::TCP, arriving, &from, to);
+                questions.push(Question { purpose, public, flow });
+            }
         }
         let mut ask = |purpose, direction, protocol, ports: Ports, from: &Place, to: &Place| {
             let flow = ends.flow(direction, protocol, ports.clone(), from, to);
@@ -195,17 +204,29 @@ struct Ends<'a> {
 }
 
 impl Ends<'_> {
-    /// At which ports of which place packets for these ports of the load balancer come to the rules.
-    fn arriving(&self, ports: &[u16]) -> (Ports, Place) {
-        let forwarded = self.declared.forwarded.iter().flatten();
-        let node_port =
-            |port: &u16| forwarded.clone().find(|it| it.port == *port).and_then(|it| it.node_port);
-        let at_node: Vec<_> = ports.iter().filter_map(node_port).collect();
-        let span = |port: u16| (port, port);
-        if at_node.len() == ports.len() {
-            return (at_node.into_iter().map(span).collect(), Place::Node);
+    /// Packets for these ports of the load balancer, and at which ports of which place they come to the rules: where no address
+    /// floats, at the node's.
+    fn arriving(&self, protocol: Protocols, ports: &Ports) -> Vec<(Ports, Ports, Place)> {
+        let forwarded = self.declared.forwarded.iter().flatten().filter(|it| it.protocol == protocol);
+        let is_any_floating = forwarded.clone().any(|it| it.node_ports.is_none());
+        let is_none_forwarded = forwarded.clone().next().is_none();
+        let (mut at_node, mut arriving, mut floating) =
+            (Ports::default(), Ports::default(), Ports::default());
+        for it in forwarded.filter(|it| ports.has(it.port)) {
+            let port = Ports::span(it.port, it.port);
+            match it.node_ports {
+                Some((first, last)) => {
+                    at_node = at_node.union(&port);
+                    arriving = arriving.union(&Ports::span(first, last));
+                }
+                None => floating = floating.union(&port),
+            }
         }
-        (ports.iter().copied().map(span).collect(), Place::Entrance)
+        let rest = ports.difference(&at_node).union(&floating);
+        let place = if is_any_floating || is_none_forwarded { Place::Entrance } else { Place::Node };
+        let mut all = vec![(at_node, arriving, Place::Node), (rest.clone(), rest, place)];
+        all.retain(|(public, ..)| !public.is_empty());
+        all
     }
 
     fn flow(
