@@ -5,7 +5,7 @@ use super::{
     *,
 };
 use crate::nsg::{
-    answer::{State, answers},
+    answer::{Answer, State, answers},
     question::{Purpose, Wanted},
     rules::Layer,
 };
@@ -32,14 +32,13 @@ fn template(of_subnet: &str, subnet: &str, of_interface: &str) -> String {
         r#"{{"$schema": "https://schema.management.azure.com/schemas/2019-04-01/deploymentTemplate.json#", "contentVersion": "1.0.0.0",
             "parameters": {{"nsg_name": {{"defaultValue": "nodes-nsg", "type": "String"}}, "vnet_name": {{"defaultValue": "hubs", "type": "String"}}}},
             "resources": [
-                {{"type": "Microsoft.Network/networkInterfaces", "name": "nic", "dependsOn": ["{nsg}"], "properties": {{
+                {{"type": "Microsoft.Network/networkInterfaces", "name": "nic", "dependsOn": ["{NSG}"], "properties": {{
                     "ipConfigurations": [{{"name": "a", "properties": {{"privateIPAddress": "10.0.0.4", "subnet": {{"id": "{subnet}"}}}}}}]{of_interface}}}}},
                 {{"type": "Microsoft.Network/networkSecurityGroups", "name": "[parameters('nsg_name')]", "properties": {{
                     "securityRules": [{{{name}, "properties": {{{rest}}}]}}}},
-                {{"type": "Microsoft.Network/virtualNetworks", "name": "[parameters('vnet_name')]", "dependsOn": ["{nsg}"], "properties": {{
+                {{"type": "Microsoft.Network/virtualNetworks", "name": "[parameters('vnet_name')]", "dependsOn": ["{NSG}"], "properties": {{
                     "addressSpace": {{"addressPrefixes": ["10.0.0.0/16"]}},
-                    "subnets": [{{"name": "nodes", "properties": {{"addressPrefix": "10.0.0.0/24"{of_subnet}}}}}]}}}}]}}"#,
-        nsg = NSG
+                    "subnets": [{{"name": "nodes", "properties": {{"addressPrefix": "10.0.0.0/24"{of_subnet}}}}}]}}}}]}}"#
     )
 }
 
@@ -107,7 +106,7 @@ fn a_reference_that_cannot_be_resolved_is_a_group_of_which_nothing_is_known() {
         let told = oddities(&declared);
         assert!(told.len() == 1 && told[0].starts_with(&format!("0.json {place}: ")), "{told:?}");
         let answers = answers(&declared, &Wanted::default());
-        let lines: Vec<_> = answers.iter().flat_map(|it| it.lines()).map(|(_, text)| text).collect();
+        let lines: Vec<_> = answers.iter().flat_map(Answer::lines).map(|(_, text)| text).collect();
         assert!(lines.iter().any(|it| it.contains("not known: it depends on")), "{lines:?}");
     }
     // What another group denies is denied in any case.
@@ -136,11 +135,12 @@ fn of_a_group_with_an_interface_whose_address_is_not_known_not_all_members_are()
 #[test]
 fn expressions_that_grow_without_end_stay_what_they_are() {
     let many = |name: &str| vec![format!("parameters('{name}')"); 200].join(", ");
-    let mut parameters = r#""p0": {"defaultValue": "0123456789"}"#.to_owned();
-    for at in 1..12 {
+    let parameter = |at: usize| {
         let before = many(&format!("p{}", at - 1));
-        parameters += &format!(r#", "p{at}": {{"defaultValue": "[concat({before})]"}}"#);
-    }
+        format!(r#""p{at}": {{"defaultValue": "[concat({before})]"}}"#)
+    };
+    let first = r#""p0": {"defaultValue": "0123456789"}"#.to_owned();
+    let parameters = [first].into_iter().chain((1..12).map(parameter)).collect::<Vec<_>>().join(", ");
     let deep = "concat(".repeat(100_000) + &")".repeat(100_000);
     let text = format!(
         r#"{{"$schema": "x", "parameters": {{{parameters}}}, "resources": [
@@ -289,7 +289,7 @@ fn ports_with_and_without_a_floating_address_are_asked_about_apart() {
     let declared = given(&[&balancer, &admits("30443")]);
     let entrance: Wanted =
         Wanted { flows: vec!["tcp/443".parse().unwrap()], to: "Entrance".parse().ok(), ..Wanted::default() };
-    let asked: Vec<_> = answers(&declared, &entrance).iter().map(|it| it.state()).collect();
+    let asked: Vec<_> = answers(&declared, &entrance).iter().map(Answer::state).collect();
     assert_eq!(asked, [State::Open]);
 }
 
