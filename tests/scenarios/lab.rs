@@ -117,6 +117,7 @@ scenarios! {
     the_rules_are_given_and_admit_no_media,
     the_rules_are_given_and_are_not_those_in_effect,
     the_rules_are_given_and_deny_signalling,
+    the_rules_are_given_and_deny_the_gateway,
     the_rules_are_given_and_name_the_wrong_destination,
     the_rules_are_given_and_open_what_nothing_forwards,
     the_rules_are_given_and_the_subnet_lacks_the_copy,

@@ -1,6 +1,6 @@
 //! The Service through which everybody comes in.
 
-use super::{Found, Sheet, fix::Edit};
+use super::{Found, Sheet, fix::Edit, manifest::Object, yaml::Node};
 use crate::{codes::Code, finding::Finding};
 
 /// What browsers open, where it goes, and what the port is called.
@@ -11,8 +11,7 @@ const PORTS: [(u16, u16, &str); 4] =
 pub(super) fn ports(sheet: &Sheet<'_>) -> Vec<Found> {
     let code = Code::EntranceComplete;
     let mut found: Vec<Found> = Vec::new();
-    let is_meant = |it: &super::manifest::Object<'_>| it.node.text_at("spec.type") == Some("LoadBalancer");
-    let Some(service) = sheet.manifest.of_kind("Service").find(is_meant) else { return found };
+    let Some(service) = sheet.manifest.of_kind("Service").find(is_entrance) else { return found };
     let target = format!("Service/{}", service.name);
     let items = service.node.items_at("spec.ports");
     let place = service
@@ -66,6 +65,14 @@ pub(super) fn ports(sheet: &Sheet<'_>) -> Vec<Found> {
     found
 }
 
+/// Whether pages and rooms come in by it. One that has ports of UDP alone is the media gateway's (deploy/gateway).
+fn is_entrance(service: &Object<'_>) -> bool {
+    let is_udp = |it: &Node<'_>| it.text_at("protocol") == Some("UDP");
+    let ports = service.node.items_at("spec.ports");
+    service.node.text_at("spec.type") == Some("LoadBalancer")
+        && (ports.is_empty() || !ports.iter().all(is_udp))
+}
+
 /// haproxy is told where 5349 leads, and that is there.
 fn tcp_services(sheet: &Sheet<'_>) -> Option<Found> {
     let code = Code::EntranceComplete;
@@ -101,13 +108,13 @@ fn tcp_services(sheet: &Sheet<'_>) -> Option<Found> {
 }
 
 /// Whether each has a line of its own.
-fn is_block(item: &super::yaml::Node<'_>, items: &[super::yaml::Node<'_>]) -> bool {
+fn is_block(item: &Node<'_>, items: &[Node<'_>]) -> bool {
     items.iter().filter(|it| it.start.line() == item.start.line()).count() == 1
         && (items.len() < 2 || items[0].start.line() != items[1].start.line())
 }
 
 /// The line on which the last of its values stands: a block ends only where something else begins.
-fn last_line(item: &super::yaml::Node<'_>) -> usize {
+fn last_line(item: &Node<'_>) -> usize {
     let mut last = item.start.line();
     item.each_text(&mut |node, _| last = last.max(node.start.line()));
     last

@@ -1,6 +1,10 @@
 //! What is asked of the rules: what Hubs needs them to let pass, what they had better keep out, and whatever a person names.
 
-use std::{fmt, net::IpAddr, str::FromStr};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    str::FromStr,
+};
 
 use super::{
     evaluate::{End, Extent, Flow, Way},
@@ -22,6 +26,8 @@ pub(crate) enum Purpose {
     Entrance,
     /// TURN comes in.
     Turn,
+    /// Media goes to the media gateway.
+    Gateway,
     /// Media goes straight to dialog.
     Media,
     /// haproxy and the TURN server reach dialog.
@@ -127,6 +133,8 @@ pub(crate) struct Wanted {
     pub(crate) to: Option<Place>,
     /// Where people come in, if that is known otherwise than from the documents.
     pub(crate) entrance: Vec<IpAddr>,
+    /// Where the media gateway waits for datagrams, as it tells browsers.
+    pub(crate) gateway: Vec<SocketAddr>,
 }
 
 impl Wanted {
@@ -157,10 +165,20 @@ impl Wanted {
         let range = |(first, last)| Ports::span(first, last);
         let mut questions = Vec::new();
         for (purpose, ports) in [(Purpose::Entrance, &[80, 443, 4443][..]), (Purpose::Turn, &[5349][..])] {
-            let (arriving, place) = ends.arriving(ports);
+            let (arriving, place) = ends.arriving(Protocols::TCP, ports);
             let flow = ends.flow(Inbound, Protocols::TCP, arriving, &from, &to(place));
             let public = ports.iter().map(|port| (*port, *port)).collect();
             questions.push(Question { purpose, public, flow });
+        }
+        for (port, address) in ends.gateways(&self.gateway) {
+            let (arriving, place) = ends.arriving(Protocols::UDP, &[port]);
+            // It may have an address of its own.
+            let place = match (place, address) {
+                (Place::Entrance, Some(address)) => Place::Addresses([address].into_iter().collect()),
+                (place, _) => place,
+            };
+            let flow = ends.flow(Inbound, Protocols::UDP, arriving, &from, &to(place));
+            questions.push(Question { purpose: Purpose::Gateway, public: one(port), flow });
         }
         let mut ask = |purpose, direction, protocol, ports: Ports, from: &Place, to: &Place| {
             let flow = ends.flow(direction, protocol, ports.clone(), from, to);
@@ -195,9 +213,18 @@ struct Ends<'a> {
 }
 
 impl Ends<'_> {
-    /// At which ports of which place packets for these ports of the load balancer come to the rules.
-    fn arriving(&self, ports: &[u16]) -> (Ports, Place) {
+    /// The ports at which the media gateway waits: those that are `known`, and otherwise what is forwarded of UDP.
+    fn gateways(&self, known: &[SocketAddr]) -> Vec<(u16, Option<IpAddr>)> {
+        if !known.is_empty() {
+            return known.iter().map(|it| (it.port(), Some(it.ip()))).collect();
+        }
         let forwarded = self.declared.forwarded.iter().flatten();
+        forwarded.filter(|it| it.protocol == Protocols::UDP).map(|it| (it.port, None)).collect()
+    }
+
+    /// At which ports of which place packets for these ports of the load balancer come to the rules.
+    fn arriving(&self, protocol: Protocols, ports: &[u16]) -> (Ports, Place) {
+        let forwarded = self.declared.forwarded.iter().flatten().filter(|it| it.protocol == protocol);
         let node_port =
             |port: &u16| forwarded.clone().find(|it| it.port == *port).and_then(|it| it.node_port);
         let at_node: Vec<_> = ports.iter().filter_map(node_port).collect();

@@ -77,7 +77,15 @@ impl Lab {
         let folder = TempDir::with_prefix("hubs-lab-").unwrap();
         let network = Network::start(folder.path(), scenario);
         let environment = BTreeMap::new();
-        Self { room: String::new(), environment, clock: None, rules: None, _deployment: None, network, folder }
+        Self {
+            room: String::new(),
+            environment,
+            clock: None,
+            rules: None,
+            _deployment: None,
+            network,
+            folder,
+        }
     }
 
     /// Runs `hubs-probe check` on the laptop. `program` is hubs-probe's.
@@ -160,7 +168,15 @@ impl Expected {
             });
             differ(status, format!("{expected:?}"), format!("{found:?}"));
         }
-        let passed: BTreeSet<String> = checked.codes("pass").into_iter().map(str::to_owned).collect();
+        if let Some(expected) = &self.diagnoses {
+            let named = report["diagnoses"].as_array().into_iter().flatten();
+            let named: Vec<_> = named.filter_map(|diagnosis| diagnosis["cause"]["code"].as_str()).collect();
+            differ("diagnoses", format!("{expected:?}"), format!("{named:?}"));
+        }
+        let is_heard = |code: &&str| is_the_machines(code);
+        let heard = checked.codes("warn").into_iter().filter(is_heard);
+        let passed: BTreeSet<String> =
+            checked.codes("pass").into_iter().chain(heard).map(str::to_owned).collect();
         let not_passed: Vec<_> = self.pass.difference(&passed).collect();
         differ("do not pass", "[]".to_owned(), format!("{not_passed:?}"));
         let headline = text("headline");

@@ -369,6 +369,8 @@ pub struct Expected {
     pub outcome: String,
     /// The code on which the first diagnosis rests.
     pub first: Option<String>,
+    /// The code of each cause that is named, in the order of the path, where the scenario says.
+    pub diagnoses: Option<Vec<String>>,
     /// What its sentence for people says, among others.
     pub headline: String,
     /// What it says of where to look next or what to mend, among others.
