@@ -42,7 +42,7 @@ pub(super) fn certificates(sheet: &Sheet<'_>) -> Vec<Found> {
     let code = Code::HostsHaveSecrets;
     let mut found: Vec<Found> = Vec::new();
     let manifest = &sheet.manifest;
-    let mut is_any = false;
+    let (mut is_any, mut is_told) = (false, true);
     let knows_secrets =
         manifest.of_kind("Secret").any(|it| it.name.starts_with("cert-") && it.name != "cert-hcce");
     let mut asked = HashSet::new();
@@ -70,6 +70,10 @@ pub(super) fn certificates(sheet: &Sheet<'_>) -> Vec<Found> {
             if manifest.find("Secret", name).is_some() || !asked.insert(name) {
                 continue;
             }
+            if !sheet.tells("Secret", name) {
+                is_told = false;
+                continue;
+            }
             // What the generator makes has none of them: they come into the cluster by themselves.
             let finding = if sheet.is_whole() {
                 Finding::fail(code, format!("the secret {name} is not in the cluster"))
@@ -93,7 +97,7 @@ pub(super) fn certificates(sheet: &Sheet<'_>) -> Vec<Found> {
             found.push(sheet.at(finding, node.start).at(&target).into());
         }
     }
-    if found.is_empty() && is_any {
+    if found.is_empty() && is_any && is_told {
         found.push(Finding::pass(code, "each host has the secret of its certificate").into());
     }
     found

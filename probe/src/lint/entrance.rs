@@ -80,6 +80,9 @@ fn tcp_services(sheet: &Sheet<'_>) -> Option<Found> {
                 .because("--configmap-tcp-services is not among its arguments");
         return Some(sheet.at(finding, haproxy.place()).into());
     };
+    if !sheet.tells("ConfigMap", name) {
+        return None;
+    }
     let map = sheet.manifest.find("ConfigMap", name);
     let Some(map) = map else {
         let finding =
@@ -92,7 +95,7 @@ fn tcp_services(sheet: &Sheet<'_>) -> Option<Found> {
         return Some(sheet.at(finding, map.place()).at(format!("ConfigMap/{name}")).into());
     };
     let service = value.text()?.rsplit('/').next()?.split(':').next()?;
-    if sheet.manifest.find("Service", service).is_some() {
+    if sheet.manifest.find("Service", service).is_some() || !sheet.tells("Service", service) {
         return None;
     }
     let finding =
