@@ -122,6 +122,10 @@ const RULES: &[Rule] = &[
     domain::domains,
 ];
 
+/// How evidence names each host that a finding is about, and each port, if it is about any that browsers open.
+pub(crate) const HOST: &str = "host";
+pub(crate) const PORT: &str = "port";
+
 /// How to get a manifest of which something can be said.
 const WHOLE: (&str, &str) = (
     "Give the hcce.yaml that the generator made, or what the cluster has:",
