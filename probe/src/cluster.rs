@@ -3,6 +3,7 @@
 
 use std::{
     cell::Cell,
+    error::Error,
     sync::mpsc::{RecvTimeoutError, channel},
     thread,
     time::Duration,
@@ -12,7 +13,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::{Request, StatusCode};
 use kube::{
     Client, Config,
-    client::Body,
+    client::{AuthError, Body},
     config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
 use serde_json::Value;
@@ -45,6 +46,8 @@ pub(crate) enum ClusterError {
     NoContext,
     #[error("the kubeconfig cannot be used: {0}")]
     Kubeconfig(String),
+    #[error("logging in fails: {0}; see whether `kubectl get namespaces` works from here")]
+    Login(String),
     #[error("{server} does not answer: {why}; see whether `kubectl get namespaces` works from here")]
     Unreachable { server: String, why: String },
     #[error(
@@ -129,8 +132,9 @@ async fn ask(
     config.read_timeout = Some(LIMIT);
     config.default_retry = false;
     let server = printable(&config.cluster_url.to_string());
-    let client =
-        Client::try_from(config).map_err(|error| ClusterError::Kubeconfig(printable(&error.to_string())))?;
+    let client = Client::try_from(config).map_err(|error| {
+        login(&error).unwrap_or_else(|| ClusterError::Kubeconfig(printable(&error.to_string())))
+    })?;
     let server = server.trim_end_matches('/').to_owned();
     let api = Api { client, server, namespace: &place.namespace, left: Cell::new(LARGEST) };
     let (objects, untold) = api.everything().await?;
@@ -236,9 +240,9 @@ impl Api<'_> {
             .header("Accept", "application/json")
             .body(Body::empty())
             .map_err(|error| self.odd(what, &error.to_string()))?;
-        let unreachable = |why: &dyn std::error::Error| ClusterError::Unreachable {
-            server: self.server.clone(),
-            why: whole(why),
+        let unreachable = |why: &(dyn Error + 'static)| {
+            login(why)
+                .unwrap_or_else(|| ClusterError::Unreachable { server: self.server.clone(), why: whole(why) })
         };
         let response = self.client.send(request).await.map_err(|error| unreachable(&error))?;
         let status = response.status();
@@ -275,8 +279,30 @@ impl Api<'_> {
     }
 }
 
+/// That logging in failed, if that is behind it. Of what a program printed that logs in, only its complaints are told: the rest may be
+/// what it logged in with, and what it was called with may be secret as well.
+fn login(error: &(dyn Error + 'static)) -> Option<ClusterError> {
+    let mut next = Some(error);
+    let mut behind = std::iter::from_fn(|| {
+        let error = next?;
+        next = error.source();
+        Some(error)
+    });
+    let why = match behind.find_map(|error| error.downcast_ref::<AuthError>())? {
+        AuthError::AuthExecRun { out, .. } => {
+            let said = String::from_utf8_lossy(&out.stderr);
+            format!("the program that the kubeconfig names for it ends with {}: {}", out.status, said.trim())
+        }
+        AuthError::AuthExecParse(_) => {
+            "the program that the kubeconfig names for it prints no ExecCredential".to_owned()
+        }
+        other => other.to_string(),
+    };
+    Some(ClusterError::Login(printable(&why)))
+}
+
 /// The error with what is behind it: the outermost often says no more than that something failed.
-fn whole(error: &dyn std::error::Error) -> String {
+fn whole(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(inner) = source {
@@ -300,6 +326,8 @@ fn of_kubeconfig(error: KubeconfigError) -> ClusterError {
         KubeconfigError::ReadConfig(error, path) => {
             ClusterError::NoKubeconfig(printable(&format!("{}: {error}", path.display())))
         }
+        // As an empty name is to kubectl.
+        KubeconfigError::LoadContext(name) if name.is_empty() => ClusterError::NoContext,
         KubeconfigError::LoadContext(name) => ClusterError::UnknownContext(printable(&name)),
         KubeconfigError::CurrentContextNotSet => ClusterError::NoContext,
         // What it says of others may quote the file, and that has secrets in it.

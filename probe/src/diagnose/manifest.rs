@@ -95,7 +95,7 @@ pub(super) fn is_unlike_its_secret(cause: &Finding, other: &Finding) -> bool {
 pub(super) fn note(findings: &[Finding], observed: &[&Finding]) -> String {
     let mut note = String::new();
     for declared in of(findings, observed, declares) {
-        note += &format!(" {} so: {} ({}).", has_it(declared), declared.summary, place(declared));
+        note += &format!(" As {}, {} ({}).", has_it(declared), declared.summary, declared.code);
     }
     if let Some(declared) = belied(findings, observed) {
         note += &match is_of_cluster(declared) {
@@ -160,8 +160,9 @@ fn is_of_cluster(declared: &Finding) -> bool {
     declared.location.as_ref().is_some_and(|it| it.line.is_none())
 }
 
-fn has_it(declared: &Finding) -> &'static str {
-    if is_of_cluster(declared) { "The cluster has it" } else { "The manifest has it" }
+fn has_it(declared: &Finding) -> String {
+    let what = if is_of_cluster(declared) { "the cluster has it" } else { "the manifest has it" };
+    declared.location.as_ref().map_or_else(|| what.to_owned(), |place| format!("{what} at {place}"))
 }
 
 fn place(declared: &Finding) -> String {
@@ -217,7 +218,7 @@ mod tests {
     fn assert_cites(with: Vec<Finding>, cause: Code, declared: Code) {
         let (findings, Diagnosed { diagnoses, verdict }) = said(with);
         assert_eq!(verdict.explains[0], cause, "{verdict:#?}");
-        let place = format!("The manifest has it so: it is so declared ({declared} at hcce.yaml:7:9).");
+        let place = format!("As the manifest has it at hcce.yaml:7:9, it is so declared ({declared}).");
         assert!(verdict.detail.contains(&place), "{verdict:#?}");
         assert!(diagnoses[0].supports.iter().any(|at| findings[*at].code == declared), "{diagnoses:#?}");
     }
@@ -312,7 +313,12 @@ mod tests {
         let [observed, of_cluster, of_file] = with;
         let of_cluster = of_cluster.located_in("Ingress/hcce/ret spec.tls[0]");
         let (_, Diagnosed { verdict, .. }) = said([observed, of_cluster, of_file]);
-        assert!(verdict.detail.contains("The cluster has it so"), "{verdict:#?}");
+        assert!(
+            verdict.detail.contains(
+                "As the cluster has it at Ingress/hcce/ret spec.tls[0], it is so declared (HP0806)."
+            ),
+            "{verdict:#?}"
+        );
         assert!(verdict.detail.contains("The manifest is in order there"), "{verdict:#?}");
     }
 
