@@ -346,15 +346,20 @@ mod tests {
             let config = "gateway.udp = '203.0.113.5:3478'\ngateway.tcp = 'service:hubs-media:5349'\n\
                           gateway.dialog = '127.0.0.1:4443'\npeers.resolve_every = '100ms'";
             let (mut settings, status) = follow(config, api.cluster.clone());
-            let is_unmet = |it: &Condition| matches!(it, Condition::Unmet(why) if why.contains("503"));
-            until(&status, is_unmet).await;
+            let says_503 = |it: &Condition| match it {
+                Condition::Met => false,
+                Condition::Stale(why) | Condition::Unmet(why) => why.contains("503"),
+            };
+            until(&status, says_503).await;
+            assert!(matches!(status.needs()[&Need::Gateway], Condition::Unmet(_)));
             // Who comes all the same is told what is known.
             assert_eq!(settings.borrow().offer.udp, ["203.0.113.5:3478".parse().unwrap()]);
             api.describe(&load_balancer(&json!([{"ip": "203.0.113.10"}])));
             settings.wait_for(|it| !it.offer.tcp.is_empty()).await.unwrap();
             until(&status, |it| *it == Condition::Met).await;
             api.say(StatusCode::SERVICE_UNAVAILABLE, "");
-            until(&status, |it| matches!(it, Condition::Stale(why) if why.contains("503"))).await;
+            until(&status, says_503).await;
+            assert!(matches!(status.needs()[&Need::Gateway], Condition::Stale(_)));
             assert_eq!(settings.borrow().offer.tcp, ["203.0.113.10:5349".parse().unwrap()]);
         });
     }
