@@ -52,7 +52,9 @@ impl Objects {
         for (path, value) in recorded {
             let resource = path.split('/').skip_while(|part| *part != NAMESPACE).nth(1).unwrap();
             let items = value["items"].as_array().cloned().unwrap_or_else(|| vec![value]);
-            items.into_iter().for_each(|item| objects.put(resource, item));
+            for item in items {
+                objects.put(resource, item);
+            }
         }
         objects
     }
@@ -221,7 +223,7 @@ impl State {
 
     fn answer(&self, method: &str, path: &str, token: Option<&str>) -> (u16, Value) {
         if token != Some(&format!("Bearer {TOKEN}")) {
-            return refusal(401, "Unauthorized", "Unauthorized".to_owned(), &Value::Null);
+            return refusal(401, "Unauthorized", "Unauthorized", &Value::Null);
         }
         let (path, query) = path.split_once('?').unwrap_or((path, ""));
         let found = RESOURCES.iter().find_map(|(group, resource, kind)| {
@@ -231,7 +233,7 @@ impl State {
             Some((*group, *resource, *kind, namespace, name.strip_prefix('/')))
         });
         let Some((group, resource, kind, namespace, name)) = found else {
-            let message = "the server could not find the requested resource".to_owned();
+            let message = "the server could not find the requested resource";
             return refusal(404, "NotFound", message, &json!({}));
         };
         let details = json!({ "name": name, "kind": resource });
@@ -243,7 +245,7 @@ impl State {
             let message = format!(
                 "{subject} is forbidden: User {USER:?} cannot {verb} resource {resource:?} in API group {of_group:?} in the namespace {namespace:?}"
             );
-            return refusal(403, "Forbidden", message, &details);
+            return refusal(403, "Forbidden", &message, &details);
         }
         // Of a namespace that is not there, lists are empty.
         let none = BTreeMap::new();
@@ -259,7 +261,7 @@ impl State {
                 object["apiVersion"] = json!(version);
                 (200, object)
             }
-            None => refusal(404, "NotFound", format!("{subject} not found"), &details),
+            None => refusal(404, "NotFound", &format!("{subject} not found"), &details),
         }
     }
 }
@@ -283,7 +285,7 @@ fn list(there: &BTreeMap<String, Value>, kind: &str, version: &str, query: &str)
     json!({ "kind": kind, "apiVersion": version, "metadata": metadata, "items": items })
 }
 
-fn refusal(code: u16, reason: &str, message: String, details: &Value) -> (u16, Value) {
+fn refusal(code: u16, reason: &str, message: &str, details: &Value) -> (u16, Value) {
     let status = json!({
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
         "message": message, "reason": reason, "details": details, "code": code,

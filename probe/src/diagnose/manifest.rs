@@ -93,29 +93,22 @@ pub(super) fn is_unlike_its_secret(cause: &Finding, other: &Finding) -> bool {
 
 /// Where the manifest has the fault that these show, or that it does not have it: sentences, each with a space before it.
 pub(super) fn note(findings: &[Finding], observed: &[&Finding]) -> String {
-    let mut note = String::new();
-    for declared in of(findings, observed, declares) {
-        note += &format!(" As {}, {} ({}).", has_it(declared), declared.summary, declared.code);
-    }
-    if let Some(declared) = belied(findings, observed) {
-        note += &match is_of_cluster(declared) {
-            true => format!(
-                " What the cluster declares is in order there ({}), and what is served is not: what reads it was not restarted since it was changed.",
-                place(declared)
-            ),
-            false => format!(
-                " The manifest is in order there ({}), and what is served is not: it was not applied, or what reads it was not restarted since.",
-                place(declared)
-            ),
+    let so = of(findings, observed, declares)
+        .map(|declared| format!(" As {}, {} ({}).", has_it(declared), declared.summary, declared.code));
+    let belied = belied(findings, observed).map(|declared| {
+        let (where_it_is, why) = if is_of_cluster(declared) {
+            ("What the cluster declares", "what reads it was not restarted since it was changed")
+        } else {
+            ("The manifest", "it was not applied, or what reads it was not restarted since")
         };
-    }
+        format!(" {where_it_is} is in order there ({}), and what is served is not: {why}.", place(declared))
+    });
     let unlike = |other: &&Finding| {
         other.status == Status::Fail && observed.iter().any(|it| is_unlike_its_secret(it, other))
     };
-    if let Some(other) = findings.iter().find(unlike) {
-        note += &format!(" The cluster has another one: {} ({}).", other.summary, place(other));
-    }
-    note
+    let unlike = findings.iter().find(unlike);
+    let unlike = unlike.map(|it| format!(" The cluster has another one: {} ({}).", it.summary, place(it)));
+    so.chain(belied).chain(unlike).collect()
 }
 
 /// What to do where the manifest is right already, in the place of what would put it right.
