@@ -113,6 +113,8 @@ scenarios! {
     the_gateway_without_dialog_behind_it,
     the_load_balancer_does_not_forward_signalling,
     the_load_balancer_does_not_forward_turn,
+    the_manifest_is_given_and_has_what_hubs_ships,
+    the_manifest_is_given_and_was_not_applied,
     the_name_of_the_cors_proxy_is_missing,
     the_rules_are_given_and_admit_no_media,
     the_rules_are_given_and_are_not_those_in_effect,
