@@ -11,6 +11,7 @@ mod lab;
 mod probe_hears_itself;
 mod probe_loses_no_output;
 mod probe_names_the_cause;
+mod probe_reads_a_cluster;
 mod probe_reads_azure_through_az;
 mod probe_reports_when_interrupted;
 mod probe_survives_hostile_servers;

@@ -64,6 +64,10 @@ pub(super) async fn lint(args: LintArgs) -> Result<u8, UsageError> {
 }
 
 impl LintArgs {
+    #[cfg_attr(
+        not(feature = "kube"),
+        expect(clippy::unused_self, reason = "with the feature it is otherwise")
+    )]
     fn net(&self) -> Result<Net, UsageError> {
         #[cfg(feature = "kube")]
         let connect_to = self.connect_to.clone();

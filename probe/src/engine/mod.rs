@@ -106,7 +106,7 @@ pub async fn run(
             () = sleep(PAUSE) => {}
             end = interrupt.as_mut() => break report(&found, end),
         }
-        due = again::due(&chosen, &so_far);
+        due = again::due(&chosen, &so_far, patience.fail_on);
         cx = Arc::new(cx.without(&due.iter().map(|check| check.id).collect()));
     };
     sink.emit(Event::RunFinished(report.clone()));

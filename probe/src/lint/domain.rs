@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::{
-    Found, Sheet,
+    Found, HOST, Sheet,
     fix::Edit,
     manifest::Manifest,
     yaml::{Node, Style},
@@ -42,7 +42,7 @@ pub(super) fn certificates(sheet: &Sheet<'_>) -> Vec<Found> {
     let code = Code::HostsHaveSecrets;
     let mut found: Vec<Found> = Vec::new();
     let manifest = &sheet.manifest;
-    let mut is_any = false;
+    let (mut is_any, mut is_told) = (false, true);
     let knows_secrets =
         manifest.of_kind("Secret").any(|it| it.name.starts_with("cert-") && it.name != "cert-hcce");
     let mut asked = HashSet::new();
@@ -56,6 +56,7 @@ pub(super) fn certificates(sheet: &Sheet<'_>) -> Vec<Found> {
             if !tls.iter().any(|it| it.items_at("hosts").iter().any(is_named)) {
                 let finding = Finding::fail(code, format!("no certificate is named for {host}"))
                     .because("no entry of spec.tls has this host, so haproxy shows its default certificate, which no browser accepts")
+                    .seen(HOST, host)
                     .fix(format!("Add the host to spec.tls with the secret cert-{host}"), [""; 0]);
                 found.push(sheet.at(finding, node.start).at(&target).into());
             }
@@ -70,11 +71,19 @@ pub(super) fn certificates(sheet: &Sheet<'_>) -> Vec<Found> {
             if manifest.find("Secret", name).is_some() || !asked.insert(name) {
                 continue;
             }
-            // What the generator makes has none of them: they come into the cluster by themselves.
+            if !sheet.tells("Secret", name) {
+                is_told = false;
+                continue;
+            }
+            let hosts = entry.items_at("hosts").iter().filter_map(Node::text);
+            // What the generator makes has none of them: they come into the cluster by themselves, and of which hosts that is true is
+            // not known from the file.
             let finding = if sheet.is_whole() {
-                Finding::fail(code, format!("the secret {name} is not in the cluster"))
+                let finding = Finding::fail(code, format!("the secret {name} is not in the cluster"));
+                hosts.fold(finding, |finding, host| finding.seen(HOST, host))
             } else if knows_secrets {
-                Finding::fail(code, format!("the secret {name} is not there, and others of its kind are"))
+                let summary = format!("the secret {name} is not there, and others of its kind are");
+                hosts.fold(Finding::fail(code, summary), |finding, host| finding.seen(HOST, host))
             } else {
                 Finding::warn(
                     code,
@@ -93,7 +102,7 @@ pub(super) fn certificates(sheet: &Sheet<'_>) -> Vec<Found> {
             found.push(sheet.at(finding, node.start).at(&target).into());
         }
     }
-    if found.is_empty() && is_any {
+    if found.is_empty() && is_any && is_told {
         found.push(Finding::pass(code, "each host has the secret of its certificate").into());
     }
     found
@@ -103,13 +112,11 @@ pub(super) fn certificates(sheet: &Sheet<'_>) -> Vec<Found> {
 pub(super) fn default_certificate(sheet: &Sheet<'_>) -> Vec<Found> {
     let code = Code::NoDefaultCertificate;
     let mut found: Vec<Found> = Vec::new();
-    let mut is_any = false;
-    for container in sheet
-        .manifest
-        .containers()
-        .filter(|it| it.name.contains("haproxy") || it.pod.object.name.contains("haproxy"))
-    {
-        is_any = true;
+    let haproxys = || {
+        let containers = sheet.manifest.containers();
+        containers.filter(|it| it.name.contains("haproxy") || it.pod.object.name.contains("haproxy"))
+    };
+    for container in haproxys() {
         for argument in container.node.items_at("args") {
             let Some(value) = argument.text().and_then(|it| it.strip_prefix("--default-ssl-certificate="))
             else {
@@ -132,8 +139,9 @@ pub(super) fn default_certificate(sheet: &Sheet<'_>) -> Vec<Found> {
             });
         }
     }
-    if found.is_empty() && is_any {
-        found.push(Finding::pass(code, "haproxy has no self-signed certificate to show").into());
+    if let (true, Some(haproxy)) = (found.is_empty(), haproxys().next()) {
+        let good = Finding::pass(code, "haproxy has no self-signed certificate to show");
+        found.push(sheet.at(good, haproxy.place()).into());
     }
     found
 }

@@ -24,6 +24,8 @@ mod yaml;
 use time::OffsetDateTime;
 
 pub(crate) use self::live::{Live, Shown};
+#[cfg(feature = "kube")]
+pub(crate) use self::live::{Untold, grants};
 use self::{fix::Edit, manifest::Manifest, yaml::Place};
 use crate::{
     codes::Code,
@@ -86,6 +88,14 @@ impl Sheet<'_> {
     fn is_whole(&self) -> bool {
         matches!(self.origin, Origin::Cluster(_))
     }
+
+    /// Whether it would be here if it was anywhere, as far as the origin can tell of such.
+    fn tells(&self, kind: &str, name: &str) -> bool {
+        match self.origin {
+            Origin::File(_) => true,
+            Origin::Cluster(live) => live.tells(kind, name),
+        }
+    }
 }
 
 /// A rule: what it finds, and what it says if it finds nothing and there was something to look at.
@@ -112,6 +122,10 @@ const RULES: &[Rule] = &[
     domain::domains,
 ];
 
+/// How evidence names each host that a finding is about, and each port, if it is about any that browsers open.
+pub(crate) const HOST: &str = "host";
+pub(crate) const PORT: &str = "port";
+
 /// How to get a manifest of which something can be said.
 const WHOLE: (&str, &str) = (
     "Give the hcce.yaml that the generator made, or what the cluster has:",
@@ -137,7 +151,9 @@ pub(crate) fn lint_live(live: &Live) -> Vec<Finding> {
         ),
         count => Finding::pass(Code::ManifestRead, format!("{count} objects are in the {}", live.name)),
     };
-    rules(Origin::Cluster(live), manifest, first).0
+    let (mut findings, _) = rules(Origin::Cluster(live), manifest, first);
+    findings.splice(1..1, live.judge_rights());
+    findings
 }
 
 fn rules(origin: Origin<'_>, manifest: Manifest<'_>, first: Finding) -> (Vec<Finding>, Vec<Edit>) {

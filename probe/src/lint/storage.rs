@@ -25,6 +25,9 @@ pub(super) fn claims(sheet: &Sheet<'_>) -> Vec<Found> {
         if declared.contains(name) {
             continue;
         }
+        if !sheet.tells("PersistentVolumeClaim", name) {
+            return found;
+        }
         let nearest = unused.iter().map(|it| (strsim::levenshtein(it, name), **it)).min();
         let meant = nearest.filter(|(distance, _)| *distance <= 3).map(|(_, it)| it);
         let finding = Finding::fail(

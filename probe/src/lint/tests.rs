@@ -227,6 +227,13 @@ fn ports_that_the_load_balancer_lacks_are_told_and_added() {
 }
 
 #[test]
+fn the_media_gateways_port_is_not_taken_for_the_entrance() {
+    // A cluster lists it before Hubs' own: its name comes first.
+    let text = format!("{}\n---\n{}", include_str!("../../../deploy/gateway/media.yaml"), changed("", ""));
+    assert_eq!(told(&text, Code::EntranceComplete), NOTHING);
+}
+
+#[test]
 fn a_host_of_another_domain_and_a_missing_one_are_told() {
     let other = changed("  - host: assets.hubs.test", "  - host: assets.hubs.example");
     assert_eq!(told(&other, Code::OneDomain)[0].2, "assets.hubs.example is none of the names of hubs.test");

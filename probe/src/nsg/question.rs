@@ -1,6 +1,10 @@
 //! What is asked of the rules: what Hubs needs them to let pass, what they had better keep out, and whatever a person names.
 
-use std::{fmt, net::IpAddr, str::FromStr};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    str::FromStr,
+};
 
 use super::{
     evaluate::{End, Extent, Flow, Way},
@@ -22,6 +26,8 @@ pub(crate) enum Purpose {
     Entrance,
     /// TURN comes in.
     Turn,
+    /// Media goes to the media gateway.
+    Gateway,
     /// Media goes straight to dialog.
     Media,
     /// haproxy and the TURN server reach dialog.
@@ -127,6 +133,8 @@ pub(crate) struct Wanted {
     pub(crate) to: Option<Place>,
     /// Where people come in, if that is known otherwise than from the documents.
     pub(crate) entrance: Vec<IpAddr>,
+    /// Where the media gateway waits for datagrams, as it tells browsers.
+    pub(crate) gateway: Vec<SocketAddr>,
 }
 
 impl Wanted {
@@ -159,16 +167,27 @@ impl Wanted {
         use Direction::{Inbound, Outbound};
         let from = self.from.clone().unwrap_or(Place::Internet);
         let to = |place: Place| self.to.clone().unwrap_or(place);
+        // Who asks about the entrance means where its packets come to.
+        let entrance = |place| self.to.clone().filter(|it| *it != Place::Entrance).unwrap_or(place);
         let one = |port: u16| Ports::span(port, port);
         let range = |(first, last)| Ports::span(first, last);
         let mut questions = Vec::new();
         for (purpose, ports) in [(Purpose::Entrance, &[80, 443, 4443][..]), (Purpose::Turn, &[5349][..])] {
             let ports = ports.iter().map(|port| (*port, *port)).collect();
             for (public, arriving, place) in ends.arriving(Protocols::TCP, &ports) {
-                // Who asks about the entrance means where its packets come to.
-                let to = self.to.as_ref().filter(|it| **it != Place::Entrance).unwrap_or(&place);
-                let flow = ends.flow(Inbound, Protocols::TCP, arriving, &from, to);
+                let flow = ends.flow(Inbound, Protocols::TCP, arriving, &from, &entrance(place));
                 questions.push(Question { purpose, public, flow });
+            }
+        }
+        for (port, address) in ends.gateways(&self.gateway) {
+            for (public, arriving, place) in ends.arriving(Protocols::UDP, &one(port)) {
+                // It may have an address of its own.
+                let place = match (place, address) {
+                    (Place::Entrance, Some(address)) => Place::Addresses([address].into_iter().collect()),
+                    (place, _) => place,
+                };
+                let flow = ends.flow(Inbound, Protocols::UDP, arriving, &from, &entrance(place));
+                questions.push(Question { purpose: Purpose::Gateway, public, flow });
             }
         }
         let mut ask = |purpose, direction, protocol, ports: Ports, from: &Place, to: &Place| {
@@ -204,6 +223,15 @@ struct Ends<'a> {
 }
 
 impl Ends<'_> {
+    /// The ports at which the media gateway waits: those that are `known`, and otherwise what is forwarded of UDP.
+    fn gateways(&self, known: &[SocketAddr]) -> Vec<(u16, Option<IpAddr>)> {
+        if !known.is_empty() {
+            return known.iter().map(|it| (it.port(), Some(it.ip()))).collect();
+        }
+        let forwarded = self.declared.forwarded.iter().flatten();
+        forwarded.filter(|it| it.protocol == Protocols::UDP).map(|it| (it.port, None)).collect()
+    }
+
     /// Packets for these ports of the load balancer, and at which ports of which place they come to the rules: where no address
     /// floats, at the node's.
     fn arriving(&self, protocol: Protocols, ports: &Ports) -> Vec<(Ports, Ports, Place)> {

@@ -1,5 +1,7 @@
 //! What is said of rules that people have.
 
+use std::net::SocketAddr;
+
 use super::{
     judge::{Observed, Owner, Reality, flows, rules},
     question::Wanted,
@@ -215,7 +217,7 @@ const OPEN: Observed = Observed::Open(String::new());
 const SILENT: Observed = Observed::Silent(String::new());
 
 fn seen(media: Observed, owner: Owner) -> Reality {
-    Reality { entrance: OPEN, turn: OPEN, media, owner, ports: Vec::new() }
+    Reality { entrance: OPEN, turn: OPEN, gateway: Observed::Unknown, media, owner, ports: Vec::new() }
 }
 
 fn compared(declared: &Declared, reality: &Reality) -> Vec<Finding> {
@@ -252,6 +254,33 @@ fn an_entrance_that_is_let_in_and_silent_is_not_the_rules_fault() {
     let label = |label: &str| dead.evidence.iter().find(|it| it.label == label).map(|it| it.value.as_str());
     assert_eq!(label("declared"), Some("let in"));
     assert!(label("forwarded").unwrap().starts_with("not known"));
+}
+
+#[test]
+fn the_gateways_port_is_asked_for_where_the_gateway_is() {
+    let gateway: SocketAddr = "203.0.113.10:3478".parse().unwrap();
+    let wanted = Wanted { gateway: vec![gateway], ..Wanted::default() };
+    let compare = |declared: &Declared, gateway| {
+        let reality = Reality { gateway, ..seen(SILENT, Owner::Unknown) };
+        flows(declared, &wanted, Some(&reality))
+    };
+    let closed = with(AKS, 0, "");
+    let open = with(AKS, 0, &rule("r", 200, "Allow", "Udp", "203.0.113.10", "3478"));
+    let denied = compare(&closed, SILENT);
+    let denied = finding(&denied, Code::GatewayAdmitted);
+    assert_eq!((denied.status, denied.target.as_deref()), (Status::Warn, Some("udp/3478")));
+    assert!(commands(denied)[0].contains("3478"), "{denied:#?}");
+    let passes = compare(&open, OPEN);
+    assert_eq!(finding(&passes, Code::GatewayAdmitted).status, Status::Pass);
+    // Media has a way then, and dialog's own ports may be as closed as they are.
+    assert_eq!(finding(&passes, Code::MediaAdmitted).status, Status::Skip);
+    let dead = compare(&open, SILENT);
+    let dead = dead.iter().find(|it| it.target.as_deref() == Some("udp/3478")).unwrap();
+    assert_eq!((dead.code, dead.status), (Code::AdmittedArrives, Status::Warn));
+    // Without a gateway nobody asks.
+    assert!(
+        compared(&closed, &seen(SILENT, Owner::Unknown)).iter().all(|it| it.code != Code::GatewayAdmitted)
+    );
 }
 
 #[test]
