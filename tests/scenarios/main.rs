@@ -13,6 +13,7 @@ mod probe_loses_no_output;
 mod probe_names_the_cause;
 mod probe_reads_a_cluster;
 mod probe_reads_azure_through_az;
+mod probe_reads_files;
 mod probe_reports_when_interrupted;
 mod probe_survives_hostile_servers;
 mod probe_sweeps_each_port;

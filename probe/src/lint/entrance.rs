@@ -1,10 +1,6 @@
 //! The Service through which everybody comes in.
 
-<<<<<<< HEAD
-use super::{Found, Sheet, fix::Edit, manifest::Object, yaml::Node};
-=======
-use super::{Found, PORT, Sheet, fix::Edit};
->>>>>>> hB
+use super::{Found, PORT, Sheet, fix::Edit, manifest::Object, yaml::Node};
 use crate::{codes::Code, finding::Finding};
 
 /// What browsers open, where it goes, and what the port is called.
