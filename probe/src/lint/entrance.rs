@@ -1,6 +1,9 @@
 //! The Service through which everybody comes in.
 
-use super::{Found, Sheet, fix::Edit};
+use super::{
+    Found, Sheet,
+    fix::{Edit, Mend},
+};
 use crate::{codes::Code, finding::Finding};
 
 /// What browsers open, where it goes, and what the port is called.
@@ -38,13 +41,14 @@ pub(super) fn ports(sheet: &Sheet<'_>) -> Vec<Found> {
             .because("the Service has no such port, and AKS forwards and opens exactly those that it has")
             .fix(format!("Add the port to the Service, with targetPort {target_port} (--fix does)"), [""; 0]);
         let last = items.last().filter(|it| it.start.line() != place.line() && is_block(it, items));
-        let edit = last.map(|last| Edit::InsertAfter {
+        let mend = last.map(|last| Edit::InsertAfter {
             line: last_line(last),
             // A list's dash stands two columns before what it begins.
             indent: last.start.column().saturating_sub(3),
             text: format!("- name: {name}\n  port: {port}\n  targetPort: {target_port}\n  protocol: TCP"),
         });
-        found.push(Found { finding: sheet.at(finding, place).at(&target), edit });
+        let mend = Mend::by(mend, "the list of ports is empty or within brackets, where no line can be put");
+        found.push(Found { finding: sheet.at(finding, place).at(&target), mend });
     }
     for item in items {
         if item.text_at("protocol") == Some("UDP") {
@@ -70,21 +74,18 @@ pub(super) fn ports(sheet: &Sheet<'_>) -> Vec<Found> {
 fn tcp_services(sheet: &Sheet<'_>) -> Option<Found> {
     let code = Code::EntranceComplete;
     let haproxy = sheet.manifest.containers().find(|it| it.pod.object.name.contains("haproxy"))?;
-    let argument = haproxy.node.items_at("args").iter().find_map(|it| {
-        let value = it.text()?.strip_prefix("--configmap-tcp-services=")?;
-        Some((it, value.rsplit('/').next().unwrap_or(value)))
-    });
-    let Some((argument, name)) = argument else {
+    let Some(given) = haproxy.options("--configmap-tcp-services").next() else {
         let finding =
             Finding::fail(code, "haproxy is not told of any TCP service, so nothing is behind port 5349")
                 .because("--configmap-tcp-services is not among its arguments");
         return Some(sheet.at(finding, haproxy.place()).into());
     };
+    let name = given.value.rsplit('/').next().unwrap_or(given.value);
     let map = sheet.manifest.find("ConfigMap", name);
     let Some(map) = map else {
         let finding =
             Finding::fail(code, format!("haproxy reads its TCP services from {name}, which is not declared"));
-        return Some(sheet.at(finding, argument.start).into());
+        return Some(sheet.at(finding, given.items[0].start).into());
     };
     let Some((_, value)) = map.node.get("data").and_then(|data| data.field("5349")) else {
         let finding = Finding::fail(code, format!("{name} does not say what is behind port 5349"))

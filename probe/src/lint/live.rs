@@ -11,12 +11,14 @@ use super::{
     manifest::Manifest,
     yaml::{Kind, Node, Place, Style},
 };
+use crate::{finding::Finding, nsg::shell_word};
 
 /// The objects of a namespace, as the cluster has them now.
 #[derive(PartialEq, Eq)]
 pub(crate) struct Live {
     /// In words, such as `namespace hcce of the context hubs`.
     pub(crate) name: String,
+    pub(super) namespace: String,
     pub(super) documents: Vec<Node<'static>>,
     /// The step that leads to each place, and from which one it starts.
     trails: Vec<(usize, Step)>,
@@ -49,7 +51,8 @@ impl Live {
         namespace: &str,
         objects: impl IntoIterator<Item = (&'static str, Value)>,
     ) -> Self {
-        let mut live = Self { name, documents: Vec::new(), trails: Vec::new() };
+        let mut live =
+            Self { name, namespace: namespace.to_owned(), documents: Vec::new(), trails: Vec::new() };
         for (kind, mut object) in objects {
             let called = object["metadata"]["name"].as_str().unwrap_or_default();
             let start = live.trail(0, Step::Object(format!("{kind}/{namespace}/{called}")));
@@ -85,6 +88,15 @@ impl Live {
             }
         }
         path
+    }
+
+    /// The finding with commands for this namespace, in place of the one that Hubs' generator has.
+    pub(crate) fn named_in(&self, mut finding: Finding) -> Finding {
+        let option = format!("-n {}", shell_word(&self.namespace));
+        for command in finding.remedy.iter_mut().flat_map(|it| &mut it.commands) {
+            *command = command.replace("-n hcce", &option);
+        }
+        finding
     }
 
     /// Each host of an Ingress with the certificate that is meant for it.
