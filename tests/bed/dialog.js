@@ -4,6 +4,7 @@
 // announced), a protoo WebSocket that asks for no login, transports before `join`, consumers that the server starts,
 // and the second, contradicting reply to a `join` that was refused. Settings have dialog's names.
 import fs from "node:fs";
+import http from "node:http";
 import https from "node:https";
 import jwt from "jsonwebtoken";
 import * as mediasoup from "mediasoup";
@@ -212,6 +213,17 @@ async function startConsumer(room, peer, owner, producer) {
   } catch (error) {
     console.error(`newConsumer to ${peer.id}: ${error}`);
   }
+}
+
+// Where operators ask, who are asked for nothing. Only where a port is named: several dialogs run on one machine here.
+const adminPort = setting("ADMIN_LISTEN_PORT", "");
+if (adminPort) {
+  const admin = http.createServer((request, response) => {
+    const answer = request.url === "/meta" ? { cap: 100 } : undefined;
+    response.writeHead(answer ? 200 : 404, { "Content-Type": "application/json; charset=utf-8" });
+    response.end(JSON.stringify(answer));
+  });
+  admin.listen(Number(adminPort), "0.0.0.0");
 }
 
 server.listen(Number(setting("PROTOO_LISTEN_PORT", "0")), setting("LISTEN_IP", "127.0.0.1"), () => reportListening(server));

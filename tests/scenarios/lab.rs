@@ -42,6 +42,7 @@ scenarios! {
     a_room_that_does_not_exist,
     a_room_that_is_closed,
     a_rule_that_another_comes_before,
+    a_security_group_admits_everything,
     a_security_group_admits_half_of_the_ports,
     a_security_group_admits_no_media,
     a_security_group_admits_tcp_in_the_place_of_udp,

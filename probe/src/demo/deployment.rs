@@ -13,7 +13,7 @@ use hubs_relay::{Relay, auth::Secret};
 use rustls::{ServerConfig, crypto::ring, server::ResolvesServerCertUsingSni, sign::SingleCertAndKey};
 use tempfile::TempDir;
 use tokio::{
-    net::{TcpListener, UdpSocket},
+    net::{TcpListener, TcpStream, UdpSocket},
     task::{JoinSet, spawn_blocking},
 };
 use tokio_rustls::TlsAcceptor;
@@ -77,6 +77,8 @@ pub(crate) enum DeploymentError {
     Folder { path: PathBuf, source: io::Error },
     #[error("cannot listen on {HERE} for {what}: {source}")]
     Listen { what: &'static str, source: io::Error },
+    #[error("nothing on this machine reaches {HERE} ({0}); bring its loopback interface up: ip link set lo up")]
+    Loopback(io::Error),
     #[error("cannot make a certificate: {0}")]
     Certificate(#[from] rcgen::Error),
     #[error("cannot serve TLS: {0}")]
@@ -138,6 +140,8 @@ impl Deployment {
         let dialog = inner.local_addr().map_err(listen("dialog"))?;
         let http = TcpListener::bind((HERE, 0)).await.map_err(listen("HTTP"))?;
         let plain = http.local_addr().map_err(listen("HTTP"))?;
+        // A port can be had where no packet gets to it.
+        TcpStream::connect(plain).await.map_err(DeploymentError::Loopback)?;
         let permissions = Key::new();
         let identity = dtls::Identity::new().map_err(DeploymentError::Dtls)?;
         let backends = Arc::new(Backends {

@@ -596,3 +596,25 @@ fn a_second_dialog_is_the_cause_when_turn_leads_to_none() {
     assert_eq!(rules[0], ("turn.dialogs", vec![Code::RelayedPath, Code::RelayedDtls]));
     assert_eq!(named([second()]), []);
 }
+
+#[test]
+fn ports_that_were_moved_are_the_cause_when_media_arrives_on_no_way() {
+    let moved = || Finding::warn(Code::MediaPorts, "ports outside of 40000-49999").fix("Mend it:", ["mend"]);
+    let rules = named(turn_broken_at(Code::RelayedPath).into_iter().chain([moved()]));
+    assert_eq!(rules, [("turn.ports", vec![Code::DirectPath, Code::RelayedPath, Code::RelayedDtls])]);
+    assert_eq!(named([moved()]), []);
+}
+
+#[test]
+fn nobody_is_asked_for_a_room_that_was_named_and_could_not_be_looked_for() {
+    let skipped = [Code::TurnAllocates, Code::TurnPermits, Code::RelayedPath, Code::RelayedDtls];
+    let findings = |room| {
+        let skipped = skipped.map(|code| Finding::skip(code, "not tried"));
+        run(skipped.into_iter().chain([fail(Code::TurnChallenges).at(TURN), room]))
+    };
+    let detail = |room| diagnose("example.org", &findings(room), End::Complete).verdict.detail;
+    let unnamed = Finding::skip(Code::RoomJoined, "no room was named");
+    assert!(detail(unnamed.clone()).contains("--room"));
+    let unresolved = Finding { needs: Some("dns.addresses"), ..unnamed };
+    assert!(!detail(unresolved).contains("--room"));
+}

@@ -87,6 +87,14 @@ pub(super) const RULES: &[Rule] = &[
     .when(|seen, _| seen.turn() == Turn::Broken && seen.has(Code::RelayedPath, Status::Fail))
     .explains(&[Code::RelayedPath, Code::RelayedDtls])
     .confidence(Confidence::Likely),
+    // Nobody lets through what nobody knows of.
+    of_turn("turn.ports", &[Code::MediaPorts], |_, _| {
+        "the media server takes other ports than the TURN server and the network's rules let through".to_owned()
+    })
+    .status(Status::Warn)
+    .when(|seen, _| seen.turn() == Turn::Broken && seen.has(Code::RelayedPath, Status::Fail))
+    .explains(&[Code::RelayedPath, Code::RelayedDtls, Code::DirectPath])
+    .confidence(Confidence::Likely),
     // D07
     of_turn("turn.path", &[Code::RelayedPath], |_, _| {
         "what goes through the TURN server does not reach the media server".to_owned()
