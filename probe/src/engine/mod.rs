@@ -87,7 +87,8 @@ pub async fn run(
     sink.emit(Event::RunStarted { target: target.clone(), checks: chosen.clone() });
     let mut due = chosen.clone();
     let report = |found: &BTreeMap<&'static str, Vec<Finding>>, end| {
-        let findings = checks.iter().filter_map(|c| found.get(c.id)).flatten().cloned().collect();
+        let mut findings: Vec<_> = checks.iter().filter_map(|c| found.get(c.id)).flatten().cloned().collect();
+        plan.choice.spare(&mut findings, checks);
         Report::new(target.clone(), started, OffsetDateTime::now_utc(), end, findings)
     };
     let report = loop {

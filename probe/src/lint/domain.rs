@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use super::{
     Found, HOST, Sheet,
-    fix::Edit,
-    manifest::Manifest,
+    fix::{Edit, Mend},
+    manifest::{Given, Manifest},
     yaml::{Node, Style},
 };
 use crate::{codes::Code, finding::Finding};
@@ -117,25 +117,20 @@ pub(super) fn default_certificate(sheet: &Sheet<'_>) -> Vec<Found> {
         containers.filter(|it| it.name.contains("haproxy") || it.pod.object.name.contains("haproxy"))
     };
     for container in haproxys() {
-        for argument in container.node.items_at("args") {
-            let Some(value) = argument.text().and_then(|it| it.strip_prefix("--default-ssl-certificate="))
-            else {
-                continue;
-            };
-            let secret = value.rsplit('/').next().unwrap_or(value);
-            if secret != "cert-hcce" {
+        for given in container.options("--default-ssl-certificate") {
+            if given.value.rsplit('/').next() != Some("cert-hcce") {
                 continue;
             }
+            let words: Vec<_> = given.items.iter().filter_map(Node::text).collect();
             let finding = Finding::warn(code, "haproxy is told to show Hubs' self-signed certificate wherever it has no other one")
                 .because("that certificate is for the domain itself, so for the domain there are two, and haproxy shows the wrong one: the first page that people open is refused")
-                .seen("argument", argument.text().unwrap_or_default())
+                .seen("argument", words.join(" "))
                 .fix("Once the real certificates are there, take the argument out (--fix makes it a comment), or name the domain's own secret in it", [""; 0]);
             found.push(Found {
                 finding: sheet
-                    .at(finding, argument.start)
+                    .at(finding, given.items[0].start)
                     .at(format!("{}/{}", container.pod.object.kind, container.pod.object.name)),
-                edit: Some(Edit::Comment { line: argument.start.line() })
-                    .filter(|_| is_alone(container.node.get("args"), argument)),
+                mend: taken_out(container.node.field("args"), &given),
             });
         }
     }
@@ -146,15 +141,26 @@ pub(super) fn default_certificate(sheet: &Sheet<'_>) -> Vec<Found> {
     found
 }
 
-/// Whether the item has a line of its own, so that the line can go.
-fn is_alone(list: Option<&Node<'_>>, item: &Node<'_>) -> bool {
-    let items = list.map(Node::items).unwrap_or_default();
-    let is_block = list.is_some_and(|list| list.start.line() != list.end.line());
-    // Within a text over several lines a number sign begins no comment.
-    item.style != Style::Block
-        && is_block
-        && items.len() > 1
-        && items.iter().filter(|it| it.start.line() == item.start.line()).count() == 1
+/// The argument becomes a comment, where its lines are its own.
+fn taken_out(field: Option<&(Node<'_>, Node<'_>)>, given: &Given<'_>) -> Mend {
+    let Some((key, list)) = field else { return Mend::Decision };
+    let all = list.items();
+    if all.len() == given.items.len() {
+        return Mend::Unable("it is the only argument, and a list has to have one");
+    }
+    let on_line = |line| all.iter().filter(|it| it.start.line() == line).count();
+    let is_apart = |item: &Node<'_>| {
+        // Within a text over several lines a number sign begins no comment.
+        item.style != Style::Block
+            && item.start.line() == item.end.line()
+            && on_line(item.start.line()) == 1
+            // A bracket on the line would become part of the comment.
+            && (key.end.line() < item.start.line() && item.start.line() < list.end.line())
+    };
+    if !given.items.iter().all(is_apart) {
+        return Mend::Unable("it does not have a line of its own");
+    }
+    Mend::Edits(given.items.iter().map(|it| Edit::Comment { line: it.start.line() }).collect())
 }
 
 /// Every name is one of the domain's.

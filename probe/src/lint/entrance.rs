@@ -1,6 +1,11 @@
 //! The Service through which everybody comes in.
 
-use super::{Found, PORT, Sheet, fix::Edit, manifest::Object, yaml::Node};
+use super::{
+    Found, PORT, Sheet,
+    fix::{Edit, Mend},
+    manifest::Object,
+    yaml::Node,
+};
 use crate::{codes::Code, finding::Finding};
 
 /// What browsers open, where it goes, and what the port is called.
@@ -41,13 +46,14 @@ pub(super) fn ports(sheet: &Sheet<'_>) -> Vec<Found> {
             .seen(PORT, port)
             .fix(format!("Add the port to the Service, with targetPort {target_port} (--fix does)"), [""; 0]);
         let last = items.last().filter(|it| it.start.line() != place.line() && is_block(it, items));
-        let edit = last.map(|last| Edit::InsertAfter {
+        let mend = last.map(|last| Edit::InsertAfter {
             line: last_line(last),
             // A list's dash stands two columns before what it begins.
             indent: last.start.column().saturating_sub(3),
             text: format!("- name: {name}\n  port: {port}\n  targetPort: {target_port}\n  protocol: TCP"),
         });
-        found.push(Found { finding: sheet.at(finding, place).at(&target), edit });
+        let mend = Mend::by(mend, "the list of ports is empty or within brackets, where no line can be put");
+        found.push(Found { finding: sheet.at(finding, place).at(&target), mend });
     }
     for item in items {
         if item.text_at("protocol") == Some("UDP") {
@@ -81,17 +87,14 @@ fn is_entrance(service: &Object<'_>) -> bool {
 fn tcp_services(sheet: &Sheet<'_>) -> Option<Found> {
     let code = Code::EntranceComplete;
     let haproxy = sheet.manifest.containers().find(|it| it.pod.object.name.contains("haproxy"))?;
-    let argument = haproxy.node.items_at("args").iter().find_map(|it| {
-        let value = it.text()?.strip_prefix("--configmap-tcp-services=")?;
-        Some((it, value.rsplit('/').next().unwrap_or(value)))
-    });
-    let Some((argument, name)) = argument else {
+    let Some(given) = haproxy.options("--configmap-tcp-services").next() else {
         let finding =
             Finding::fail(code, "haproxy is not told of any TCP service, so nothing is behind port 5349")
                 .because("--configmap-tcp-services is not among its arguments")
                 .seen(PORT, TURN);
         return Some(sheet.at(finding, haproxy.place()).into());
     };
+    let name = given.value.rsplit('/').next().unwrap_or(given.value);
     if !sheet.tells("ConfigMap", name) {
         return None;
     }
@@ -100,7 +103,7 @@ fn tcp_services(sheet: &Sheet<'_>) -> Option<Found> {
         let finding =
             Finding::fail(code, format!("haproxy reads its TCP services from {name}, which is not declared"))
                 .seen(PORT, TURN);
-        return Some(sheet.at(finding, argument.start).into());
+        return Some(sheet.at(finding, given.items[0].start).into());
     };
     let Some((_, value)) = map.node.get("data").and_then(|data| data.field("5349")) else {
         let finding = Finding::fail(code, format!("{name} does not say what is behind port 5349"))

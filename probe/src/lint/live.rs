@@ -141,6 +141,15 @@ impl Live {
         path
     }
 
+    /// The finding with commands for this namespace, in place of the one that Hubs' generator has.
+    pub(crate) fn named_in(&self, mut finding: Finding) -> Finding {
+        let option = format!("-n {}", shell_word(&self.namespace));
+        for command in finding.remedy.iter_mut().flat_map(|it| &mut it.commands) {
+            *command = command.replace("-n hcce", &option);
+        }
+        finding
+    }
+
     /// Each host of an Ingress with the certificate that is meant for it.
     pub(crate) fn shown(&self) -> Vec<Shown> {
         certificates::shown(&Manifest::new(&self.documents), |place| self.path(place))

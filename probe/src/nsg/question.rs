@@ -210,7 +210,9 @@ impl Wanted {
             );
             ask(Purpose::Out, Outbound, Protocols::TCP, one(443), &to(Place::Node), &Place::Internet);
         }
-        ask(Purpose::Admin, Inbound, Protocols::TCP, one(7000), &from, &to(Place::Node));
+        if let Some(from) = ends.outside(from) {
+            ask(Purpose::Admin, Inbound, Protocols::TCP, one(7000), &from, &to(Place::Node));
+        }
         questions
     }
 }
@@ -223,6 +225,19 @@ struct Ends<'a> {
 }
 
 impl Ends<'_> {
+    /// What of the place belongs to the internet. Who is inside anyway reaches more than what rules keep from strangers.
+    fn outside(&self, place: Place) -> Option<Place> {
+        match place {
+            Place::Internet => Some(place),
+            Place::Network | Place::Platform | Place::Node | Place::Entrance => None,
+            Place::Addresses(addresses) => {
+                let outside = addresses.intersection(&self.declared.knowledge.internet());
+                let outside = outside.difference(&Addresses::private());
+                (!outside.is_empty()).then_some(Place::Addresses(outside))
+            }
+        }
+    }
+
     /// The ports at which the media gateway waits: those that are `known`, and otherwise what is forwarded of UDP.
     fn gateways(&self, known: &[SocketAddr]) -> Vec<(u16, Option<IpAddr>)> {
         if !known.is_empty() {

@@ -166,6 +166,26 @@ fn nodes_that_cannot_get_out_are_a_warning() {
 }
 
 #[test]
+fn of_those_who_are_asked_about_only_the_internet_has_to_be_kept_from_the_admin_port() {
+    let asked = |rule: &str, from: &str| {
+        let wanted = Wanted { from: Some(from.parse().unwrap()), ..Wanted::default() };
+        let findings = flows(&with(AKS, 0, rule), &wanted, None);
+        let admin = findings.into_iter().find(|it| it.code == Code::AdminDenied);
+        admin.map(|it| (it.status, it.summary))
+    };
+    for from in ["Internet", "0.0.0.0/0", "203.0.113.7"] {
+        let (status, summary) = asked("", from).unwrap();
+        assert_eq!(status, Status::Pass, "{summary}");
+        let open = rule("all", 200, "Allow", "*", "*", "*");
+        assert_eq!(asked(&open, from).unwrap().0, Status::Fail, "{from}");
+    }
+    // Who is inside gets there in any case, and AKS's own rules say so.
+    for from in ["VirtualNetwork", "10.224.0.0/16", "AzureLoadBalancer"] {
+        assert_eq!(asked("", from), None, "{from}");
+    }
+}
+
+#[test]
 fn a_rule_that_opens_the_admin_port_is_a_failure_and_too_broad() {
     let declared = with(AKS, 0, &rule("all", 200, "Allow", "*", "*", "*"));
     let findings = declared_only(&declared);
