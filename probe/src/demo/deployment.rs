@@ -77,7 +77,9 @@ pub(crate) enum DeploymentError {
     Folder { path: PathBuf, source: io::Error },
     #[error("cannot listen on {HERE} for {what}: {source}")]
     Listen { what: &'static str, source: io::Error },
-    #[error("nothing on this machine reaches {HERE} ({0}); bring its loopback interface up: ip link set lo up")]
+    #[error(
+        "nothing on this machine reaches {HERE} ({0}); bring its loopback interface up: ip link set lo up"
+    )]
     Loopback(io::Error),
     #[error("cannot make a certificate: {0}")]
     Certificate(#[from] rcgen::Error),

@@ -89,7 +89,8 @@ pub(super) const RULES: &[Rule] = &[
     .confidence(Confidence::Likely),
     // Nobody lets through what nobody knows of.
     of_turn("turn.ports", &[Code::MediaPorts], |_, _| {
-        "the media server takes other ports than the TURN server and the network's rules let through".to_owned()
+        "the media server takes other ports than the TURN server and the network's rules let through"
+            .to_owned()
     })
     .status(Status::Warn)
     .when(|seen, _| seen.turn() == Turn::Broken && seen.has(Code::RelayedPath, Status::Fail))

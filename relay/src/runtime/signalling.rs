@@ -10,17 +10,17 @@ use tokio::task::spawn_local;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
-use super::StartError;
 use super::background::{Common, IMPATIENCE, runtime};
 use super::listeners::Share;
 use super::status::{Condition, Need};
+use super::{Phase, StartError};
 use crate::config::{Config, Entry, Gateway, Host, Place};
 use crate::gateway::Directory;
 use crate::gateway::signalling::Offer;
 use crate::net::bind::Listener;
 use crate::net::cluster::Cluster;
 use crate::net::resolve::lookup;
-use crate::net::signalling::{Proxy, Settings, Tally, serve_signalling};
+use crate::net::signalling::{Door, Proxy, Settings, Tally, serve_signalling};
 
 /// What the gateway's threads share, and metrics read.
 #[derive(Clone, Debug)]
@@ -36,18 +36,24 @@ pub(super) fn serve(
     mut listeners: mpsc::UnboundedReceiver<Share>,
 ) -> Result<JoinHandle<()>, StartError> {
     let (publish, settings) = watch::channel(Settings::default());
-    let proxy = Proxy { directory: shared.directory, settings, tally: shared.tally };
+    let (closes, door) = watch::channel(Door::Open);
+    let proxy = Proxy { directory: shared.directory, settings, tally: shared.tally, door };
     let places = Places::new(common, publish, Cluster::around());
-    let failed = common.failed.clone();
+    let (failed, mut phases) = (common.failed.clone(), common.phases.clone());
     common.spawn_background("signalling", runtime()?, async move {
         spawn_local(places.follow());
+        spawn_local(async move {
+            let _ = phases.wait_for(|phase| *phase != Phase::Serving).await;
+            closes.send_replace(Door::Closed);
+        });
         while let Some(Share { listener, entrance }) = listeners.recv().await {
             let Listener::Connections(listener) = listener else { continue };
             let serving = serve_signalling(proxy.clone(), listener, entrance.clone());
             let failed = failed.clone();
             let serving = spawn_local(async move {
-                let Err(error) = serving.await;
-                let _ = failed.send(error);
+                if let Err(error) = serving.await {
+                    let _ = failed.send(error);
+                }
             });
             let mut entrance = entrance;
             spawn_local(async move {
@@ -234,7 +240,7 @@ mod tests {
 
     use super::*;
     use crate::net::cluster::tests::{Api, load_balancer};
-    use crate::runtime::{Phase, Status};
+    use crate::runtime::Status;
 
     /// Goes by this configuration; what it publishes, and its status.
     fn follow(config: &str, cluster: Cluster) -> (watch::Receiver<Settings>, Arc<Status>) {

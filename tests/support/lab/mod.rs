@@ -77,7 +77,15 @@ impl Lab {
         let folder = TempDir::with_prefix("hubs-lab-").unwrap();
         let network = Network::start(folder.path(), scenario);
         let environment = BTreeMap::new();
-        Self { room: String::new(), environment, clock: None, rules: None, _deployment: None, network, folder }
+        Self {
+            room: String::new(),
+            environment,
+            clock: None,
+            rules: None,
+            _deployment: None,
+            network,
+            folder,
+        }
     }
 
     /// Runs `hubs-probe check` on the laptop. `program` is hubs-probe's.
