@@ -51,6 +51,8 @@ const FAREWELL: Duration = Duration::from_secs(5);
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 /// How much is read at once: most messages are shorter, and there may be thousands of connections.
 const READ_SIZE: usize = 4 << 10;
+/// Why somebody is not let in.
+const DRAINS: &str = "the relay drains";
 
 /// What signalling goes by: changes while it runs.
 #[derive(Clone, Debug, Default)]
@@ -179,27 +181,33 @@ impl Proxy {
     }
 
     async fn serve(&self, mut stream: TcpStream, sender: SocketAddr, entrance: &Entrance) {
-        let limit = self.settings.borrow().handshake_timeout;
         // Requests are short, and their answers are waited for.
         let _ = stream.set_nodelay(true);
-        let client = match timeout(limit, entrance.identify(&mut stream, sender)).await {
+        let client = match self.in_time(entrance.identify(&mut stream, sender)).await {
             Ok(Ok(identified)) => identified.client(),
             Ok(Err(error)) => return debug!(client = %sender, %error, "signalling refused"),
-            Err(_) => {
-                add(&self.tally.limited_handshakes, 1);
-                return debug!(client = %sender, "signalling refused: nothing came");
-            }
+            Err(why) => return debug!(client = %sender, "signalling refused: {why}"),
         };
         match &entrance.tls {
             None => self.serve_http(stream, client).await,
-            Some(acceptor) => match timeout(limit, Box::pin(acceptor.accept(stream))).await {
+            Some(acceptor) => match self.in_time(Box::pin(acceptor.accept(stream))).await {
                 Ok(Ok(stream)) => self.serve_http(stream, client).await,
                 Ok(Err(error)) => debug!(%client, %error, "TLS handshake for signalling failed"),
-                Err(_) => {
-                    add(&self.tally.limited_handshakes, 1);
-                    debug!(%client, "TLS handshake for signalling not finished");
-                }
+                Err(why) => debug!(%client, "TLS handshake for signalling not finished: {why}"),
             },
+        }
+    }
+
+    /// What comes before a request, unless it takes too long or nobody is let in any more.
+    async fn in_time<T>(&self, opening: impl Future<Output = T>) -> Result<T, &'static str> {
+        let limit = self.settings.borrow().handshake_timeout;
+        tokio::select! {
+            opened = opening => Ok(opened),
+            () = sleep(limit) => {
+                add(&self.tally.limited_handshakes, 1);
+                Err("nothing came in time")
+            }
+            () = self.closed() => Err(DRAINS),
         }
     }
 
@@ -249,7 +257,7 @@ impl Proxy {
         client: SocketAddr,
     ) -> (Response<Body>, Option<Sockets>) {
         if *self.door.borrow() == Door::Closed {
-            debug!(%client, "signalling refused: the relay drains");
+            debug!(%client, "signalling refused: {DRAINS}");
             return (unavailable(), None);
         }
         // Nobody here could read what is compressed. Dialog's server does not offer it either.

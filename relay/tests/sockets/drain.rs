@@ -96,7 +96,7 @@ fn it_ends_with_the_last_call_through_the_gateway_as_well() {
     let line = gateway.running.line_with("draining");
     assert!(line.contains("sessions=0 gateway_calls=1"), "{line}");
     talk(&client::udp(gateway.udp), "nameofdialogstransport", 1);
-    drop(browser);
+    drop((browser, peer));
     gateway.running.line_with("stopped");
     assert_eq!(gateway.running.exit_code(), Some(0));
 }

@@ -551,7 +551,7 @@ fn metrics_and_the_log_tell_of_ways_that_open_forward_move_and_end() {
     assert_eq!(first.recv(&mut [0; 100]).unwrap_err().kind(), ErrorKind::WouldBlock);
     talk(&second, NAME, 2);
     talk(&second, "nameofanothertransport", 3);
-    drop(browser);
+    drop((browser, peer));
     let line = gateway.running.line_with("way taken over");
     assert!(line.contains(&format!("client={after} before={before}")), "{line}");
     // Each talk is a check and a packet.
