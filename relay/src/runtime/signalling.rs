@@ -19,7 +19,7 @@ use crate::gateway::Directory;
 use crate::gateway::signalling::Offer;
 use crate::net::bind::Listener;
 use crate::net::cluster::Cluster;
-use crate::net::resolve::lookup;
+use crate::net::resolve::Names;
 use crate::net::signalling::{Door, Proxy, Settings, Tally, serve_signalling};
 
 /// What the gateway's threads share, and metrics read.
@@ -38,7 +38,7 @@ pub(super) fn serve(
     let (publish, settings) = watch::channel(Settings::default());
     let (closes, door) = watch::channel(Door::Open);
     let proxy = Proxy { directory: shared.directory, settings, tally: shared.tally, door };
-    let places = Places::new(common, publish, Cluster::around());
+    let places = Places::new(common, publish, Cluster::around(), Names::OfTheSystem);
     let (failed, mut phases) = (common.failed.clone(), common.phases.clone());
     common.spawn_background("signalling", runtime()?, async move {
         spawn_local(places.follow());
@@ -71,6 +71,7 @@ struct Places {
     status: Arc<super::Status>,
     publish: watch::Sender<Settings>,
     cluster: Cluster,
+    names: Names,
     dialogs: Vec<Known>,
     udp: Vec<Known>,
     tcp: Vec<Known>,
@@ -85,12 +86,13 @@ struct Known {
 }
 
 impl Places {
-    fn new(common: &Common, publish: watch::Sender<Settings>, cluster: Cluster) -> Self {
+    fn new(common: &Common, publish: watch::Sender<Settings>, cluster: Cluster, names: Names) -> Self {
         Self {
             configs: common.configs.clone(),
             status: Arc::clone(&common.status),
             publish,
             cluster,
+            names,
             dialogs: Vec::new(),
             udp: Vec::new(),
             tcp: Vec::new(),
@@ -104,7 +106,7 @@ impl Places {
             // What needs nobody's answer counts at once.
             self.tell(&config);
             for known in self.dialogs.iter_mut().chain(&mut self.udp).chain(&mut self.tcp) {
-                known.ask(&self.cluster).await;
+                known.ask(&self.cluster, self.names).await;
             }
             self.tell(&config);
             let is_missing = self.all().any(|it| it.addresses.is_empty());
@@ -188,9 +190,9 @@ impl Known {
     }
 
     /// Asks DNS for a name and the cluster for a Service. Without an answer the last one counts.
-    async fn ask(&mut self, cluster: &Cluster) {
+    async fn ask(&mut self, cluster: &Cluster, names: Names) {
         let (found, port) = match &self.entry {
-            Some(Entry::Place(Place { host: Host::Name(name), port })) => (lookup(name).await, *port),
+            Some(Entry::Place(Place { host: Host::Name(name), port })) => (names.lookup(name).await, *port),
             Some(Entry::Service { service, port }) => {
                 (cluster.addresses(service).await.map_err(|error| error.to_string()), *port)
             }
@@ -240,10 +242,11 @@ mod tests {
 
     use super::*;
     use crate::net::cluster::tests::{Api, load_balancer};
+    use crate::net::resolve::tests::Server;
     use crate::runtime::Status;
 
     /// Goes by this configuration; what it publishes, and its status.
-    fn follow(config: &str, cluster: Cluster) -> (watch::Receiver<Settings>, Arc<Status>) {
+    fn follow(config: &str, cluster: Cluster, names: Names) -> (watch::Receiver<Settings>, Arc<Status>) {
         let config = Config::from_text(config, None, []).unwrap();
         let status = Arc::new(Status::new(1));
         let (publish, settings) = watch::channel(Settings::default());
@@ -251,7 +254,7 @@ mod tests {
         let (phases_sender, phases) = watch::channel(Phase::Serving);
         let (failed, failures) = mpsc::unbounded_channel();
         let common = Common { configs, phases, status: Arc::clone(&status), failed };
-        let places = Places::new(&common, publish, cluster);
+        let places = Places::new(&common, publish, cluster, names);
         spawn_local(async move {
             let _kept = (configs_sender, phases_sender, failures);
             places.follow().await;
@@ -266,6 +269,14 @@ mod tests {
         }
     }
 
+    /// Whether a condition gives this reason, or is met if there is none.
+    fn says(part: &str) -> impl Fn(&Condition) -> bool {
+        move |condition| match condition {
+            Condition::Met => part.is_empty(),
+            Condition::Stale(why) | Condition::Unmet(why) => !part.is_empty() && why.contains(part),
+        }
+    }
+
     #[test]
     fn the_load_balancers_address_is_followed_and_without_an_answer_the_last_one_counts() {
         let runtime = runtime().unwrap();
@@ -274,13 +285,7 @@ mod tests {
             api.say(StatusCode::FORBIDDEN, "");
             let config = "gateway.udp = 'service:hubs-media:3478'\ngateway.dialog = '127.0.0.1:4443'\n\
                           peers.resolve_every = '100ms'";
-            let (mut settings, status) = follow(config, api.cluster.clone());
-            let says = |part: &'static str| {
-                move |condition: &Condition| match condition {
-                    Condition::Met => part.is_empty(),
-                    Condition::Stale(why) | Condition::Unmet(why) => !part.is_empty() && why.contains(part),
-                }
-            };
+            let (mut settings, status) = follow(config, api.cluster.clone(), Names::OfTheSystem);
             until(
                 &status,
                 says("the address of Service hubs-media cannot be found out: the cluster's API refuses"),
@@ -297,6 +302,42 @@ mod tests {
             until(&status, says("401")).await;
             assert!(matches!(status.needs()[&Need::Gateway], Condition::Stale(_)));
             assert_eq!(settings.borrow().offer.udp, ["203.0.113.20:3478".parse().unwrap()]);
+        });
+    }
+
+    #[test]
+    fn what_names_stand_for_is_followed_and_without_an_answer_the_last_one_counts() {
+        let runtime = runtime().unwrap();
+        LocalSet::new().block_on(&runtime, async {
+            let dns = Server::start().await;
+            let config = "gateway.dialog = 'dialog.test:4443'\ngateway.udp = 'media.test:3478'\n\
+                          gateway.tcp = 'stream.test:5349'\npeers.resolve_every = '100ms'";
+            let (mut settings, status) = follow(config, Cluster::around(), dns.names);
+            until(&status, says("dialog.test cannot be found out")).await;
+            assert!(matches!(status.needs()[&Need::Gateway], Condition::Unmet(_)));
+            let at = |address: &str, port| SocketAddr::new(address.parse().unwrap(), port);
+            for [dialog, media, stream] in
+                [["10.0.0.1", "203.0.113.10", "203.0.113.11"], ["10.0.0.2", "203.0.113.20", "2001:db8::21"]]
+            {
+                dns.say("dialog", &[dialog]);
+                dns.say("media", &[media]);
+                dns.say("stream", &[stream]);
+                let has_moved = |it: &Settings| {
+                    it.dialogs == [at(dialog, 4443)]
+                        && it.offer.udp == [at(media, 3478)]
+                        && it.offer.tcp == [at(stream, 5349)]
+                };
+                settings.wait_for(has_moved).await.unwrap();
+                until(&status, says("")).await;
+            }
+            // A name may have several, in any order.
+            dns.say("dialog", &["10.0.0.3", "10.0.0.2"]);
+            let both = [at("10.0.0.2", 4443), at("10.0.0.3", 4443)];
+            settings.wait_for(|it| it.dialogs == both).await.unwrap();
+            dns.say("dialog", &[]);
+            until(&status, says("dialog.test cannot be found out")).await;
+            assert!(matches!(status.needs()[&Need::Gateway], Condition::Stale(_)));
+            assert_eq!(settings.borrow().dialogs, both);
         });
     }
 }
