@@ -126,33 +126,46 @@ fn no_more_strangers_of_one_address_are_admitted_than_allowed_and_those_who_go_m
     }
 }
 
-#[test]
-fn every_bound_has_a_counter_that_moves_when_it_is_met() {
-    let identity = Identity::new("turn.test");
-    let (user, password) = USER;
-    let text = |gateway: &str, limits: &str| {
-        format!(
-            "listen = ['tcp://127.0.0.1:0', 'tls://127.0.0.1:0', 'udp://127.0.0.1:0']\nrelay.address = '127.0.0.1'\n\
-             relay.workers = 1\nauth.users = {{ {user} = '{password}' }}\n{gateway}\n\
-             peers.allow = ['127.0.0.0/8:1-65535']\n[limits]\n{limits}\n{}",
-            identity.config()
-        )
-    };
-    let start = |gateway: &str, key: &'static str, value: &str| {
+/// Relays of which each has met one of its bounds.
+struct Meetings {
+    identity: Identity,
+    relays: Vec<(&'static str, SocketAddr, Relay)>,
+}
+
+impl Meetings {
+    /// Lets a relay meet this bound, which has this value.
+    fn meet(&mut self, gateway: &str, key: &'static str, value: &str, how: &dyn Fn(&Relay)) {
+        let (user, password) = USER;
         // Nobody waits for the time limits where it is not about them.
         let patience = ["handshake_timeout", "stranger_timeout"].into_iter().filter(|it| *it != key);
         let limits = patience.fold(format!("{key} = {value}\n"), |all, it| all + it + " = '10m'\n");
-        let config = Config::from_text(&text(gateway, &limits), None, []).unwrap();
-        let mut relay = Relay::start(&config).unwrap();
+        let text = format!(
+            "listen = ['tcp://127.0.0.1:0', 'tls://127.0.0.1:0', 'udp://127.0.0.1:0']\nrelay.address = '127.0.0.1'\n\
+             relay.workers = 1\nauth.users = {{ {user} = '{password}' }}\n{gateway}\n\
+             peers.allow = ['127.0.0.0/8:1-65535']\n[limits]\n{limits}\n{}",
+            self.identity.config()
+        );
+        let mut relay = Relay::start(&Config::from_text(&text, None, []).unwrap()).unwrap();
         let admin = relay.serve_admin("127.0.0.1:0".parse().unwrap()).unwrap();
-        (key, admin, relay)
-    };
-    let mut relays = Vec::new();
-    let mut meet = |key: &'static str, value: &str, how: &dyn Fn(&Relay)| {
-        let started = start("", key, value);
-        how(&started.2);
-        relays.push(started);
-    };
+        how(&relay);
+        self.relays.push((key, admin, relay));
+    }
+}
+
+#[test]
+fn every_bound_has_a_counter_that_moves_when_it_is_met() {
+    let mut meetings = Meetings { identity: Identity::new("turn.test"), relays: Vec::new() };
+    meet_those_of_turn(&mut meetings);
+    meet_those_of_the_gateway(&mut meetings);
+    let keys = meetings.relays.iter().map(|(key, ..)| (*key).to_owned());
+    assert_eq!(keys.collect::<BTreeSet<_>>(), bounds());
+    for (key, admin, _relay) in meetings.relays {
+        wait_for(admin, &format!("hubs_relay_limited_total{{limit=\"{key}\"}}"), 1.0);
+    }
+}
+
+fn meet_those_of_turn(meetings: &mut Meetings) {
+    let mut meet = |key: &'static str, value: &str, how: &dyn Fn(&Relay)| meetings.meet("", key, value, how);
     let tcp = |relay: &Relay| Client::new(Connection::new(client::tcp(address(relay))));
     let udp = |relay: &Relay| Client::new(client::udp(relay.listeners()[2].address));
     let peer = |host: u8| SocketAddr::from(([127, 0, 0, host], 5000));
@@ -218,16 +231,16 @@ fn every_bound_has_a_counter_that_moves_when_it_is_met() {
         assert_eq!(client.bind(channel(0x4000), peer.local_addr().unwrap()), 0);
         peer.send_to(&[0; 2000], relayed).unwrap();
     });
+}
 
+fn meet_those_of_the_gateway(meetings: &mut Meetings) {
     let dialog = Dialog::start("127.0.0.1");
     let mut meet = |transport: &str, key: &'static str, value: &str, how: &dyn Fn(&Relay)| {
         let gateway = format!(
             "gateway = {{ listen = '{transport}://127.0.0.1:0', dialog = '{}', udp = '203.0.113.10:3478' }}",
             dialog.address
         );
-        let started = start(&gateway, key, value);
-        how(&started.2);
-        relays.push(started);
+        meetings.meet(&gateway, key, value, how);
     };
     let signalling = |relay: &Relay| relay.signalling().unwrap().address;
     let is_ours = |created: &Value| created["data"]["iceCandidates"][0]["ip"] == "203.0.113.10";
@@ -268,12 +281,6 @@ fn every_bound_has_a_counter_that_moves_when_it_is_met() {
             slow.write_all(said).unwrap();
             assert_closed(&mut slow);
         });
-    }
-
-    let met: BTreeSet<_> = relays.iter().map(|(key, ..)| (*key).to_owned()).collect();
-    assert_eq!(met, bounds());
-    for (key, admin, _relay) in relays {
-        wait_for(admin, &format!("hubs_relay_limited_total{{limit=\"{key}\"}}"), 1.0);
     }
 }
 
