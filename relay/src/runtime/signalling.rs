@@ -239,11 +239,15 @@ mod tests {
     use hyper::StatusCode;
     use serde_json::json;
     use tokio::task::LocalSet;
+    use tokio::time::timeout;
 
     use super::*;
     use crate::net::cluster::tests::{Api, load_balancer};
     use crate::net::resolve::tests::Server;
     use crate::runtime::Status;
+
+    /// Nothing on loopback takes this long.
+    const LIMIT: Duration = Duration::from_secs(10);
 
     /// Goes by this configuration; what it publishes, and its status.
     fn follow(config: &str, cluster: Cluster, names: Names) -> (watch::Receiver<Settings>, Arc<Status>) {
@@ -269,6 +273,12 @@ mod tests {
         }
     }
 
+    /// Runs a test, whose expectations may never come true.
+    fn within_the_limit(test: impl Future<Output = ()>) {
+        let tested = LocalSet::new().block_on(&runtime().unwrap(), timeout(LIMIT, test));
+        tested.expect("it comes true");
+    }
+
     /// Whether a condition gives this reason, or is met if there is none.
     fn says(part: &str) -> impl Fn(&Condition) -> bool {
         move |condition| match condition {
@@ -279,8 +289,7 @@ mod tests {
 
     #[test]
     fn the_load_balancers_address_is_followed_and_without_an_answer_the_last_one_counts() {
-        let runtime = runtime().unwrap();
-        LocalSet::new().block_on(&runtime, async {
+        within_the_limit(async {
             let api = Api::start().await;
             api.say(StatusCode::FORBIDDEN, "");
             let config = "gateway.udp = 'service:hubs-media:3478'\ngateway.dialog = '127.0.0.1:4443'\n\
@@ -307,8 +316,7 @@ mod tests {
 
     #[test]
     fn what_names_stand_for_is_followed_and_without_an_answer_the_last_one_counts() {
-        let runtime = runtime().unwrap();
-        LocalSet::new().block_on(&runtime, async {
+        within_the_limit(async {
             let dns = Server::start().await;
             let config = "gateway.dialog = 'dialog.test:4443'\ngateway.udp = 'media.test:3478'\n\
                           gateway.tcp = 'stream.test:5349'\npeers.resolve_every = '100ms'";

@@ -478,7 +478,8 @@ fn a_reload_changes_where_dialog_is_and_what_browsers_are_told_and_disturbs_nobo
 #[test]
 fn while_it_drains_nobody_is_let_in_calls_go_on_and_it_waits_for_the_last() {
     let dialog = Dialog::start("127.0.0.1");
-    let mut gateway = Gateway::start(&[&dialog]);
+    let mut gateway =
+        Gateway::start_with(&dialog.address.to_string(), "[limits]\nhandshake_timeout = '10m'\n");
     let admin = gateway.admin();
     let mut browser = gateway.connect();
     let mut peer = dialog.peer();
