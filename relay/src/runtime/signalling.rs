@@ -275,8 +275,8 @@ mod tests {
 
     /// Runs a test, whose expectations may never come true.
     fn within_the_limit(test: impl Future<Output = ()>) {
-        let tested = LocalSet::new().block_on(&runtime().unwrap(), timeout(LIMIT, test));
-        tested.expect("it comes true");
+        let runtime = runtime().unwrap();
+        LocalSet::new().block_on(&runtime, async { timeout(LIMIT, test).await.expect("it comes true") });
     }
 
     /// Whether a condition gives this reason, or is met if there is none.
