@@ -1,13 +1,21 @@
 //! Which checks run and which findings count, as the person asked for.
 
-use std::{collections::BTreeSet, fmt, str::FromStr};
+use std::{
+    collections::BTreeSet,
+    fmt,
+    str::FromStr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use wildmatch::WildMatch;
 
 use crate::{
     check::Check,
     codes::{Code, UnknownCode},
-    finding::{Finding, Suppressed},
+    finding::{Finding, Status, Suppressed},
 };
 
 /// A name of a check or a code, in which `*` stands for any text and `?` for any character.
@@ -51,21 +59,41 @@ pub struct Choice {
     pub suppress: Vec<Suppression>,
 }
 
-/// A pattern means nothing here.
+/// Why there is nothing to choose.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no check and no code is called {0:?}: `hubs-probe list` shows them all")]
-pub struct UnknownPattern(String);
+pub enum ChoiceError {
+    /// A pattern means nothing here.
+    #[error("no check and no code is called {0:?}: `hubs-probe list` shows them all")]
+    Unknown(String),
+    /// Everything is left out.
+    #[error("--only and --skip leave nothing that would be checked")]
+    Nothing,
+}
 
 impl Choice {
-    /// That each pattern means a check or a code: one that does not is misspelt, and would silently choose nothing.
-    pub fn validate(&self, checks: &[Check]) -> Result<(), UnknownPattern> {
+    /// That each pattern means a check or a code (one that does not is misspelt, and would silently choose nothing), and that
+    /// something is left.
+    pub fn validate(&self, checks: &[Check]) -> Result<(), ChoiceError> {
         let is_known = |pattern: &&Pattern| {
             checks.iter().any(|c| pattern.names(c)) || Code::ALL.iter().any(|c| pattern.names_code(*c))
         };
-        match self.only.iter().chain(&self.skip).find(|pattern| !is_known(pattern)) {
-            Some(pattern) => Err(UnknownPattern(pattern.to_string())),
-            None => Ok(()),
+        if let Some(pattern) = self.only.iter().chain(&self.skip).find(|pattern| !is_known(pattern)) {
+            return Err(ChoiceError::Unknown(pattern.to_string()));
         }
+        let is_skipped = |check: &Check| self.skip.iter().any(|it| it.names(check));
+        let has_codes =
+            |check: &Check| check.codes().any(|code| !self.skip.iter().any(|it| it.names_code(code)));
+        if checks.iter().any(|it| self.wants(it) && !is_skipped(it) && has_codes(it)) {
+            Ok(())
+        } else {
+            Err(ChoiceError::Nothing)
+        }
+    }
+
+    /// Whether the person asked for it itself, and not only for what comes after it.
+    fn wants(&self, check: &Check) -> bool {
+        let is_named = |it: &Pattern| it.names(check) || check.codes().any(|code| it.names_code(code));
+        self.only.is_empty() || self.only.iter().any(is_named)
     }
 
     /// Why this check of `checks` is not to run, if it is not.
@@ -73,19 +101,19 @@ impl Choice {
         if let Some(pattern) = self.skip.iter().find(|pattern| pattern.names(check)) {
             return Some(format!("left out by --skip {pattern}"));
         }
-        let is_wanted = |check: &Check| {
-            let codes = || check.codes().collect::<Vec<_>>();
-            self.only.iter().any(|it| it.names(check) || codes().into_iter().any(|code| it.names_code(code)))
-        };
-        if self.only.is_empty() || is_wanted(check) {
+        if self.wants(check) {
             return None;
         }
-        let wanted = checks.iter().filter(|c| is_wanted(c));
+        let wanted = checks.iter().filter(|it| self.wants(it));
         if wanted.flat_map(|wanted| before(wanted, checks)).any(|id| id == check.id) {
             return None;
         }
-        let only: Vec<_> = self.only.iter().map(ToString::to_string).collect();
-        Some(format!("left out by --only {}", only.join(" --only ")))
+        Some(format!("left out by {}", self.only_option()))
+    }
+
+    fn only_option(&self) -> String {
+        let only: Vec<_> = self.only.iter().map(|it| format!("--only {it}")).collect();
+        only.join(" ")
     }
 
     /// Leaves out what has a code that is not wanted, and marks what is known.
@@ -101,6 +129,31 @@ impl Choice {
             named.insert(finding.code)
         });
     }
+
+    /// Marks the faults of what ran only because something else comes after it. They do not count, unless they kept what the
+    /// person asked for from being examined.
+    pub fn spare(&self, findings: &mut [Finding], checks: &[Check]) {
+        let is_wanted = |id| checks.iter().any(|check| check.id == id && self.wants(check));
+        let needs = |of: &dyn Fn(&'static str) -> bool| -> Vec<_> {
+            findings.iter().filter(|it| of(it.check)).filter_map(|it| it.needs).collect()
+        };
+        let mut missed: BTreeSet<_> = needs(&is_wanted).into_iter().collect();
+        for _ in checks {
+            missed.extend(needs(&|id| missed.contains(id)));
+        }
+        let spared = findings.iter_mut().filter(|it| !is_wanted(it.check) && !missed.contains(it.check));
+        for finding in spared.filter(|it| is_fault(it)) {
+            finding.suppressed.get_or_insert_with(|| Suppressed {
+                by: self.only_option(),
+                reason: Some("examined only for what comes after it".to_owned()),
+            });
+        }
+    }
+}
+
+/// Whether there is anything that could count.
+fn is_fault(finding: &Finding) -> bool {
+    matches!(finding.status, Status::Warn | Status::Fail | Status::Error)
 }
 
 /// Every check that `check` comes after, however far back.
@@ -122,16 +175,34 @@ pub struct Suppression {
     code: Code,
     target: Option<Pattern>,
     reason: Option<String>,
+    /// Whether there was such a fault. Copies have it in common.
+    met: Arc<AtomicBool>,
 }
 
 impl Suppression {
+    /// Whether it suppressed anything.
+    pub fn has_met(&self) -> bool {
+        self.met.load(Ordering::Relaxed)
+    }
+
     fn suppresses(&self, finding: &Finding) -> Option<Suppressed> {
         let fits = |pattern: &Pattern| {
             let target = finding.target.as_deref().unwrap_or_default();
-            pattern.matches(target) || finding.host().is_some_and(|host| pattern.matches(host))
+            let place = finding.host_and_port();
+            let host = finding.host();
+            pattern.matches(target) || place.into_iter().chain(host).any(|it| pattern.matches(it))
         };
-        (self.code == finding.code && self.target.as_ref().is_none_or(fits))
-            .then(|| Suppressed { by: self.text.clone(), reason: self.reason.clone() })
+        if !is_fault(finding) || self.code != finding.code || !self.target.as_ref().is_none_or(fits) {
+            return None;
+        }
+        self.met.store(true, Ordering::Relaxed);
+        Some(Suppressed { by: self.text.clone(), reason: self.reason.clone() })
+    }
+}
+
+impl fmt::Display for Suppression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
     }
 }
 
@@ -154,7 +225,8 @@ impl FromStr for Suppression {
         };
         let reason = reason.strip_prefix(':').map(str::trim).filter(|reason| !reason.is_empty());
         let printable = crate::finding::printable;
-        Ok(Self { text: printable(text), code, target, reason: reason.map(printable) })
+        let (text, reason) = (printable(text), reason.map(printable));
+        Ok(Self { text, code, target, reason, met: Arc::default() })
     }
 }
 
@@ -173,7 +245,7 @@ fn end_of_target(text: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{checks::CHECKS, finding::Status};
+    use crate::checks::CHECKS;
 
     fn choice(only: &[&str], skip: &[&str]) -> Choice {
         let patterns = |texts: &[&str]| texts.iter().map(|text| Pattern::from(*text)).collect();
@@ -219,9 +291,76 @@ mod tests {
 
     #[test]
     fn a_pattern_that_means_nothing_is_a_mistake() {
-        assert_eq!(choice(&["turn.*"], &["HP06??"]).validate(CHECKS), Ok(()));
+        assert_eq!(choice(&["turn.*"], &["HP02??"]).validate(CHECKS), Ok(()));
         let misspelt = choice(&["trun.*"], &[]).validate(CHECKS).unwrap_err();
         assert!(misspelt.to_string().contains("trun.*"), "{misspelt}");
+    }
+
+    #[test]
+    fn a_choice_that_leaves_nothing_is_a_mistake() {
+        for (only, skip) in [(&[][..], &["*"][..]), (&[], &["HP*"]), (&["dns.*"], &["dns.*"])] {
+            assert_eq!(choice(only, skip).validate(CHECKS), Err(ChoiceError::Nothing), "{only:?} {skip:?}");
+        }
+        // Of what is skipped, what comes before it is not left.
+        assert_eq!(choice(&["ice.direct"], &["ice.direct"]).validate(CHECKS), Err(ChoiceError::Nothing));
+        assert_eq!(choice(&[], &["dns.*", "HP02*"]).validate(CHECKS), Ok(()));
+    }
+
+    fn of(check: &'static str, status: Status, needs: Option<&'static str>) -> Finding {
+        Finding { check, needs, ..Finding::new(Code::NamesAgree, status, "so") }
+    }
+
+    #[test]
+    fn what_runs_only_for_what_comes_after_it_does_not_count() {
+        let found = vec![
+            of("dns.addresses", Status::Warn, None),
+            of("dns.caa", Status::Warn, None),
+            of("tls.certificates", Status::Pass, None),
+            of("tls.certificates", Status::Fail, None),
+        ];
+        let spared = |only: &[&str], mut findings: Vec<Finding>| {
+            choice(only, &[]).spare(&mut findings, CHECKS);
+            findings.iter().map(|it| it.suppressed.is_some()).collect::<Vec<_>>()
+        };
+        assert_eq!(spared(&["dns.*"], found.clone()), [false, false, false, true]);
+        assert_eq!(spared(&["dns.caa"], found.clone()), [true, false, false, true]);
+        assert_eq!(spared(&[], found), [false; 4]);
+    }
+
+    #[test]
+    fn what_keeps_the_wanted_from_being_examined_counts() {
+        let mut findings = vec![
+            of("dns.addresses", Status::Fail, None),
+            of("room.join", Status::Skip, Some("dns.addresses")),
+            of("tls.certificates", Status::Fail, None),
+            of("turn.allocate", Status::Skip, Some("room.join")),
+        ];
+        choice(&["turn.*"], &[]).spare(&mut findings, CHECKS);
+        let spared: Vec<_> = findings.iter().map(|it| it.suppressed.is_some()).collect();
+        assert_eq!(spared, [false, false, true, false]);
+    }
+
+    #[test]
+    fn a_suppression_knows_whether_there_was_anything_to_suppress() {
+        for (text, has_met) in [
+            ("HP0204", true),
+            ("HP0204=turns:stream.example.org:5349", true),
+            ("HP0204=stream.example.org:5349", true),
+            ("HP0204=stream.example.org:5349:known", true),
+            ("HP0204=stream.example.org", true),
+            ("HP0204=stream.example.org:443", false),
+            ("HP0204=example.org", false),
+            ("HP0203", false),
+        ] {
+            let known: Suppression = text.parse().unwrap();
+            let choice = Choice { suppress: vec![known.clone()], ..Choice::default() };
+            let at = "turns:stream.example.org:5349";
+            choice.judge(&mut vec![
+                Finding::fail(Code::CertificateOfCoturn, "dialog's").at(at),
+                Finding::pass(Code::CertificateDefault, "its own").at(at),
+            ]);
+            assert_eq!(known.has_met(), has_met, "{text}");
+        }
     }
 
     #[test]

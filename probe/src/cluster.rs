@@ -2,21 +2,26 @@
 //! asked to get and to list, and each answer has a time limit and a largest size.
 
 use std::{
+    cell::Cell,
+    error::Error,
     sync::mpsc::{RecvTimeoutError, channel},
     thread,
     time::Duration,
 };
 
-use http_body_util::{BodyExt, Limited};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::{Request, StatusCode};
 use kube::{
     Client, Config,
-    client::Body,
+    client::{AuthError, Body},
     config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
 use serde_json::Value;
 
-use crate::{finding::printable, lint::Live, nsg::shell_word};
+use crate::{
+    finding::printable,
+    lint::{Live, Untold, grants},
+};
 
 /// Which part of which cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +46,8 @@ pub(crate) enum ClusterError {
     NoContext,
     #[error("the kubeconfig cannot be used: {0}")]
     Kubeconfig(String),
+    #[error("logging in fails: {0}; see whether `kubectl get namespaces` works from here")]
+    Login(String),
     #[error("{server} does not answer: {why}; see whether `kubectl get namespaces` works from here")]
     Unreachable { server: String, why: String },
     #[error(
@@ -48,9 +55,12 @@ pub(crate) enum ClusterError {
     )]
     LoggedOut { server: String },
     #[error(
-        "you may not read {what} in the namespace {namespace} (403): who administers the cluster can grant it, to read only, with `kubectl create role hubs-probe -n {namespace} --verb=get,list --resource={RESOURCES}` and `kubectl create rolebinding hubs-probe -n {namespace} --role=hubs-probe --user=YOU`"
+        "you may read nothing in the namespace {namespace} (403): who administers the cluster can grant it, to read only, with `{}`",
+        grants(.namespace, &everything()).join("` and `")
     )]
-    Forbidden { what: String, namespace: String },
+    Forbidden { namespace: String },
+    #[error("{server} answers with more than the {} MiB that are read of a namespace: name the one that Hubs is in with --namespace", LARGEST >> 20)]
+    Large { server: String },
     #[error("{server} answers {what} with {status}: {said}")]
     Refused { server: String, what: String, status: StatusCode, said: String },
     #[error("{server} answers {what} with what is no list of objects: {why}")]
@@ -63,7 +73,7 @@ pub(crate) enum ClusterError {
 const LIMIT: Duration = Duration::from_secs(30);
 /// A connection has to stand by then.
 const CONNECT_LIMIT: Duration = Duration::from_secs(8);
-/// Larger than all objects of one kind that Hubs has, many times over.
+/// Larger than all objects that Hubs has, many times over.
 const LARGEST: usize = 32 << 20;
 /// So many objects are asked for at a time, and so often: more is no deployment of Hubs.
 const PAGE: usize = 500;
@@ -79,8 +89,8 @@ const KINDS: [(&str, &str, &str); 7] = [
     ("ConfigMap", "api/v1", "configmaps"),
     ("PersistentVolumeClaim", "api/v1", "persistentvolumeclaims"),
 ];
-/// As a role names them.
-const RESOURCES: &str = "deployments.apps,statefulsets.apps,daemonsets.apps,services,ingresses.networking.k8s.io,configmaps,persistentvolumeclaims,secrets";
+/// What is asked for by name.
+const SECRETS: &str = "secrets";
 /// The secret with Hubs' settings.
 const SETTINGS: &str = "configs";
 
@@ -122,19 +132,29 @@ async fn ask(
     config.read_timeout = Some(LIMIT);
     config.default_retry = false;
     let server = printable(&config.cluster_url.to_string());
-    let client =
-        Client::try_from(config).map_err(|error| ClusterError::Kubeconfig(printable(&error.to_string())))?;
-    let api = Api { client, server: server.trim_end_matches('/').to_owned(), namespace: &place.namespace };
-    let mut objects = Vec::new();
-    for (kind, group, resource) in KINDS {
-        objects.extend(api.list(group, resource).await?.into_iter().map(|object| (kind, object)));
-    }
-    for name in secrets(&objects) {
-        objects.extend(api.secret(&name).await?.map(|object| ("Secret", object)));
-    }
+    let client = Client::try_from(config).map_err(|error| {
+        login(&error).unwrap_or_else(|| ClusterError::Kubeconfig(printable(&error.to_string())))
+    })?;
+    let server = server.trim_end_matches('/').to_owned();
+    let api = Api { client, server, namespace: &place.namespace, left: Cell::new(LARGEST) };
+    let (objects, untold) = api.everything().await?;
     let context = context.unwrap_or_default();
     let name = format!("namespace {} of the context {}", place.namespace, printable(&context));
-    Ok(Live::new(name, &place.namespace, objects))
+    Ok(Live::new(name, &place.namespace, objects).without(untold))
+}
+
+/// The resource as a role names it.
+fn in_role(group: &str, resource: &str) -> String {
+    match group.strip_prefix("apis/").and_then(|group| group.split('/').next()) {
+        Some(group) => format!("{resource}.{group}"),
+        None => resource.to_owned(),
+    }
+}
+
+/// All that is asked for, as a role names it.
+fn everything() -> String {
+    let kinds = KINDS.iter().map(|(_, group, resource)| in_role(group, resource));
+    kinds.chain([SECRETS.to_owned()]).collect::<Vec<_>>().join(",")
 }
 
 /// Of secrets only those are asked for that rules look into.
@@ -161,9 +181,33 @@ struct Api<'p> {
     client: Client,
     server: String,
     namespace: &'p str,
+    /// So many bytes may still come.
+    left: Cell<usize>,
 }
 
 impl Api<'_> {
+    /// All objects, and of what none is told. Who may not read one kind is told what is to be said of the others.
+    async fn everything(&self) -> Result<(Vec<(&'static str, Value)>, Vec<Untold>), ClusterError> {
+        let (mut objects, mut untold) = (Vec::new(), Vec::new());
+        for (kind, group, resource) in KINDS {
+            match self.list(group, resource).await {
+                Err(ClusterError::Forbidden { .. }) if untold.len() + 1 < KINDS.len() => {
+                    untold.push(Untold { kind, name: None, resource: in_role(group, resource) });
+                }
+                listed => objects.extend(listed?.into_iter().map(|object| (kind, object))),
+            }
+        }
+        for name in secrets(&objects) {
+            match self.secret(&name).await {
+                Err(ClusterError::Forbidden { .. }) => {
+                    untold.push(Untold { kind: "Secret", name: Some(name), resource: SECRETS.to_owned() });
+                }
+                secret => objects.extend(secret?.map(|object| ("Secret", object))),
+            }
+        }
+        Ok((objects, untold))
+    }
+
     async fn list(&self, group: &str, resource: &str) -> Result<Vec<Value>, ClusterError> {
         let mut items = Vec::new();
         let mut next = String::new();
@@ -187,7 +231,7 @@ impl Api<'_> {
 
     async fn secret(&self, name: &str) -> Result<Option<Value>, ClusterError> {
         let path = format!("api/v1/namespaces/{}/secrets/{}", escaped(self.namespace), escaped(name));
-        self.get(&path, "secrets").await
+        self.get(&path, SECRETS).await
     }
 
     /// The answer; nothing if there is no such thing.
@@ -196,23 +240,27 @@ impl Api<'_> {
             .header("Accept", "application/json")
             .body(Body::empty())
             .map_err(|error| self.odd(what, &error.to_string()))?;
-        let unreachable = |why: &dyn std::error::Error| ClusterError::Unreachable {
-            server: self.server.clone(),
-            why: whole(why),
+        let unreachable = |why: &(dyn Error + 'static)| {
+            login(why)
+                .unwrap_or_else(|| ClusterError::Unreachable { server: self.server.clone(), why: whole(why) })
         };
         let response = self.client.send(request).await.map_err(|error| unreachable(&error))?;
         let status = response.status();
-        let body = Limited::new(response.into_body(), LARGEST).collect().await;
-        let bytes = body.map_err(|error| unreachable(error.as_ref()))?.to_bytes();
+        let body = Limited::new(response.into_body(), self.left.get()).collect().await;
+        let bytes = body.map_err(|error| {
+            if error.is::<LengthLimitError>() {
+                return ClusterError::Large { server: self.server.clone() };
+            }
+            unreachable(error.as_ref())
+        })?;
+        let bytes = bytes.to_bytes();
+        self.left.set(self.left.get().saturating_sub(bytes.len()));
         let value: Result<Value, _> = serde_json::from_slice(&bytes);
         match status {
             StatusCode::OK => value.map(Some).map_err(|error| self.odd(what, &error.to_string())),
             StatusCode::NOT_FOUND => Ok(None),
             StatusCode::UNAUTHORIZED => Err(ClusterError::LoggedOut { server: self.server.clone() }),
-            StatusCode::FORBIDDEN => Err(ClusterError::Forbidden {
-                what: what.to_owned(),
-                namespace: printable(&shell_word(self.namespace)),
-            }),
+            StatusCode::FORBIDDEN => Err(ClusterError::Forbidden { namespace: printable(self.namespace) }),
             _ => {
                 let said =
                     value.ok().and_then(|it| Some(it["message"].as_str()?.to_owned())).unwrap_or_default();
@@ -231,8 +279,30 @@ impl Api<'_> {
     }
 }
 
+/// That logging in failed, if that is behind it. Of what a program printed that logs in, only its complaints are told: the rest may be
+/// what it logged in with, and what it was called with may be secret as well.
+fn login(error: &(dyn Error + 'static)) -> Option<ClusterError> {
+    let mut next = Some(error);
+    let mut behind = std::iter::from_fn(|| {
+        let error = next?;
+        next = error.source();
+        Some(error)
+    });
+    let why = match behind.find_map(|error| error.downcast_ref::<AuthError>())? {
+        AuthError::AuthExecRun { out, .. } => {
+            let said = String::from_utf8_lossy(&out.stderr);
+            format!("the program that the kubeconfig names for it ends with {}: {}", out.status, said.trim())
+        }
+        AuthError::AuthExecParse(_) => {
+            "the program that the kubeconfig names for it prints no ExecCredential".to_owned()
+        }
+        other => other.to_string(),
+    };
+    Some(ClusterError::Login(printable(&why)))
+}
+
 /// The error with what is behind it: the outermost often says no more than that something failed.
-fn whole(error: &dyn std::error::Error) -> String {
+fn whole(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(inner) = source {
@@ -256,6 +326,8 @@ fn of_kubeconfig(error: KubeconfigError) -> ClusterError {
         KubeconfigError::ReadConfig(error, path) => {
             ClusterError::NoKubeconfig(printable(&format!("{}: {error}", path.display())))
         }
+        // As an empty name is to kubectl.
+        KubeconfigError::LoadContext(name) if name.is_empty() => ClusterError::NoContext,
         KubeconfigError::LoadContext(name) => ClusterError::UnknownContext(printable(&name)),
         KubeconfigError::CurrentContextNotSet => ClusterError::NoContext,
         // What it says of others may quote the file, and that has secrets in it.
@@ -417,8 +489,8 @@ mod tests {
             (
                 403,
                 [
-                    "deployments in the namespace hcce (403)",
-                    "kubectl create role hubs-probe -n hcce --verb=get,list",
+                    "read nothing in the namespace hcce (403)",
+                    "kubectl create role hubs-probe -n hcce --verb=get,list --resource=deployments.apps,",
                 ],
             ),
             (401, ["does not know you (401)", "az aks get-credentials"]),
@@ -431,6 +503,41 @@ mod tests {
         }
         let odd = Cluster::start(|_| Some((200, json!({ "items": 7 })))).await;
         assert!(odd.fetch(None).await.unwrap_err().to_string().contains("it has no items"));
+    }
+
+    #[tokio::test]
+    async fn who_may_not_read_some_of_it_is_told_which_and_nothing_of_that_is_called_missing() {
+        let forbidden = ["persistentvolumeclaims", "secrets", "configmaps", "services"];
+        let cluster = Cluster::start(move |path| {
+            let is_forbidden = forbidden.iter().any(|it| path.split('/').any(|part| part == *it));
+            if is_forbidden { Some((403, json!({ "kind": "Status" }))) } else { recorded(path) }
+        })
+        .await;
+        let findings = lint_live(&cluster.fetch(None).await.unwrap());
+        let rights: Vec<_> = of(&findings, Code::ManifestRead);
+        assert_eq!(rights[1].status, Status::Error, "{rights:?}");
+        let said =
+            "you may not read services, configmaps, persistentvolumeclaims, secrets in the namespace hcce";
+        assert!(rights[1].summary.starts_with(said), "{rights:?}");
+        let grant = &rights[1].remedy.as_ref().unwrap().commands[0];
+        assert!(grant.ends_with("--resource=services,configmaps,persistentvolumeclaims,secrets"), "{grant}");
+        let hidden =
+            [Code::HostsHaveSecrets, Code::ClaimsDeclared, Code::EntranceComplete, Code::TurnHasCertificate];
+        assert!(findings.iter().all(|it| !hidden.contains(&it.code)), "{findings:#?}");
+        // What does not hang on any of that is told as ever.
+        assert_eq!(of(&findings, Code::TurnFindsSecrets)[0].status, Status::Fail);
+    }
+
+    #[tokio::test]
+    async fn more_than_any_deployment_has_is_not_read() {
+        let authority = Authority::new();
+        let address = web_server(authority.issue(&["kubernetes"], -1..60), |_| {
+            (200, String::new(), " ".repeat(LARGEST + 1))
+        })
+        .await;
+        let folder = kubeconfig(address, &authority.root_pem());
+        let error = fetch_from(folder.path().join("config"), None, LIMIT).await.unwrap_err();
+        assert!(matches!(error, ClusterError::Large { .. }), "{error}");
     }
 
     #[tokio::test]

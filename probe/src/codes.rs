@@ -151,6 +151,7 @@ codes! {
     0706 OutAdmitted "the rules let nodes out";
     0707 FlowAdmitted "the rules let in what was asked for";
     0708 AdminDenied "the rules keep dialog's admin port closed";
+    0709 GatewayAdmitted "the rules let media in at the gateway's port";
     0710 RuleDecides "each rule has something to decide";
     0711 RuleNarrow "no rule lets in more than Hubs needs";
     0720 AdmittedArrives "what the rules let in arrives";

@@ -102,6 +102,8 @@ pub struct Facts {
     pub answering: Fact<Vec<SocketAddr>>,
     /// Over what dialog answered ICE through the media gateway; never none.
     pub gateway: Fact<Vec<Protocol>>,
+    /// Each UDP port at which the media gateway waits, and whether dialog answered through it.
+    pub gateway_ports: Fact<Vec<(SocketAddr, bool)>>,
     /// The address at which dialog answers ICE through the TURN server.
     pub relayed: Fact<IpAddr>,
     /// The relayed addresses that the TURN server gave out so far.
@@ -128,6 +130,7 @@ impl Default for Facts {
             entrances: Fact::new("what became of connections", "tls.certificates"),
             answering: Fact::new("an address at which dialog answers", "ice.direct"),
             gateway: Fact::new("an answer of dialog's through the gateway", "gateway.paths"),
+            gateway_ports: Fact::new("where the media gateway waits", "gateway.paths"),
             relayed: Fact::new("an answer of dialog's through TURN", "turn.media"),
             relayed_addresses: Fact::new("a relayed address", "turn.steps"),
         }
@@ -155,6 +158,7 @@ impl Facts {
             entrances: self.entrances.without(checks),
             answering: self.answering.without(checks),
             gateway: self.gateway.without(checks),
+            gateway_ports: self.gateway_ports.without(checks),
             relayed: self.relayed.without(checks),
             relayed_addresses: self.relayed_addresses.without(checks),
         }

@@ -180,12 +180,17 @@ impl Finding {
 
     /// The host in `https://host/path`, `turns:host:port` or plain `host`, if the finding is about one.
     pub(crate) fn host(&self) -> Option<&str> {
+        self.host_and_port()?.split(':').next().filter(|host| !host.is_empty())
+    }
+
+    /// The same with the port, where there is one.
+    pub(crate) fn host_and_port(&self) -> Option<&str> {
         let target = self.target.as_deref()?;
         let rest = match target.split_once("://") {
             Some((_, rest)) => rest,
             None => target.strip_prefix("turns:").unwrap_or(target),
         };
-        rest.split(['/', ':']).next().filter(|host| !host.is_empty())
+        rest.split('/').next()
     }
 
     /// Names what the finding is about.

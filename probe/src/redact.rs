@@ -31,6 +31,9 @@ impl Redaction {
 
     /// Takes it out of every text of the finding.
     pub(crate) fn apply(&mut self, finding: &mut Finding) {
+        let images = finding.evidence.iter().filter(|it| it.label == "image");
+        let images: Vec<_> =
+            images.filter_map(|it| Some((it.value.clone(), without_owner(&it.value)?))).collect();
         let texts = [&mut finding.summary].into_iter().chain(&mut finding.target).chain(&mut finding.cause);
         let evidence = finding.evidence.iter_mut().flat_map(|it| [&mut it.label, &mut it.value]);
         let remedy =
@@ -38,6 +41,9 @@ impl Redaction {
         let suppressed =
             finding.suppressed.iter_mut().flat_map(|it| [&mut it.by].into_iter().chain(&mut it.reason));
         for text in texts.chain(evidence).chain(remedy).chain(suppressed).chain(&mut finding.left_out) {
+            for (image, nobodys) in &images {
+                *text = text.replace(image, nobodys);
+            }
             *text = self.text(text);
         }
     }
@@ -88,6 +94,21 @@ fn address_at_start(word: &str) -> Option<(IpAddr, usize)> {
     let ends = (word.len().saturating_sub(7)..=word.len()).rev().filter(|end| word.is_char_boundary(*end));
     ends.filter(|end| *end == word.len() || word[*end..].starts_with(['.', ':']))
         .find_map(|end| Some((word[..end].parse().ok()?, end)))
+}
+
+/// Who publishes images for everybody. Any other name before that of an image is somebody's.
+const PUBLISHERS: [&str; 5] = ["mozillareality", "hubsfoundation", "haproxytech", "postgrest", "library"];
+
+/// The image without the user in whose name it lies, if there is one: `registry/USER/name:tag`.
+fn without_owner(image: &str) -> Option<String> {
+    let (path, name) = image.rsplit_once('/')?;
+    let is_registry = |part: &str| part.contains(['.', ':']) || part == "localhost";
+    let (registry, owner) = match path.split_once('/') {
+        Some((first, rest)) if is_registry(first) => (format!("{first}/"), rest),
+        None if is_registry(path) => return None,
+        _ => (String::new(), path),
+    };
+    (!PUBLISHERS.contains(&owner)).then(|| format!("{registry}{USER}/{name}"))
 }
 
 /// Reticulum's user names of TURN: the second at which they run out, and a word.
@@ -184,6 +205,25 @@ mod tests {
         let text = format!("{finding:?}");
         assert!(!text.contains(a), "{text}");
         assert_eq!(text.matches("[address 1]").count(), 10, "{text}");
+    }
+
+    #[test]
+    fn in_whose_name_an_image_lies_is_taken_out() {
+        for (image, redacted) in [
+            ("registry.example/ada/dialog:1.2", "registry.example/[user]/dialog:1.2"),
+            ("localhost/team/ada/dialog", "localhost/[user]/dialog"),
+            ("ada/dialog", "[user]/dialog"),
+            ("mozillareality/coturn:stable-latest", "mozillareality/coturn:stable-latest"),
+            ("registry.example:5000/dialog@sha256:0", "registry.example:5000/dialog@sha256:0"),
+            ("postgres:15.4", "postgres:15.4"),
+        ] {
+            let mut finding =
+                Finding::warn(Code::ImagesPinned, format!("dialog runs whatever {image} is today"));
+            finding = finding.seen("image", image);
+            redaction().apply(&mut finding);
+            assert_eq!(finding.evidence[0].value, redacted);
+            assert_eq!(finding.summary, format!("dialog runs whatever {redacted} is today"));
+        }
     }
 
     proptest! {

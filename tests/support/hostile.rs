@@ -28,9 +28,18 @@ pub fn silent() -> SocketAddr {
 
 /// Accepts connections over TLS, and does with each what `converse` says, until that ends it.
 pub fn behind_tls(identity: &Identity, converse: fn(&mut Tls) -> io::Result<()>) -> SocketAddr {
+    behind_tls_with(identity, converse)
+}
+
+/// The same for what has something of its own.
+pub fn behind_tls_with(
+    identity: &Identity,
+    converse: impl Fn(&mut Tls) -> io::Result<()> + Clone + Send + 'static,
+) -> SocketAddr {
     let config = Arc::new(tls_config(identity));
     serve(move |connection| {
         let tls = ServerConnection::new(config.clone()).unwrap();
+        let converse = converse.clone();
         // What goes wrong here is the client's to find.
         thread::spawn(move || converse(&mut StreamOwned::new(tls, connection)));
     })

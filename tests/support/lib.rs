@@ -20,6 +20,7 @@ pub mod coturn;
 pub mod dns;
 pub mod hostile;
 pub mod http;
+pub mod kubernetes;
 pub mod lab;
 pub mod mount;
 pub mod nat;

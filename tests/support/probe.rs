@@ -32,6 +32,11 @@ pub fn check_at(program: &str, bed: &Bed, ports: Ports, arguments: &[&str]) -> C
     run(deployed(program, "check", bed, ports).args(arguments))
 }
 
+/// The same, to be prepared further and then [`run`].
+pub fn prepare(program: &str, bed: &Bed) -> Command {
+    deployed(program, "check", bed, bed.ports())
+}
+
 /// Looks at a deployment live, as somebody would from their laptop.
 pub fn watch(program: &str, bed: &Bed) -> Command {
     deployed(program, "watch", bed, bed.ports())
@@ -64,7 +69,8 @@ pub fn check_prepared(program: &mut Command, arguments: &[String]) -> Checked {
     run(program.arg("check").args(arguments))
 }
 
-fn run(command: &mut Command) -> Checked {
+/// Runs a `check` that is prepared, with JSON as its output.
+pub fn run(command: &mut Command) -> Checked {
     let finished = Process::start("hubs-probe", command.args(["--output", "json"])).finish(LIMIT);
     let status =
         finished.status.code().unwrap_or_else(|| panic!("hubs-probe was killed: {}", finished.status));

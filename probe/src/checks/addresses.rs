@@ -301,7 +301,8 @@ mod tests {
     fn dialogs_that_announce_different_addresses_are_several() {
         let (one, other) = (candidates(&[("203.0.113.9", 40_000)]), candidates(&[("203.0.113.10", 40_001)]));
         assert_eq!(judge_dialogs(&one, std::slice::from_ref(&one)).unwrap().status, Status::Pass);
-        assert_eq!(judge_dialogs(&one, &[other]).unwrap().status, Status::Warn);
+        let several = judge_dialogs(&one, &[other]).unwrap();
+        assert_eq!((several.code, several.status), (Code::OneDialog, Status::Warn));
         assert_eq!(judge_dialogs(&one, &[]), None);
     }
 
@@ -310,20 +311,20 @@ mod tests {
         let usual = candidates(&[("203.0.113.9", 40_000), ("203.0.113.9", 49_999)]);
         assert_eq!(judge_ports(&usual, &[]).status, Status::Pass);
         let finding = judge_ports(&usual, &[candidates(&[("203.0.113.9", 50_000)])]);
-        assert_eq!(finding.status, Status::Warn);
+        assert_eq!((finding.code, finding.status), (Code::MediaPorts, Status::Warn));
         assert_eq!(finding.evidence[0].value, "50000");
         assert_eq!(judge_ports(&[], &[]).status, Status::Skip);
     }
 
     #[test]
     fn ranges_overlap_only_where_they_were_seen_to() {
-        let ranges =
-            |relayed: &str| judge_ranges(&[ip("203.0.113.9")].into(), &[relayed.parse().unwrap()]).status;
-        assert_eq!(ranges("203.0.113.9:49500"), Status::Warn);
-        assert_eq!(ranges("203.0.113.9:50000"), Status::Pass);
-        assert_eq!(ranges("203.0.113.10:49500"), Status::Pass);
-        assert_eq!(ranges("10.0.0.7:49500"), Status::Skip);
-        assert_eq!(ranges("10.0.0.7:50000"), Status::Pass);
+        let ranges = |relayed: &str| judge_ranges(&[ip("203.0.113.9")].into(), &[relayed.parse().unwrap()]);
+        assert_eq!(ranges("203.0.113.9:49500").code, Code::RangesApart);
+        assert_eq!(ranges("203.0.113.9:49500").status, Status::Warn);
+        assert_eq!(ranges("203.0.113.9:50000").status, Status::Pass);
+        assert_eq!(ranges("203.0.113.10:49500").status, Status::Pass);
+        assert_eq!(ranges("10.0.0.7:49500").status, Status::Skip);
+        assert_eq!(ranges("10.0.0.7:50000").status, Status::Pass);
     }
 
     /// What is behind port 7000 of an address that answers so.

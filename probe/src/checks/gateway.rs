@@ -49,10 +49,14 @@ pub(crate) async fn paths(cx: Arc<Context>) -> Outcome {
         port.ask(&cx.net, &agent).await
     });
     let results = join_all(results).await;
-    let (mut findings, mut answering) = (Vec::new(), Vec::new());
+    let (mut findings, mut answering, mut over_udp) = (Vec::new(), Vec::new(), Vec::new());
     for ((port, transport), result) in ports.into_iter().zip(results) {
-        if result.as_ref().is_ok_and(ice::Outcome::is_answered) {
+        let is_answered = result.as_ref().is_ok_and(ice::Outcome::is_answered);
+        if is_answered {
             answering.push(port.protocol);
+        }
+        if port.protocol == Protocol::Udp {
+            over_udp.push((port.address, is_answered));
         }
         let witness = dialog.transport_stats(&transport.id).await;
         let tried = Tried { port, result, witness };
@@ -61,6 +65,7 @@ pub(crate) async fn paths(cx: Arc<Context>) -> Outcome {
     // Whether it is answered or not: the end of the connection closes them as well.
     let _ = dialog.close_transports(&transports).await;
     dialog.close().await;
+    cx.facts.gateway_ports.learn(over_udp);
     if !answering.is_empty() {
         cx.facts.gateway.learn(answering);
     }

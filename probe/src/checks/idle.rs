@@ -238,6 +238,7 @@ mod tests {
 
     #[test]
     fn another_mapping_is_no_fault_and_silence_is_warned_of() {
+        assert_eq!(direct(answered(50_000)).code, Code::DirectIdle);
         assert_eq!(direct(answered(50_000)).status, Status::Pass);
         assert_eq!(direct(answered(50_001)).status, Status::Pass);
         assert_eq!(direct(ice::Outcome::Silent { sent: 10 }).status, Status::Warn);

@@ -39,7 +39,8 @@ pub(crate) async fn served(cx: Arc<Context>) -> Outcome {
 
 /// Each host's certificate beside the one of its secret.
 pub(crate) async fn compare(net: &Net, live: &Live) -> Vec<Finding> {
-    join_all(live.shown().iter().map(|shown| compare_one(net, shown))).await
+    let found = join_all(live.shown().iter().map(|shown| compare_one(net, shown))).await;
+    found.into_iter().map(|it| live.named_in(it)).collect()
 }
 
 async fn compare_one(net: &Net, shown: &Shown) -> Finding {
@@ -81,7 +82,7 @@ mod tests {
         let live = |pem: String| {
             let ingress = json!({ "metadata": { "name": "ret" }, "spec": { "tls": [{ "hosts": [DOMAIN], "secretName": "cert" }] } });
             let secret = json!({ "metadata": { "name": "cert" }, "stringData": { "tls.crt": pem } });
-            Live::new("cluster".to_owned(), "hcce", [("Ingress", ingress), ("Secret", secret)])
+            Live::new("cluster".to_owned(), "rooms", [("Ingress", ingress), ("Secret", secret)])
         };
         let (of_shown, of_kept) = (live(shown.chain_pem()), live(kept.chain_pem()));
         let address = tls_server(shown, |_| async {}).await;
@@ -91,7 +92,9 @@ mod tests {
         let found = compare(&cx.net, &of_kept).await;
         assert_eq!(found[0].status, Status::Fail, "{found:?}");
         let location = found[0].location.as_ref().map(|it| it.file.as_str());
-        assert_eq!(location, Some("Ingress/hcce/ret spec.tls[0].secretName"));
+        assert_eq!(location, Some("Ingress/rooms/ret spec.tls[0].secretName"));
+        let commands = &found[0].remedy.as_ref().unwrap().commands;
+        assert!(commands.iter().all(|it| it.ends_with(" -n rooms")), "{commands:?}");
         let nowhere = context(None, &[(Name::Root, HTTPS, ([127, 0, 0, 1], 1).into())]);
         assert_eq!(compare(&nowhere.net, &of_kept).await[0].status, Status::Error);
     }

@@ -25,7 +25,8 @@ pub(crate) fn flows(cx: &Context) -> Outcome {
         cx.facts.addresses.get().ok().and_then(|known| known.get(&Name::Stream)).cloned().unwrap_or_default();
     let entrance =
         entrance.into_iter().filter(|ip| matches!(Kind::of_address(*ip), Kind::Public(_))).collect();
-    let wanted = Wanted { entrance, ..Wanted::default() };
+    let gateway = gateway(cx).iter().map(|(address, _)| *address).collect();
+    let wanted = Wanted { entrance, gateway, ..Wanted::default() };
     Ok(nsg::flows(declared, &wanted, Some(&reality(cx, declared))))
 }
 
@@ -33,6 +34,11 @@ fn given(cx: &Context) -> Result<&Declared, Stop> {
     let reason =
         "no rules were given: --nsg FILE, with what `az network nsg list -g NODE_GROUP -o json` prints";
     cx.options.nsg.as_deref().ok_or_else(|| Stop::Skip(reason.to_owned()))
+}
+
+/// The UDP ports of the media gateway that were tried.
+fn gateway(cx: &Context) -> &[(SocketAddr, bool)] {
+    cx.facts.gateway_ports.get().map(Vec::as_slice).unwrap_or_default()
 }
 
 fn reality(cx: &Context, declared: &Declared) -> Reality {
@@ -45,6 +51,7 @@ fn reality(cx: &Context, declared: &Declared) -> Reality {
     Reality {
         entrance: at_ports(reached, &[HTTPS, DIALOG, signalling]),
         turn: at_ports(reached, &turn),
+        gateway: through_gateway(gateway(cx)),
         media: media(announced, cx.facts.answering.get().ok().map(Vec::as_slice), asked),
         owner: owner(cx, declared, announced),
         ports: asked.iter().map(|(address, answered)| (address.port(), *answered)).collect(),
@@ -65,6 +72,18 @@ fn at_ports(reached: &[(u16, Reached)], ports: &[u16]) -> Observed {
             Observed::Refused(text("the connection is refused", &refused))
         }
         (.., answered) if !answered.is_empty() => Observed::Open(text("somebody answers", &answered)),
+        _ => Observed::Unknown,
+    }
+}
+
+fn through_gateway(asked: &[(SocketAddr, bool)]) -> Observed {
+    let places = |answered: bool| {
+        let at = asked.iter().filter(|it| it.1 == answered).map(|(address, _)| address.to_string());
+        at.collect::<Vec<_>>().join(", ")
+    };
+    match (places(true), places(false)) {
+        (open, _) if !open.is_empty() => Observed::Open(format!("dialog answers through {open}")),
+        (_, silent) if !silent.is_empty() => Observed::Silent(format!("no answer through {silent}")),
         _ => Observed::Unknown,
     }
 }

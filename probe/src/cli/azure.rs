@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     io::{self, Read},
+    os::unix::process::CommandExt,
     process::{Child, Command, Output, Stdio},
     str::FromStr,
     sync::mpsc::{Receiver, channel},
@@ -10,6 +11,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nix::{
+    sys::signal::{Signal, killpg},
+    unistd::Pid,
+};
 use serde_json::Value;
 
 use super::files::LARGEST;
@@ -130,6 +135,8 @@ fn run(what: &[&str], of: &[String]) -> Result<(String, Value), AzureError> {
 }
 
 fn answer(mut az: Command, command: String, limit: Duration) -> Result<(String, Value), AzureError> {
+    // az is a script that starts another program: all of it is to be ended when it hangs, so it is a group of its own.
+    az.process_group(0);
     let child = az.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let output = finished(child.map_err(AzureError::Missing)?, limit).map_err(AzureError::Missing)?;
     let Some(output) = output else {
@@ -154,7 +161,8 @@ fn finished(mut child: Child, limit: Duration) -> io::Result<Option<Output>> {
     let left = || until.saturating_duration_since(Instant::now());
     // Its outputs end when it does, and if a program that it started keeps them open, that is what is waited for.
     let (Ok(stdout), Ok(stderr)) = (stdout.recv_timeout(left()), stderr.recv_timeout(left())) else {
-        child.kill()?;
+        // Nobody has waited for the child yet, so nothing else can have its number and its group's.
+        killpg(Pid::from_raw(child.id().cast_signed()), Signal::SIGKILL)?;
         child.wait()?;
         return Ok(None);
     };
@@ -202,5 +210,23 @@ mod tests {
         assert_eq!(told.1, serde_json::json!([1]));
         let failed = answer(script("echo no >&2; exit 1"), "az".to_owned(), LIMIT);
         assert!(matches!(&failed, Err(AzureError::Failed { said, .. }) if said == "no"), "{failed:?}");
+    }
+
+    #[test]
+    fn what_an_az_that_hangs_has_started_is_ended_with_it() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let pipe = folder.path().join("pipe");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let mut az = Command::new("sh");
+        // The child says through the pipe that it is there, and holds it open as long as it lives.
+        az.args(["-c", "(echo there; exec sleep 600) > \"$1\" & wait", "az"]).arg(&pipe);
+        let said = thread::spawn(move || {
+            let mut said = String::new();
+            std::fs::File::open(pipe).and_then(|mut pipe| pipe.read_to_string(&mut said)).map(|_| said)
+        });
+        let hung = answer(az, "az aks show".to_owned(), Duration::from_secs(2));
+        assert!(matches!(hung, Err(AzureError::Slow { .. })), "{hung:?}");
+        // The pipe comes to its end when nobody holds it any more.
+        assert_eq!(said.join().unwrap().unwrap(), "there\n");
     }
 }

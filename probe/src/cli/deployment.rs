@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     check::{Context, Options},
-    choice::UnknownPattern,
+    choice::ChoiceError,
     facts::Facts,
     net::{ConnectTo, Family, Net, NetError, NetOptions},
     nsg::ReadError,
@@ -23,15 +23,51 @@ use crate::{
     target::{RelayAdmin, Room, Target, TurnLogin},
 };
 
-/// What is examined, and how to get there.
+/// Which deployment is meant, and how to get there.
 #[derive(Debug, Args)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
-pub(crate) struct DeploymentArgs {
+pub(crate) struct WayArgs {
     /// The domain that people open in their browser.
     domain: Target,
     /// Join this room (its URL, or the part after the domain) for TURN credentials, as a browser does.
     #[arg(long, value_name = "URL")]
     room: Option<Room>,
+    /// Ask this resolver instead of the system's.
+    #[arg(long, value_name = "IP:PORT")]
+    resolver: Option<SocketAddr>,
+    /// Trust the certificates in this PEM file besides Mozilla's roots.
+    #[arg(long, value_name = "PEM")]
+    ca_file: Option<PathBuf>,
+    /// For HOST:PORT connect to ADDRESS:PORT instead; can be given several times.
+    #[arg(long, value_name = "HOST:PORT:ADDRESS:PORT")]
+    connect_to: Vec<ConnectTo>,
+    /// Use IPv4 only.
+    #[arg(short = '4', conflicts_with = "ipv6")]
+    ipv4: bool,
+    /// Use IPv6 only.
+    #[arg(short = '6')]
+    ipv6: bool,
+    /// Open so many of dialog's transports to sample its ports; each has two or three.
+    #[arg(long, value_name = "NUMBER", default_value = "8", value_parser = clap::value_parser!(u8).range(1..=32))]
+    samples: u8,
+    /// Ask hubs-relay's agent which packets arrive; it is open to you with `kubectl port-forward`.
+    #[arg(long, value_name = "URL")]
+    agent: Option<AgentAddress>,
+    /// The agent's token. In the environment nobody sees it who lists processes.
+    #[arg(long, value_name = "TOKEN", env = "HUBS_SWEEP_TOKEN", hide_env_values = true)]
+    token: Option<GivenToken>,
+    /// The file with the agent's token.
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// End after this time with what was found by then: 90s, 2m.
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
+    pub(super) timeout: Duration,
+}
+
+/// What is examined of it besides.
+#[derive(Debug, Args)]
+pub(crate) struct DeploymentArgs {
+    #[command(flatten)]
+    way: WayArgs,
     /// Without a room: derive TURN credentials from this secret, as Reticulum does.
     #[arg(
         long,
@@ -53,31 +89,13 @@ pub(crate) struct DeploymentArgs {
         requires = "turn_user"
     )]
     turn_password: Option<String>,
-    /// Ask this resolver instead of the system's.
-    #[arg(long, value_name = "IP:PORT")]
-    resolver: Option<SocketAddr>,
-    /// Trust the certificates in this PEM file besides Mozilla's roots.
-    #[arg(long, value_name = "PEM")]
-    ca_file: Option<PathBuf>,
-    /// For HOST:PORT connect to ADDRESS:PORT instead; can be given several times.
-    #[arg(long, value_name = "HOST:PORT:ADDRESS:PORT")]
-    connect_to: Vec<ConnectTo>,
     /// Also ask this STUN server, which is not the deployment's, whether UDP leaves this network; two of them tell.
     #[arg(long, value_name = "HOST:PORT", value_parser = parse_stun)]
     stun: Vec<String>,
-    /// Use IPv4 only.
-    #[arg(short = '4', conflicts_with = "ipv6")]
-    ipv4: bool,
-    /// Use IPv6 only.
-    #[arg(short = '6')]
-    ipv6: bool,
-    /// Open so many of dialog's transports to sample its ports; each has two or three.
-    #[arg(long, value_name = "NUMBER", default_value = "8", value_parser = clap::value_parser!(u8).range(1..=32))]
-    samples: u8,
     /// With a room: do not send sound through dialog and back, which takes five seconds.
     #[arg(long)]
     no_audio: bool,
-    /// Also find out whether paths outlive the load balancer's four silent minutes. Takes six.
+    /// Also find out whether paths outlive the load balancer's four silent minutes. Takes six, so --timeout is eight at least.
     #[arg(long)]
     long: bool,
     /// Ask hubs-relay itself at its admin address, which is open to you with `kubectl port-forward`.
@@ -94,18 +112,6 @@ pub(crate) struct DeploymentArgs {
     manifest: Option<PathBuf>,
     #[command(flatten)]
     cluster: ClusterArgs,
-    /// Ask hubs-relay's agent which packets arrive; it is open to you with `kubectl port-forward`.
-    #[arg(long, value_name = "URL")]
-    pub(super) agent: Option<AgentAddress>,
-    /// The agent's token. In the environment nobody sees it who lists processes.
-    #[arg(long, value_name = "TOKEN", env = "HUBS_SWEEP_TOKEN", hide_env_values = true)]
-    token: Option<GivenToken>,
-    /// The file with the agent's token.
-    #[arg(long, value_name = "FILE")]
-    token_file: Option<PathBuf>,
-    /// End after this time with what was found by then: 90s, 2m. With --long never before eight minutes are over.
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
-    timeout: Duration,
 }
 
 /// What --long takes, with everything else.
@@ -130,6 +136,14 @@ pub(crate) enum UsageError {
     File { path: PathBuf, source: io::Error },
     #[error("--fix {}: it is there already, and is not written over", .0.display())]
     FixExists(PathBuf),
+    #[error(
+        "--fix -: the copy has the manifest's secrets in it, and standard output the report: name a file"
+    )]
+    FixPrinted,
+    #[error(
+        "--expect {expected}: none of these ports is among those of --ports, {asked}, so none would be asked"
+    )]
+    ExpectApart { expected: String, asked: String },
     #[error(transparent)]
     Azure(#[from] AzureError),
     #[cfg(feature = "kube")]
@@ -151,7 +165,7 @@ pub(crate) enum UsageError {
     )]
     NoToken,
     #[error(transparent)]
-    Pattern(#[from] UnknownPattern),
+    Choice(#[from] ChoiceError),
     #[error(
         "watch draws on a terminal, and {0} is none: run `hubs-probe check` instead, with --output json for a program"
     )]
@@ -172,7 +186,7 @@ impl FromStr for GivenToken {
     }
 }
 
-impl DeploymentArgs {
+impl WayArgs {
     /// What the agent is asked with, if there is one.
     pub(super) fn sweep(&self, ports: RangeInclusive<u16>) -> Result<Option<SweepOptions>, UsageError> {
         let Some(agent) = self.agent.clone() else { return Ok(None) };
@@ -188,13 +202,8 @@ impl DeploymentArgs {
         Ok(Some(SweepOptions { agent, token, ports }))
     }
 
-    /// When to end with what was found by then.
-    pub(crate) fn time_limit(&self) -> Duration {
-        if self.long { self.timeout.max(LONG) } else { self.timeout }
-    }
-
-    /// A fresh context: nothing is known yet.
-    pub(crate) fn context(&self) -> Result<Arc<Context>, UsageError> {
+    /// A fresh context: nothing is known yet, and nothing is asked for besides.
+    pub(super) fn context(&self) -> Result<Context, UsageError> {
         let ca_pem = match &self.ca_file {
             None => None,
             Some(path) => {
@@ -213,8 +222,31 @@ impl DeploymentArgs {
                 (_, true) => Family::V6,
                 _ => Family::Any,
             },
-        })?
-        .allowed_to_ask(self.stun.clone());
+        })?;
+        Ok(Context {
+            target: self.domain.clone(),
+            net,
+            room: self.room.clone(),
+            turn_login: None,
+            options: Options {
+                samples: self.samples.into(),
+                sweep: self.sweep(DIALOG_PORTS)?,
+                ..Options::default()
+            },
+            facts: Facts::default(),
+        })
+    }
+}
+
+impl DeploymentArgs {
+    /// When to end with what was found by then.
+    pub(crate) fn time_limit(&self) -> Duration {
+        if self.long { self.way.timeout.max(LONG) } else { self.way.timeout }
+    }
+
+    /// A fresh context: nothing is known yet.
+    pub(crate) fn context(&self) -> Result<Arc<Context>, UsageError> {
+        let cx = self.way.context()?;
         let turn_login = match (&self.turn_secret, &self.turn_user, &self.turn_password) {
             (Some(secret), ..) => Some(TurnLogin::Secret(secret.clone())),
             (None, Some(name), Some(password)) => {
@@ -222,23 +254,16 @@ impl DeploymentArgs {
             }
             _ => None,
         };
-        Ok(Arc::new(Context {
-            target: self.domain.clone(),
-            net,
-            room: self.room.clone(),
-            turn_login,
-            options: Options {
-                samples: self.samples.into(),
-                audio: Options::default().audio.filter(|_| !self.no_audio),
-                long: self.long,
-                relay_admin: self.relay_admin.clone(),
-                nsg: files::declared(&self.nsg, self.azure.as_ref())?,
-                manifest: self.manifest.as_deref().map(files::text).transpose()?.map(Arc::new),
-                cluster: self.cluster.fetch()?.map(Arc::new),
-                sweep: self.sweep(DIALOG_PORTS)?,
-            },
-            facts: Facts::default(),
-        }))
+        let options = Options {
+            audio: Options::default().audio.filter(|_| !self.no_audio),
+            long: self.long,
+            relay_admin: self.relay_admin.clone(),
+            nsg: files::declared(&self.nsg, self.azure.as_ref())?,
+            manifest: self.manifest.as_deref().map(files::text).transpose()?.map(Arc::new),
+            cluster: self.cluster.fetch()?.map(Arc::new),
+            ..cx.options
+        };
+        Ok(Arc::new(Context { net: cx.net.allowed_to_ask(self.stun.clone()), turn_login, options, ..cx }))
     }
 }
 

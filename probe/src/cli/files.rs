@@ -40,8 +40,11 @@ fn read(file: impl Read) -> io::Result<String> {
     let text = match bytes.as_slice() {
         [0xff, 0xfe, rest @ ..] => utf16(rest, u16::from_le_bytes),
         [0xfe, 0xff, rest @ ..] => utf16(rest, u16::from_be_bytes),
+        [0xef, 0xbb, 0xbf, rest @ ..] => String::from_utf8(rest.to_vec()).ok(),
         _ => String::from_utf8(bytes).ok(),
     };
+    // UTF-16 without its mark is full of zeros, and so is what is no text at all.
+    let text = text.filter(|text| !text.contains('\0'));
     text.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the file is no text"))
 }
 
@@ -74,6 +77,14 @@ mod tests {
         for (head, bytes) in [([0xff, 0xfe], [b'[', 0, b']', 0]), ([0xfe, 0xff], [0, b'[', 0, b']'])] {
             assert_eq!(read([&head[..], &bytes[..]].concat().as_slice()).unwrap(), "[]");
         }
+        assert_eq!(read(&b"\xef\xbb\xbf[]"[..]).unwrap(), "[]");
         assert!(read(&[0xff, 0x00][..]).is_err());
+    }
+
+    #[test]
+    fn what_is_no_text_is_said_to_be_none() {
+        for bytes in [&b"\x89PNG\r\n\x1a\n"[..], b"\x00\x01binary", b"[\0]\0"] {
+            assert!(read(bytes).unwrap_err().to_string().contains("no text"), "{bytes:?}");
+        }
     }
 }

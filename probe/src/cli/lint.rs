@@ -14,7 +14,8 @@ use crate::net::ConnectTo;
 use crate::{
     checks::{CHECKS, manifest},
     diagnose::Subject,
-    lint::{self, Linted},
+    finding::{Finding, printable},
+    lint::{self, Fixed, Linted},
     net::{Net, NetOptions},
 };
 
@@ -42,6 +43,9 @@ pub(super) struct LintArgs {
 pub(super) async fn lint(args: LintArgs) -> Result<u8, UsageError> {
     // Before anything is written.
     args.told.destination()?;
+    if args.fix.as_deref() == Some(Path::new("-")) {
+        return Err(UsageError::FixPrinted);
+    }
     let mut found = Vec::new();
     let mut name = String::new();
     if let Some(file) = &args.file {
@@ -64,6 +68,10 @@ pub(super) async fn lint(args: LintArgs) -> Result<u8, UsageError> {
 }
 
 impl LintArgs {
+    #[cfg_attr(
+        not(feature = "kube"),
+        expect(clippy::unused_self, reason = "with the feature it is otherwise")
+    )]
     fn net(&self) -> Result<Net, UsageError> {
         #[cfg(feature = "kube")]
         let connect_to = self.connect_to.clone();
@@ -73,17 +81,75 @@ impl LintArgs {
     }
 }
 
-/// Never over anything that is there.
+/// Never over anything that is there, and not at all if it would be the same.
 fn write_copy(path: &Path, linted: &Linted) -> Result<(), UsageError> {
-    let (text, edits) = linted.fixed();
-    // It has the secrets of the first one in it.
-    let mut options = OpenOptions::new();
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let file = options.write(true).create_new(true).open(path);
-    file.and_then(|mut file| file.write_all(text.as_bytes())).map_err(|source| match source.kind() {
-        io::ErrorKind::AlreadyExists => UsageError::FixExists(path.to_owned()),
-        _ => UsageError::File { path: path.to_owned(), source },
-    })?;
-    let _ = writeln!(io::stderr(), "hubs-probe: {}: written, with {edits} changes", path.display());
+    let fixed = linted.fixed();
+    if !fixed.changed.is_empty() {
+        // It has the secrets of the first one in it.
+        let mut options = OpenOptions::new();
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let file = options.write(true).create_new(true).open(path);
+        file.and_then(|mut file| file.write_all(fixed.text.as_bytes())).map_err(|source| {
+            match source.kind() {
+                io::ErrorKind::AlreadyExists => UsageError::FixExists(path.to_owned()),
+                _ => UsageError::File { path: path.to_owned(), source },
+            }
+        })?;
+    }
+    let _ = io::stderr().write_all(account(&printable(&path.display().to_string()), &fixed).as_bytes());
     Ok(())
+}
+
+/// What was done, and what was not.
+fn account(path: &str, fixed: &Fixed<'_>) -> String {
+    let place = |finding: &Finding| {
+        let line = finding.location.as_ref().and_then(|it| it.line).unwrap_or_default();
+        format!("  line {line}: {} {}", finding.code, finding.summary)
+    };
+    let done = match fixed.changed.len() {
+        0 => "not written, since there is nothing to change in it".to_owned(),
+        1 => "written, with 1 change".to_owned(),
+        many => format!("written, with {many} changes"),
+    };
+    let mut lines = vec![format!("hubs-probe: {path}: {done}")];
+    lines.extend(fixed.changed.iter().map(|changed| place(changed)));
+    if !fixed.left.is_empty() {
+        lines.push("hubs-probe: left as it is, for you to change".to_owned());
+    }
+    lines.extend(fixed.left.iter().map(|(left, why)| format!("{}: {why}", place(left))));
+    lines.join("\n") + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ARGUMENT: &str = "        - --default-ssl-certificate=hcce/cert-hcce\n";
+
+    fn accounted(from: &str, to: &str) -> String {
+        let text = include_str!("../lint/hcce.yaml");
+        assert!(text.contains(from));
+        account("copy.yaml", &lint::lint("hcce.yaml", &text.replacen(from, to, 1)).fixed())
+    }
+
+    #[test]
+    fn what_was_changed_is_said_and_what_could_not_be() {
+        let both = accounted("", "");
+        assert!(both.starts_with("hubs-probe: copy.yaml: written, with 2 changes\n  line "), "{both}");
+        assert!(both.contains("HP0802 ") && both.contains("HP0807 ") && !both.contains("left as"), "{both}");
+        let one = accounted(ARGUMENT, "        - >-\n          --default-ssl-certificate=hcce/cert-hcce\n");
+        assert!(one.contains("with 1 change\n"), "{one}");
+        let (_, left) = one.split_once("hubs-probe: left as it is").unwrap();
+        assert!(left.contains("HP0807 ") && left.ends_with("a line of its own\n"), "{one}");
+    }
+
+    #[test]
+    fn a_copy_that_would_be_the_same_is_not_written_and_that_is_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("copy.yaml");
+        write_copy(&path, &lint::lint("x", "kind: Service\n")).unwrap();
+        assert!(!path.exists());
+        let said = account("copy.yaml", &lint::lint("x", "kind: Service\n").fixed());
+        assert_eq!(said, "hubs-probe: copy.yaml: not written, since there is nothing to change in it\n");
+    }
 }

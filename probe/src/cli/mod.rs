@@ -17,7 +17,7 @@ use std::{
     fmt::Display,
     future::Future,
     io::{self, IsTerminal, Write},
-    process::ExitCode,
+    process::{self, ExitCode},
 };
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
@@ -125,7 +125,7 @@ fn command() -> clap::Command {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::try_parse().unwrap_or_else(|error| refuse(&error));
     let code = match cli.command {
         Command::Check(args) => in_runtime(check(*args)),
         Command::Watch(args) => in_runtime(watch(*args)),
@@ -140,6 +140,21 @@ pub fn main() -> ExitCode {
         Command::Man { command: of } => tell(&reference::manual(command(), of)),
     };
     ExitCode::from(code)
+}
+
+/// Ends the program: what was typed is no command, or asks for help.
+fn refuse(error: &clap::Error) -> ! {
+    use clap::error::ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion};
+    if matches!(error.kind(), DisplayHelp | DisplayHelpOnMissingArgumentOrSubcommand | DisplayVersion) {
+        error.exit();
+    }
+    let _ = writeln!(io::stderr(), "{}", lines(error));
+    process::exit(error.exit_code())
+}
+
+/// The message with its lines. It may quote what was typed, or what a file is called or says.
+fn lines(message: &impl Display) -> String {
+    message.to_string().lines().map(printable).collect::<Vec<_>>().join("\n")
 }
 
 fn tell(text: &str) -> u8 {
@@ -159,9 +174,7 @@ fn in_runtime(work: impl Future<Output = Result<u8, UsageError>>) -> u8 {
 /// The exit status; of a mistake, one is told of it.
 fn said(outcome: Result<u8, impl Display>) -> u8 {
     outcome.unwrap_or_else(|message| {
-        // It may quote what a file is called or says.
-        let lines: Vec<_> = message.to_string().lines().map(printable).collect();
-        let _ = writeln!(io::stderr(), "hubs-probe: {}", lines.join("\n"));
+        let _ = writeln!(io::stderr(), "hubs-probe: {}", lines(&message));
         EXIT_USAGE
     })
 }
@@ -232,6 +245,55 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         command().debug_assert();
+    }
+
+    #[test]
+    fn what_was_typed_is_quoted_without_anything_that_a_terminal_obeys() {
+        for typed in ["--no\x1b]0;x\x07\x1b[2J\x08", "a\u{202e}b\rc"] {
+            let error = Cli::try_parse_from(["hubs-probe", "check", "hubs.example.org", typed]).unwrap_err();
+            let said = lines(&error);
+            assert!(said.contains("unexpected argument"), "{said}");
+            assert!(said.chars().all(|c| c == '\n' || (!c.is_control() && c != '\u{202e}')), "{said:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_that_cannot_be_read_is_a_mistake_whoever_is_to_read_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let gone = folder.path().join("gone");
+        for path in [folder.path(), &gone] {
+            let path = path.to_str().unwrap();
+            let nobody = "--resolver=127.0.0.1:1";
+            for words in [
+                &["nsg", path][..],
+                &["lint", path],
+                &["check", "hubs.example.org", nobody, "--nsg", path],
+                &["check", "hubs.example.org", nobody, "--manifest", path],
+                &["check", "hubs.example.org", nobody, "--ca-file", path],
+                &["sweep", "hubs.example.org", nobody, "--ca-file", path],
+            ] {
+                let cli = Cli::try_parse_from([&["hubs-probe"], words].concat()).unwrap();
+                let outcome = match cli.command {
+                    Command::Nsg(args) => nsg::nsg(&args),
+                    Command::Lint(args) => lint::lint(*args).await,
+                    Command::Check(args) => check(*args).await,
+                    Command::Sweep(args) => sweep(*args).await,
+                    other => panic!("{other:?}"),
+                };
+                let refused = outcome.unwrap_err().to_string();
+                assert!(refused.contains(path), "{words:?}: {refused}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_sweep_takes_no_options_that_have_no_effect_on_it() {
+        for option in ["--manifest=x", "--nsg=x", "--relay-admin=http://127.0.0.1:1", "--long", "--no-audio"]
+        {
+            let words = |verb| ["hubs-probe", verb, "hubs.example.org", option];
+            assert!(Cli::try_parse_from(words("check")).is_ok(), "{option}");
+            assert!(Cli::try_parse_from(words("sweep")).is_err(), "{option}");
+        }
     }
 
     #[tokio::test]

@@ -41,7 +41,7 @@ pub(super) fn nsg(args: &NsgArgs) -> Result<u8, UsageError> {
         flows: args.flow.clone(),
         from: args.from.clone(),
         to: args.to.clone(),
-        entrance: Vec::new(),
+        ..Wanted::default()
     };
     let found =
         [("nsg.rules", nsg::judge_rules(&declared)), ("nsg.flows", nsg::flows(&declared, &wanted, None))];

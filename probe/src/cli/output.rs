@@ -142,6 +142,16 @@ impl ReportArgs {
         }
     }
 
+    /// Says which known faults were not there: a place that is misspelt would never be noticed otherwise.
+    fn tell_unmet(&self) {
+        for known in self.suppress.iter().filter(|it| !it.has_met()) {
+            let _ = writeln!(
+                io::stderr(),
+                "hubs-probe: --suppress {known} suppressed nothing: no fault of this code was found there"
+            );
+        }
+    }
+
     /// Tells of findings about files, which took no time: as `check` tells of its own, and as if the checks had run.
     pub(super) fn tell(
         &self,
@@ -185,6 +195,7 @@ impl ReportArgs {
             print(&lines.text());
         }
         self.print(&report);
+        self.tell_unmet();
         if let Some(destination) = destination {
             destination.write(&report, &lines)?;
         }
@@ -220,6 +231,7 @@ impl Telling<'_> {
             stream.finish();
         }
         self.args.print(report);
+        self.args.tell_unmet();
         if let Some(destination) = self.destination {
             destination.write(report, &self.lines)?;
         }
@@ -294,16 +306,24 @@ impl Destination {
         let Some(format) = format.or_else(|| Output::of_file(&path)) else {
             return Err(UsageError::NoFormat(path));
         };
-        if path.exists() && existing == Existing::Kept {
-            return Err(UsageError::ReportExists(path));
+        let refused = |path, source| Err(UsageError::Report { path, source });
+        // A link that leads nowhere is there as well, and so is the folder in which nothing is called so.
+        let is_there = fs::symlink_metadata(&path).is_ok();
+        let is_folder = path.as_os_str().as_encoded_bytes().ends_with(b"/");
+        if is_folder || (is_there && !path.is_file()) {
+            let source = io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file");
+            return refused(path, source);
         }
-        if path.exists() && !path.is_file() {
-            let source = io::Error::new(io::ErrorKind::InvalidInput, "it is there, and no regular file");
-            return Err(UsageError::Report { path, source });
+        if is_there && existing == Existing::Kept {
+            return Err(UsageError::ReportExists(path));
         }
         if !folder(&path).is_dir() {
             let source = io::Error::new(io::ErrorKind::NotFound, "there is no such folder");
-            return Err(UsageError::Report { path, source });
+            return refused(path, source);
+        }
+        // Whether anything can be written there is not known before it is tried.
+        if let Err(source) = Builder::new().prefix(".hubs-probe-").tempfile_in(folder(&path)) {
+            return refused(path, source);
         }
         Ok(Self { path, format, existing })
     }
@@ -422,6 +442,21 @@ mod tests {
             Destination::new("a.md".into(), None, Existing::Overwritten).is_ok(),
             "the working folder is one"
         );
+    }
+
+    #[test]
+    fn what_is_no_file_is_noticed_before_the_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let (link, inner) = (folder.path().join("a.md"), folder.path().join("b.md"));
+        std::os::unix::fs::symlink(folder.path().join("gone"), &link).unwrap();
+        fs::create_dir(&inner).unwrap();
+        let new = folder.path().join("c.md/");
+        for existing in [Existing::Kept, Existing::Overwritten] {
+            for path in [&link, &inner, &new] {
+                let refused = Destination::new(path.clone(), None, existing).unwrap_err().to_string();
+                assert!(refused.contains("no regular file"), "{refused}");
+            }
+        }
     }
 
     #[test]

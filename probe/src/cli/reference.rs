@@ -25,8 +25,8 @@ pub(super) fn list(checks: &[Check]) -> String {
         }
         text.push('\n');
     }
-    text +=
-        "What a code means: hubs-probe explain CODE. No other party is contacted than those named here.\n";
+    text += "What a code means: hubs-probe explain CODE. No other party is contacted than those named here, and those that\n\
+        options ask for: the servers of --stun, Azure through az with --azure, the cluster's API with --kube.\n";
     text
 }
 
@@ -98,7 +98,10 @@ mod tests {
                 assert!(text.contains(&code.to_string()), "{code}");
             }
         }
-        assert!(text.lines().all(|line| line.chars().count() <= 110), "{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= 115), "{text}");
+        for option in ["--stun", "--azure", "--kube", "--agent", "--relay-admin"] {
+            assert!(text.contains(option), "who is contacted with {option} is not said");
+        }
     }
 
     #[test]

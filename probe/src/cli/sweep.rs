@@ -15,7 +15,7 @@ use hubs_relay::config::PortRange;
 use time::OffsetDateTime;
 
 use super::{
-    deployment::{DeploymentArgs, UsageError},
+    deployment::{UsageError, WayArgs},
     output::ReportArgs,
     progress::CLEAR,
     terminal::interrupted,
@@ -46,11 +46,14 @@ const MOST_TOLD: usize = 8;
 /// What estimates.
 const SAMPLE: &str = "ice.ports";
 
+/// What ports are to look like.
+const PORTS: &str = "give a port or a range of them, the lower one first, such as 40000-49999";
+
 /// The options of `sweep`.
 #[derive(Debug, Args)]
 pub(super) struct SweepArgs {
     #[command(flatten)]
-    deployment: DeploymentArgs,
+    deployment: WayArgs,
     /// Ask these ports.
     #[arg(long, value_name = "FIRST-LAST", default_value_t = Ports(USUAL))]
     ports: Ports,
@@ -78,8 +81,7 @@ impl std::str::FromStr for Ports {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let text = if text.contains('-') { text.to_owned() } else { format!("{text}-{text}") };
-        text.parse::<PortRange>().map(|range| Self(range.range()))
+        text.parse::<PortRange>().map(|range| Self(range.range())).map_err(|_| PORTS.to_owned())
     }
 }
 
@@ -93,8 +95,14 @@ impl std::fmt::Display for Ports {
 pub(super) async fn sweep(args: SweepArgs) -> Result<u8, UsageError> {
     let choice = Choice { suppress: args.told.suppress.clone(), ..Choice::default() };
     choice.validate(CHECKS)?;
+    if let Some(Ports(expected)) = &args.expect
+        && (expected.end() < args.ports.0.start() || args.ports.0.end() < expected.start())
+    {
+        let [expected, asked] = [expected, &args.ports.0].map(|it| Ports(it.clone()).to_string());
+        return Err(UsageError::ExpectApart { expected, asked });
+    }
     let (telling, sinks) = args.told.begin()?;
-    let cx = args.deployment.context()?;
+    let cx = Arc::new(args.deployment.context()?);
     let options = args.deployment.sweep(args.ports.0.clone())?;
 
     let sink = Sink::all(sinks);
@@ -166,7 +174,7 @@ impl Run<'_> {
         };
         let only = vec![Pattern::from(last)];
         let choice = Choice { only, ..self.choice.clone() };
-        let limit = self.args.deployment.time_limit();
+        let limit = self.args.deployment.timeout;
         let plan = Plan { choice, ..Plan::from(limit) };
         let (told, redaction, cx) = (self.sink.clone(), self.redaction.clone(), Arc::clone(&self.cx));
         let sink = Sink::new(move |event| match event {
@@ -181,6 +189,8 @@ impl Run<'_> {
         let report = engine::run(Arc::clone(&self.cx), CHECKS, plan, &sink, stop).await;
         let mut findings = report.findings;
         findings.retain(|finding| finding.left_out.is_none());
+        // That only these checks ran was not the person's choice, so all of them count.
+        self.choice.judge(&mut findings);
         redact(self.redaction.as_deref(), &self.cx, &mut findings);
         (findings, report.end)
     }
@@ -376,6 +386,8 @@ fn line(address: IpAddr, progress: Progress) -> String {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
 
     #[test]
@@ -393,12 +405,26 @@ mod tests {
         assert_eq!(shortened("1, 3, 5, 7, 9, 11, 13, 15, 17, 19"), "1, 3, 5, 7, 9, 11, 13, 15 and 2 more");
     }
 
+    #[tokio::test]
+    async fn to_expect_ports_that_are_not_asked_is_a_mistake() {
+        let words = ["hubs-probe", "hubs.example.org", "--ports", "40000-40100", "--expect", "41000-41001"];
+        let args = Typed::try_parse_from(words).unwrap().args;
+        let refused = sweep(args).await.unwrap_err().to_string();
+        assert!(refused.contains("41000-41001") && refused.contains("40000-40100"), "{refused}");
+    }
+
+    #[derive(clap::Parser)]
+    struct Typed {
+        #[command(flatten)]
+        args: SweepArgs,
+    }
+
     #[test]
     fn ports_are_read_as_a_range_or_a_single_one() {
         assert_eq!("35000-60000".parse::<Ports>().unwrap().0, USUAL);
         assert_eq!("443".parse::<Ports>().unwrap().0, 443..=443);
         for text in ["", "0", "70000", "5-4", "a-b"] {
-            assert!(text.parse::<Ports>().is_err(), "{text}");
+            assert_eq!(text.parse::<Ports>().unwrap_err(), PORTS, "{text}");
         }
     }
 }

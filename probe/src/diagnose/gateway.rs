@@ -11,18 +11,21 @@ use crate::{
 };
 
 pub(super) const RULES: &[Rule] = &[
+    // What is declared says more than that nothing answers.
+    Rule::new("gateway.denied", &[Code::GatewayAdmitted], |_, _| {
+        "a rule of Azure's network drops what people send to the gateway that browsers are told of".to_owned()
+    })
+    .status(Status::Warn)
+    .when(|seen, _| seen.has(Code::GatewayUdp, Status::Warn) && !seen.works_over_udp())
+    .means(|seen, cause, why| if works(seen) { stutters(seen, cause, why) } else { silent(seen, cause, why) })
+    .explains(&[Code::GatewayUdp, Code::DirectPath]),
     // Both ports, or the one that there is. That dialog's own address is dead is how it is meant to be with a gateway.
     Rule::new("gateway.closed", &[Code::GatewayUdp, Code::GatewayTcp], |_, _| {
         "nothing comes through the gateway that browsers are told of".to_owned()
     })
     .status(Status::Warn)
     .when(|seen, cause| !works(seen) && is_the_gateways(seen, cause))
-    .means(|seen, _, why| match seen.turn() {
-        Turn::Broken => format!("Nobody can be heard: {why}, and voice has no other way."),
-        Turn::Works | Turn::Untried => {
-            format!("Few people can be heard, if any: {why}, and whether voice has another way is not known.")
-        }
-    })
+    .means(silent)
     .explains(&[Code::GatewayTcp, Code::DirectPath])
     .supported_by(&[(Code::UdpLeaves, Status::Pass)])
     .confidence(Confidence::Likely),
@@ -35,11 +38,24 @@ pub(super) const RULES: &[Rule] = &[
         let is_known = seen.has(Code::UdpLeaves, Status::Pass) || seen.has(Code::GatewayTcp, Status::Warn);
         works(seen) && is_known && is_the_gateways(seen, cause)
     })
-    .means(|_, _, why| format!("Voice works, but by a way on which it stutters sooner: {why}."))
+    .means(stutters)
     .explains(&[Code::GatewayTcp])
     .supported_by(&[(Code::UdpLeaves, Status::Pass), (Code::GatewayTcp, Status::Pass)])
     .confidence(Confidence::Likely),
 ];
+
+fn silent(seen: &Seen<'_>, _: &Finding, why: &str) -> String {
+    match seen.turn() {
+        Turn::Broken => format!("Nobody can be heard: {why}, and voice has no other way."),
+        Turn::Works | Turn::Untried => {
+            format!("Few people can be heard, if any: {why}, and whether voice has another way is not known.")
+        }
+    }
+}
+
+fn stutters(_: &Seen<'_>, _: &Finding, why: &str) -> String {
+    format!("Voice works, but by a way on which it stutters sooner: {why}.")
+}
 
 /// Whether voice has any way.
 fn works(seen: &Seen<'_>) -> bool {
@@ -66,7 +82,21 @@ mod tests {
         Finding::warn(code, "does not answer").because("it is not forwarded").fix("Forward it:", ["forward"])
     }
 
-    fn silent() -> Vec<Finding> {
+    #[test]
+    fn a_rule_that_keeps_the_gateways_port_closed_is_the_cause() {
+        let denied = || Finding::warn(Code::GatewayAdmitted, "denied").because("a rule").fix("Add:", ["az"]);
+        let (rules, verdict) = said([denied(), closed(Code::GatewayUdp), pass(Code::GatewayTcp)]);
+        assert_eq!(rules, ["gateway.denied"]);
+        assert!(verdict.headline.starts_with("Voice works, but by a way"), "{verdict:#?}");
+        let silent = turn_broken_at(Code::TurnAllocates).into_iter().chain(nowhere()).chain([denied()]);
+        let (rules, verdict) = said(silent);
+        assert_eq!(rules[0], "gateway.denied");
+        assert!(verdict.headline.starts_with("Nobody can be heard"), "{verdict:#?}");
+        // What it denies is no matter where the gateway is reached all the same.
+        assert!(said([denied(), pass(Code::GatewayUdp)]).0.is_empty());
+    }
+
+    fn nowhere() -> Vec<Finding> {
         vec![closed(Code::GatewayUdp), closed(Code::GatewayTcp)]
     }
 
@@ -135,17 +165,17 @@ mod tests {
 
     #[test]
     fn both_ports_closed_are_what_silences_people_unless_turn_carries_them() {
-        let (rules, verdict) = said(silent());
+        let (rules, verdict) = said(nowhere());
         assert_eq!((rules, verdict.outcome), (vec!["gateway.udp"], Outcome::Broken), "{verdict:#?}");
         assert!(verdict.headline.starts_with("Voice works, but"), "{verdict:#?}");
-        let (rules, verdict) = said(silent().into_iter().chain(turn_broken_at(Code::TurnAllocates)));
+        let (rules, verdict) = said(nowhere().into_iter().chain(turn_broken_at(Code::TurnAllocates)));
         assert_eq!(rules, ["gateway.closed", "turn.login"]);
         assert!(
             verdict.headline.starts_with("Nobody can be heard: nothing comes through the gateway"),
             "{verdict:#?}"
         );
         let untried = [Code::TurnAllocates, Code::RelayedDtls].map(|code| Finding::skip(code, "not tried"));
-        let (rules, verdict) = said(silent().into_iter().chain(untried));
+        let (rules, verdict) = said(nowhere().into_iter().chain(untried));
         assert_eq!(rules, ["gateway.closed"]);
         assert!(verdict.headline.starts_with("Few people can be heard, if any"), "{verdict:#?}");
     }

@@ -8,6 +8,7 @@ mod declared;
 mod direct;
 mod entrance;
 mod gateway;
+mod manifest;
 mod names;
 #[cfg(test)]
 mod properties;

@@ -9,7 +9,7 @@
 //!     .contradicted_by(&[(Code::RoomJoined, Status::Pass)])
 //! ```
 
-use super::{Cause, Confidence, Diagnosis, Whose, seen::Seen};
+use super::{Cause, Confidence, Diagnosis, Whose, manifest, seen::Seen};
 use crate::{
     codes::Code,
     finding::{Finding, Remedy, Status, Suppressed},
@@ -166,11 +166,15 @@ impl Rule {
 
     fn is_explained(&self, seen: &Seen<'_>, cause: &Finding, finding: &Finding) -> bool {
         finding.status != Status::Pass
-            && (self.explains.contains(&finding.code) || (self.folds)(seen, cause, finding))
+            && (self.explains.contains(&finding.code)
+                || (self.folds)(seen, cause, finding)
+                || manifest::is_unlike_its_secret(cause, finding))
     }
 
     fn is_support(&self, seen: &Seen<'_>, cause: &Finding, finding: &Finding) -> bool {
-        self.supported_by.contains(&(finding.code, finding.status)) || (self.supports)(seen, cause, finding)
+        self.supported_by.contains(&(finding.code, finding.status))
+            || (self.supports)(seen, cause, finding)
+            || manifest::declares(finding, cause)
     }
 
     fn is_contradiction(&self, seen: &Seen<'_>, cause: &Finding, finding: &Finding) -> bool {
@@ -236,16 +240,17 @@ impl Accounts<'_> {
             headline: (rule.means)(seen, cause, &why),
             cause: Cause { code: cause.code, sentence: sentence(&why) },
             detail: format!(
-                "Because {}.{}{}",
+                "Because {}.{}{}{}",
                 cause.cause.as_ref().unwrap_or(&cause.summary),
                 (rule.note)(seen, cause),
+                manifest::note(findings, &alike),
                 known(cause)
             ),
             confidence: if contradicts.is_empty() { rule.confidence } else { rule.confidence.lowered() },
             supports,
             contradicts,
             explains,
-            remedy: remedy(&alike),
+            remedy: manifest::remedy(findings, &alike).or_else(|| remedy(&alike)),
             suppressed: cause.suppressed.is_some(),
         });
     }

@@ -44,10 +44,7 @@ pub(super) const RULES: &[Rule] = &[
     })
     .at(|_, finding| finding.target.as_deref().is_some_and(is_turn))
     .note(|seen, cause| format!("{}{}", what_is_not_known(seen, cause), renewed_elsewhere(seen, cause)))
-    .supports(|seen, cause, other| {
-        shows_newer(seen, cause, other)
-            || declares(other, &[Code::TurnHasCertificate, Code::EntranceComplete])
-    })
+    .supports(shows_newer)
     .folds(|seen, cause, other| {
         let is_behind = other.code >= Code::TurnChallenges && other.code <= Code::RelayedDtls;
         let is_passed_over = is_behind
@@ -74,8 +71,7 @@ pub(super) const RULES: &[Rule] = &[
         } else {
             "the TURN server does not take the given credentials".to_owned()
         }
-    })
-    .supports(|_, _, other| declares(other, &[Code::TurnFindsSecrets, Code::TurnResolvesNames])),
+    }),
     of_turn("turn.peers", &[Code::TurnPermits], |_, _| {
         "the TURN server does not let anybody reach the media server".to_owned()
     }),
@@ -100,17 +96,11 @@ pub(super) const RULES: &[Rule] = &[
     of_turn("turn.path", &[Code::RelayedPath], |_, _| {
         "what goes through the TURN server does not reach the media server".to_owned()
     })
-    .explains(&[Code::RelayedDtls])
-    .supports(|_, _, other| declares(other, &[Code::TurnReachesDialog])),
+    .explains(&[Code::RelayedDtls]),
     of_turn("turn.media", &[Code::RelayedDtls], |_, _| {
         "the connection through the TURN server breaks before the first sound".to_owned()
     }),
 ];
-
-/// Whether the manifest declares what leads there.
-fn declares(other: &Finding, codes: &[Code]) -> bool {
-    codes.contains(&other.code) && other.status == Status::Warn
-}
 
 const fn of_turn(
     name: &'static str,

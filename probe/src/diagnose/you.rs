@@ -67,7 +67,12 @@ pub(super) const RULES: &[Rule] = &[
     .at(|_, finding| finding.evidence.iter().any(|e| e.label == PRODUCT))
     .on_this_side()
     .means(cannot_tell)
-    .explains(&[Code::CertificateUnknownIssuer, Code::CertificateChain, Code::CertificateSelfSigned])
+    .explains(&[
+        Code::CertificateUnknownIssuer,
+        Code::CertificateChain,
+        Code::CertificateSelfSigned,
+        Code::SecretsServed,
+    ])
     .confidence(Confidence::Likely),
     Rule::new("you.ports", &[Code::PortsLeave], |_, _| {
         "this network lets out web pages and nothing else".to_owned()
@@ -124,7 +129,9 @@ fn cannot_tell(_: &Seen<'_>, _: &Finding, why: &str) -> String {
 /// Whether the finding is about what is reached by the addresses of the names, and so not at all from here.
 fn is_beyond_names(finding: &Finding) -> bool {
     let group = CHECKS.iter().find(|check| check.codes().any(|code| code == finding.code)).map(|c| c.group);
-    !matches!(group, Some(Group::Vantage | Group::Dns | Group::Mail | Group::Relay))
+    let is_seen = finding.code == Code::SecretsServed;
+    is_seen
+        || !matches!(group, Some(Group::Vantage | Group::Dns | Group::Mail | Group::Relay | Group::Manifest))
 }
 
 #[cfg(test)]

@@ -5,18 +5,19 @@ use std::collections::BTreeSet;
 use crate::{
     check::Check,
     finding::{Finding, Status},
-    report::Report,
+    report::{FailOn, Report},
 };
 
 /// What this check finds out goes off: a room's credentials are good for two minutes.
 const PERISHABLE: &str = "room.join";
 
 /// Of `checks`, what was not good, what comes after it, and, where one of them uses a room's credentials, what brings new ones to
-/// it.
-pub(super) fn due(checks: &[&'static Check], report: &Report) -> Vec<&'static Check> {
+/// it. Warnings are good enough, unless they are what decides.
+pub(super) fn due(checks: &[&'static Check], report: &Report, fail_on: FailOn) -> Vec<&'static Check> {
     let is_bad = |(at, finding): (usize, &Finding)| match finding.status {
         Status::Fail | Status::Error => true,
         Status::Skip => finding.left_out.is_none(),
+        Status::Warn if fail_on == FailOn::Warn => finding.suppressed.is_none(),
         Status::Warn | Status::Pass => report.diagnoses.iter().any(|d| d.supports.first() == Some(&at)),
     };
     let findings = report.findings.iter().enumerate();
@@ -48,6 +49,10 @@ mod tests {
 
     /// Which of the real checks are due when these report so and the others pass.
     fn due_after(bad: &[(&'static str, Status)]) -> Vec<&'static str> {
+        due_when(bad, FailOn::Fail)
+    }
+
+    fn due_when(bad: &[(&'static str, Status)], fail_on: FailOn) -> Vec<&'static str> {
         let findings = CHECKS.iter().map(|check| {
             let status =
                 bad.iter().find(|(id, _)| *id == check.id).map_or(Status::Pass, |(_, status)| *status);
@@ -56,13 +61,14 @@ mod tests {
         });
         let now = time::OffsetDateTime::UNIX_EPOCH;
         let report = Report::new("example.org".into(), now, now, End::Complete, findings.collect());
-        due(&CHECKS.iter().collect::<Vec<_>>(), &report).into_iter().map(|c| c.id).collect()
+        due(&CHECKS.iter().collect::<Vec<_>>(), &report, fail_on).into_iter().map(|c| c.id).collect()
     }
 
     #[test]
     fn what_failed_is_due_and_nothing_beside_it() {
         assert_eq!(due_after(&[("http.dialog", Status::Fail)]), ["http.dialog"]);
         assert_eq!(due_after(&[("http.dialog", Status::Warn)]), [""; 0]);
+        assert_eq!(due_when(&[("http.dialog", Status::Warn)], FailOn::Warn), ["http.dialog"]);
         assert_eq!(due_after(&[]), [""; 0]);
     }
 
@@ -90,7 +96,7 @@ mod tests {
         let failed = Finding { check: "dialog.candidates", ..failed };
         let now = time::OffsetDateTime::UNIX_EPOCH;
         let report = Report::new("example.org".into(), now, now, End::Complete, vec![failed]);
-        let due: Vec<_> = due(&chosen, &report).into_iter().map(|c| c.id).collect();
+        let due: Vec<_> = due(&chosen, &report, FailOn::Fail).into_iter().map(|c| c.id).collect();
         assert!(due.contains(&"dialog.candidates") && !due.contains(&"ice.direct"), "{due:?}");
     }
 }

@@ -87,7 +87,8 @@ pub async fn run(
     sink.emit(Event::RunStarted { target: target.clone(), checks: chosen.clone() });
     let mut due = chosen.clone();
     let report = |found: &BTreeMap<&'static str, Vec<Finding>>, end| {
-        let findings = checks.iter().filter_map(|c| found.get(c.id)).flatten().cloned().collect();
+        let mut findings: Vec<_> = checks.iter().filter_map(|c| found.get(c.id)).flatten().cloned().collect();
+        plan.choice.spare(&mut findings, checks);
         Report::new(target.clone(), started, OffsetDateTime::now_utc(), end, findings)
     };
     let report = loop {
@@ -106,7 +107,7 @@ pub async fn run(
             () = sleep(PAUSE) => {}
             end = interrupt.as_mut() => break report(&found, end),
         }
-        due = again::due(&chosen, &so_far);
+        due = again::due(&chosen, &so_far, patience.fail_on);
         cx = Arc::new(cx.without(&due.iter().map(|check| check.id).collect()));
     };
     sink.emit(Event::RunFinished(report.clone()));

@@ -10,7 +10,7 @@ use super::*;
 use crate::{
     check::{Group, Outcome},
     codes::Code,
-    report::{EXIT_INTERRUPTED, FailOn},
+    report::{EXIT_BROKEN, EXIT_INTERRUPTED, FailOn},
     testing::context,
 };
 
@@ -28,6 +28,10 @@ const fn row(
 
 fn passing(_: Arc<Context>) -> futures_util::future::BoxFuture<'static, Outcome> {
     Box::pin(ready(Ok(vec![Finding::pass(Code::NameResolves, "fine")])))
+}
+
+fn failing(_: Arc<Context>) -> futures_util::future::BoxFuture<'static, Outcome> {
+    Box::pin(ready(Ok(vec![Finding::fail(Code::NameResolves, "bad")])))
 }
 
 fn hanging(_: Arc<Context>) -> futures_util::future::BoxFuture<'static, Outcome> {
@@ -65,6 +69,19 @@ async fn a_check_starts_when_those_before_it_have_ended() {
     });
     run(context(None, &[]), CHECKS, LIMIT, &sink, pending()).await;
     assert_eq!(*seen.lock().unwrap(), ["run", "+a", "-a", "+b", "-b", "+c", "-c", "end"]);
+}
+
+#[tokio::test]
+async fn what_runs_only_for_what_comes_after_it_does_not_decide_the_exit_status() {
+    static CHECKS: &[Check] = &[row("a", &[], failing), row("b", &["a"], passing)];
+    let exit_code = async |only: &str| {
+        let choice = Choice { only: vec![only.into()], ..Choice::default() };
+        let plan = Plan { choice, ..Plan::from(LIMIT) };
+        let report = run(context(None, &[]), CHECKS, plan, &Sink::none(), pending()).await;
+        assert_eq!(report.findings[0].status, Status::Fail, "it is shown");
+        report.exit_code(FailOn::Fail)
+    };
+    assert_eq!((exit_code("a").await, exit_code("b").await), (EXIT_BROKEN, EXIT_GOOD));
 }
 
 #[tokio::test]

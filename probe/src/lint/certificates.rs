@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use x509_parser::{certificate::X509Certificate, extensions::GeneralName, prelude::FromDer};
 
 use super::{
-    Found, Sheet,
+    Found, HOST, Sheet,
     domain::covers,
     live::Shown,
     manifest::{Manifest, Object},
@@ -160,12 +160,18 @@ fn each<'y>(
     find: impl Fn(&Pair<'y>) -> Vec<Finding>,
 ) -> Vec<Found> {
     let pairs = pairs(&sheet.manifest);
+    let placed = |pair: &Pair<'y>, finding: Finding| {
+        let of_pair = hosts(&sheet.manifest).filter(|(_, name, _)| *name == pair.secret.name);
+        let of_pair: BTreeSet<_> = of_pair.map(|(.., host)| host).collect();
+        sheet.at(of_pair.iter().fold(finding, |finding, host| finding.seen(HOST, host)), pair.node.start)
+    };
     let found = pairs.iter().flat_map(|pair| {
-        find(pair).into_iter().map(|finding| sheet.at(finding, pair.node.start).at(pair.target()).into())
+        find(pair).into_iter().map(|finding| placed(pair, finding).at(pair.target()).into())
     });
     let mut found: Vec<Found> = found.collect();
-    if found.is_empty() && !pairs.is_empty() {
-        found.push(Finding::pass(code, good).into());
+    if let (true, Some(first)) = (found.is_empty(), pairs.first()) {
+        let pass = pairs.iter().fold(Finding::pass(code, good), |finding, pair| placed(pair, finding));
+        found.push(sheet.at(pass, first.node.start).into());
     }
     found
 }

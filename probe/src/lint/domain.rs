@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 
 use super::{
-    Found, Sheet,
-    fix::Edit,
-    manifest::Manifest,
+    Found, HOST, Sheet,
+    fix::{Edit, Mend},
+    manifest::{Given, Manifest},
     yaml::{Node, Style},
 };
 use crate::{codes::Code, finding::Finding};
@@ -42,7 +42,7 @@ pub(super) fn certificates(sheet: &Sheet<'_>) -> Vec<Found> {
     let code = Code::HostsHaveSecrets;
     let mut found: Vec<Found> = Vec::new();
     let manifest = &sheet.manifest;
-    let mut is_any = false;
+    let (mut is_any, mut is_told) = (false, true);
     let knows_secrets =
         manifest.of_kind("Secret").any(|it| it.name.starts_with("cert-") && it.name != "cert-hcce");
     let mut asked = HashSet::new();
@@ -56,6 +56,7 @@ pub(super) fn certificates(sheet: &Sheet<'_>) -> Vec<Found> {
             if !tls.iter().any(|it| it.items_at("hosts").iter().any(is_named)) {
                 let finding = Finding::fail(code, format!("no certificate is named for {host}"))
                     .because("no entry of spec.tls has this host, so haproxy shows its default certificate, which no browser accepts")
+                    .seen(HOST, host)
                     .fix(format!("Add the host to spec.tls with the secret cert-{host}"), [""; 0]);
                 found.push(sheet.at(finding, node.start).at(&target).into());
             }
@@ -70,11 +71,19 @@ pub(super) fn certificates(sheet: &Sheet<'_>) -> Vec<Found> {
             if manifest.find("Secret", name).is_some() || !asked.insert(name) {
                 continue;
             }
-            // What the generator makes has none of them: they come into the cluster by themselves.
+            if !sheet.tells("Secret", name) {
+                is_told = false;
+                continue;
+            }
+            let hosts = entry.items_at("hosts").iter().filter_map(Node::text);
+            // What the generator makes has none of them: they come into the cluster by themselves, and of which hosts that is true is
+            // not known from the file.
             let finding = if sheet.is_whole() {
-                Finding::fail(code, format!("the secret {name} is not in the cluster"))
+                let finding = Finding::fail(code, format!("the secret {name} is not in the cluster"));
+                hosts.fold(finding, |finding, host| finding.seen(HOST, host))
             } else if knows_secrets {
-                Finding::fail(code, format!("the secret {name} is not there, and others of its kind are"))
+                let summary = format!("the secret {name} is not there, and others of its kind are");
+                hosts.fold(Finding::fail(code, summary), |finding, host| finding.seen(HOST, host))
             } else {
                 Finding::warn(
                     code,
@@ -93,7 +102,7 @@ pub(super) fn certificates(sheet: &Sheet<'_>) -> Vec<Found> {
             found.push(sheet.at(finding, node.start).at(&target).into());
         }
     }
-    if found.is_empty() && is_any {
+    if found.is_empty() && is_any && is_told {
         found.push(Finding::pass(code, "each host has the secret of its certificate").into());
     }
     found
@@ -103,50 +112,55 @@ pub(super) fn certificates(sheet: &Sheet<'_>) -> Vec<Found> {
 pub(super) fn default_certificate(sheet: &Sheet<'_>) -> Vec<Found> {
     let code = Code::NoDefaultCertificate;
     let mut found: Vec<Found> = Vec::new();
-    let mut is_any = false;
-    for container in sheet
-        .manifest
-        .containers()
-        .filter(|it| it.name.contains("haproxy") || it.pod.object.name.contains("haproxy"))
-    {
-        is_any = true;
-        for argument in container.node.items_at("args") {
-            let Some(value) = argument.text().and_then(|it| it.strip_prefix("--default-ssl-certificate="))
-            else {
-                continue;
-            };
-            let secret = value.rsplit('/').next().unwrap_or(value);
-            if secret != "cert-hcce" {
+    let haproxys = || {
+        let containers = sheet.manifest.containers();
+        containers.filter(|it| it.name.contains("haproxy") || it.pod.object.name.contains("haproxy"))
+    };
+    for container in haproxys() {
+        for given in container.options("--default-ssl-certificate") {
+            if given.value.rsplit('/').next() != Some("cert-hcce") {
                 continue;
             }
+            let words: Vec<_> = given.items.iter().filter_map(Node::text).collect();
             let finding = Finding::warn(code, "haproxy is told to show Hubs' self-signed certificate wherever it has no other one")
                 .because("that certificate is for the domain itself, so for the domain there are two, and haproxy shows the wrong one: the first page that people open is refused")
-                .seen("argument", argument.text().unwrap_or_default())
+                .seen("argument", words.join(" "))
                 .fix("Once the real certificates are there, take the argument out (--fix makes it a comment), or name the domain's own secret in it", [""; 0]);
             found.push(Found {
                 finding: sheet
-                    .at(finding, argument.start)
+                    .at(finding, given.items[0].start)
                     .at(format!("{}/{}", container.pod.object.kind, container.pod.object.name)),
-                edit: Some(Edit::Comment { line: argument.start.line() })
-                    .filter(|_| is_alone(container.node.get("args"), argument)),
+                mend: taken_out(container.node.field("args"), &given),
             });
         }
     }
-    if found.is_empty() && is_any {
-        found.push(Finding::pass(code, "haproxy has no self-signed certificate to show").into());
+    if let (true, Some(haproxy)) = (found.is_empty(), haproxys().next()) {
+        let good = Finding::pass(code, "haproxy has no self-signed certificate to show");
+        found.push(sheet.at(good, haproxy.place()).into());
     }
     found
 }
 
-/// Whether the item has a line of its own, so that the line can go.
-fn is_alone(list: Option<&Node<'_>>, item: &Node<'_>) -> bool {
-    let items = list.map(Node::items).unwrap_or_default();
-    let is_block = list.is_some_and(|list| list.start.line() != list.end.line());
-    // Within a text over several lines a number sign begins no comment.
-    item.style != Style::Block
-        && is_block
-        && items.len() > 1
-        && items.iter().filter(|it| it.start.line() == item.start.line()).count() == 1
+/// The argument becomes a comment, where its lines are its own.
+fn taken_out(field: Option<&(Node<'_>, Node<'_>)>, given: &Given<'_>) -> Mend {
+    let Some((key, list)) = field else { return Mend::Decision };
+    let all = list.items();
+    if all.len() == given.items.len() {
+        return Mend::Unable("it is the only argument, and a list has to have one");
+    }
+    let on_line = |line| all.iter().filter(|it| it.start.line() == line).count();
+    let is_apart = |item: &Node<'_>| {
+        // Within a text over several lines a number sign begins no comment.
+        item.style != Style::Block
+            && item.start.line() == item.end.line()
+            && on_line(item.start.line()) == 1
+            // A bracket on the line would become part of the comment.
+            && (key.end.line() < item.start.line() && item.start.line() < list.end.line())
+    };
+    if !given.items.iter().all(is_apart) {
+        return Mend::Unable("it does not have a line of its own");
+    }
+    Mend::Edits(given.items.iter().map(|it| Edit::Comment { line: it.start.line() }).collect())
 }
 
 /// Every name is one of the domain's.

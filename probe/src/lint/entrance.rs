@@ -1,18 +1,25 @@
 //! The Service through which everybody comes in.
 
-use super::{Found, Sheet, fix::Edit};
+use super::{
+    Found, PORT, Sheet,
+    fix::{Edit, Mend},
+    manifest::Object,
+    yaml::Node,
+};
 use crate::{codes::Code, finding::Finding};
 
 /// What browsers open, where it goes, and what the port is called.
 const PORTS: [(u16, u16, &str); 4] =
     [(80, 8080, "http"), (443, 4443, "https"), (4443, 4443, "dialog"), (5349, 5349, "turn")];
 
+/// The one that is not HTTP.
+const TURN: u16 = 5349;
+
 /// It has the four ports, and haproxy knows the one that is not HTTP.
 pub(super) fn ports(sheet: &Sheet<'_>) -> Vec<Found> {
     let code = Code::EntranceComplete;
     let mut found: Vec<Found> = Vec::new();
-    let is_meant = |it: &super::manifest::Object<'_>| it.node.text_at("spec.type") == Some("LoadBalancer");
-    let Some(service) = sheet.manifest.of_kind("Service").find(is_meant) else { return found };
+    let Some(service) = sheet.manifest.of_kind("Service").find(is_entrance) else { return found };
     let target = format!("Service/{}", service.name);
     let items = service.node.items_at("spec.ports");
     let place = service
@@ -36,15 +43,17 @@ pub(super) fn ports(sheet: &Sheet<'_>) -> Vec<Found> {
         };
         let finding = Finding::fail(code, format!("the load balancer does not forward TCP {port}: {what}"))
             .because("the Service has no such port, and AKS forwards and opens exactly those that it has")
+            .seen(PORT, port)
             .fix(format!("Add the port to the Service, with targetPort {target_port} (--fix does)"), [""; 0]);
         let last = items.last().filter(|it| it.start.line() != place.line() && is_block(it, items));
-        let edit = last.map(|last| Edit::InsertAfter {
+        let mend = last.map(|last| Edit::InsertAfter {
             line: last_line(last),
             // A list's dash stands two columns before what it begins.
             indent: last.start.column().saturating_sub(3),
             text: format!("- name: {name}\n  port: {port}\n  targetPort: {target_port}\n  protocol: TCP"),
         });
-        found.push(Found { finding: sheet.at(finding, place).at(&target), edit });
+        let mend = Mend::by(mend, "the list of ports is empty or within brackets, where no line can be put");
+        found.push(Found { finding: sheet.at(finding, place).at(&target), mend });
     }
     for item in items {
         if item.text_at("protocol") == Some("UDP") {
@@ -66,48 +75,60 @@ pub(super) fn ports(sheet: &Sheet<'_>) -> Vec<Found> {
     found
 }
 
+/// Whether pages and rooms come in by it. One that has ports of UDP alone is the media gateway's (deploy/gateway).
+fn is_entrance(service: &Object<'_>) -> bool {
+    let is_udp = |it: &Node<'_>| it.text_at("protocol") == Some("UDP");
+    let ports = service.node.items_at("spec.ports");
+    service.node.text_at("spec.type") == Some("LoadBalancer")
+        && (ports.is_empty() || !ports.iter().all(is_udp))
+}
+
 /// haproxy is told where 5349 leads, and that is there.
 fn tcp_services(sheet: &Sheet<'_>) -> Option<Found> {
     let code = Code::EntranceComplete;
     let haproxy = sheet.manifest.containers().find(|it| it.pod.object.name.contains("haproxy"))?;
-    let argument = haproxy.node.items_at("args").iter().find_map(|it| {
-        let value = it.text()?.strip_prefix("--configmap-tcp-services=")?;
-        Some((it, value.rsplit('/').next().unwrap_or(value)))
-    });
-    let Some((argument, name)) = argument else {
+    let Some(given) = haproxy.options("--configmap-tcp-services").next() else {
         let finding =
             Finding::fail(code, "haproxy is not told of any TCP service, so nothing is behind port 5349")
-                .because("--configmap-tcp-services is not among its arguments");
+                .because("--configmap-tcp-services is not among its arguments")
+                .seen(PORT, TURN);
         return Some(sheet.at(finding, haproxy.place()).into());
     };
+    let name = given.value.rsplit('/').next().unwrap_or(given.value);
+    if !sheet.tells("ConfigMap", name) {
+        return None;
+    }
     let map = sheet.manifest.find("ConfigMap", name);
     let Some(map) = map else {
         let finding =
-            Finding::fail(code, format!("haproxy reads its TCP services from {name}, which is not declared"));
-        return Some(sheet.at(finding, argument.start).into());
+            Finding::fail(code, format!("haproxy reads its TCP services from {name}, which is not declared"))
+                .seen(PORT, TURN);
+        return Some(sheet.at(finding, given.items[0].start).into());
     };
     let Some((_, value)) = map.node.get("data").and_then(|data| data.field("5349")) else {
         let finding = Finding::fail(code, format!("{name} does not say what is behind port 5349"))
-            .because("haproxy opens only those TCP ports that this map names");
+            .because("haproxy opens only those TCP ports that this map names")
+            .seen(PORT, TURN);
         return Some(sheet.at(finding, map.place()).at(format!("ConfigMap/{name}")).into());
     };
     let service = value.text()?.rsplit('/').next()?.split(':').next()?;
-    if sheet.manifest.find("Service", service).is_some() {
+    if sheet.manifest.find("Service", service).is_some() || !sheet.tells("Service", service) {
         return None;
     }
     let finding =
-        Finding::fail(code, format!("port 5349 leads to the Service {service}, which is not declared"));
+        Finding::fail(code, format!("port 5349 leads to the Service {service}, which is not declared"))
+            .seen(PORT, TURN);
     Some(sheet.at(finding, value.start).at(format!("ConfigMap/{name}")).into())
 }
 
 /// Whether each has a line of its own.
-fn is_block(item: &super::yaml::Node<'_>, items: &[super::yaml::Node<'_>]) -> bool {
+fn is_block(item: &Node<'_>, items: &[Node<'_>]) -> bool {
     items.iter().filter(|it| it.start.line() == item.start.line()).count() == 1
         && (items.len() < 2 || items[0].start.line() != items[1].start.line())
 }
 
 /// The line on which the last of its values stands: a block ends only where something else begins.
-fn last_line(item: &super::yaml::Node<'_>) -> usize {
+fn last_line(item: &Node<'_>) -> usize {
     let mut last = item.start.line();
     item.each_text(&mut |node, _| last = last.max(node.start.line()));
     last

@@ -1,8 +1,8 @@
 //! Edits of a text by lines and columns, so that everything else in it stays as it was written.
 
-use std::collections::HashMap;
+use std::{borrow::Cow, cmp::Reverse, collections::HashMap};
 
-use super::yaml::Place;
+use super::yaml::{Node, Place, Style};
 
 /// A change of one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +15,38 @@ pub(crate) enum Edit {
     Replace { from: Place, until: Place, text: String },
 }
 
+/// What is to be done about something that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Mend {
+    /// Somebody has to decide.
+    Decision,
+    /// These edits, and nobody has to decide.
+    Edits(Vec<Edit>),
+    /// It needs no decision, and is written in a way that is not edited; why.
+    Unable(&'static str),
+}
+
+impl Mend {
+    /// By this edit, unless there is none.
+    pub(super) fn by(edit: Option<Edit>, or_why: &'static str) -> Self {
+        edit.map_or(Self::Unable(or_why), |edit| Self::Edits(vec![edit]))
+    }
+}
+
+/// Why a value is not replaced.
+pub(super) const SPREAD: &str = "the value goes on over several lines";
+
+/// The value becomes another one, quoted as it was. One that goes on over several lines stays as it is.
+pub(super) fn replacing(node: &Node<'_>, text: &str) -> Option<Edit> {
+    let text = match node.style {
+        Style::Plain => text.to_owned(),
+        Style::Single | Style::Double => format!("\"{text}\""),
+        Style::Block => return None,
+    };
+    let is_on_one_line = node.start.line() == node.end.line();
+    is_on_one_line.then_some(Edit::Replace { from: node.start, until: node.end, text })
+}
+
 impl Edit {
     fn line(&self) -> usize {
         match self {
@@ -24,23 +56,37 @@ impl Edit {
     }
 }
 
-/// The text with all edits made. Each line is edited in one way at most; more lines can be put behind it besides.
-pub(super) fn apply(text: &str, edits: &[Edit]) -> String {
+/// The text with all edits made. A line that becomes a comment is not edited in any other way; what comes twice, since aliases stand
+/// for one place, is done once.
+pub(super) fn apply<'e>(text: &str, edits: impl IntoIterator<Item = &'e Edit>) -> String {
     let mut out = String::with_capacity(text.len() + 256);
     let mut of_lines: HashMap<usize, Vec<&Edit>> = HashMap::new();
     for edit in edits {
-        of_lines.entry(edit.line()).or_default().push(edit);
+        let of_line = of_lines.entry(edit.line()).or_default();
+        if !of_line.contains(&edit) {
+            of_line.push(edit);
+        }
+    }
+    // From the right to the left, so that what is still to be replaced stays where it is.
+    let from = |edit: &&Edit| match edit {
+        Edit::Replace { from, .. } => Some(Reverse(*from)),
+        Edit::InsertAfter { .. } | Edit::Comment { .. } => None,
+    };
+    for of_line in of_lines.values_mut() {
+        of_line.sort_by_key(from);
     }
     for (at, whole) in text.split_inclusive('\n').enumerate() {
         let content = whole.trim_end_matches(['\n', '\r']);
         let ending = if whole.len() == content.len() { "\n" } else { &whole[content.len()..] };
         let of_line = of_lines.get(&(at + 1)).map(Vec::as_slice).unwrap_or_default();
-        let changed = of_line.iter().find_map(|edit| match edit {
-            Edit::Comment { .. } => Some(commented(content)),
-            Edit::Replace { from, until, text } => replaced(content, *from, *until, text),
-            Edit::InsertAfter { .. } => None,
+        let is_comment = of_line.iter().any(|edit| matches!(edit, Edit::Comment { .. }));
+        let changed = of_line.iter().fold(Cow::Borrowed(content), |line, edit| match edit {
+            Edit::Replace { from, until, text } if !is_comment => {
+                replaced(&line, *from, *until, text).map_or(line, Cow::Owned)
+            }
+            _ => line,
         });
-        out += changed.as_deref().unwrap_or(content);
+        out += &if is_comment { commented(content).into() } else { changed };
         out += if whole.len() == content.len() { "" } else { ending };
         for edit in of_line {
             let Edit::InsertAfter { indent, text, .. } = edit else { continue };
@@ -70,7 +116,28 @@ fn replaced(line: &str, from: Place, until: Place, text: &str) -> Option<String>
     if from.line() != until.line() {
         return None;
     }
-    Some(format!("{}{text}{}", &line[..byte(from.column())?], &line[byte(until.column())?..]))
+    let (before, rest) = line.split_at(byte(from.column())?);
+    let value = rest.get(..byte(until.column())?.checked_sub(before.len())?)?;
+    Some(format!("{before}{text}{}", &rest[without_comment(value).len()..]))
+}
+
+/// The parser lets a value end where the next one begins, behind a comment.
+fn without_comment(value: &str) -> &str {
+    let bytes = value.as_bytes();
+    let Some(quote) = bytes.first().filter(|it| matches!(it, b'\'' | b'"')) else {
+        return value.find(" #").map_or(value, |at| value[..at].trim_end());
+    };
+    let mut at = 1;
+    while let Some(byte) = bytes.get(at) {
+        let next = bytes.get(at + 1);
+        match byte {
+            b'\\' if *quote == b'"' => at += 2,
+            b'\'' if byte == quote && next == Some(quote) => at += 2,
+            _ if byte == quote => return &value[..=at],
+            _ => at += 1,
+        }
+    }
+    value
 }
 
 #[cfg(test)]
@@ -82,6 +149,8 @@ mod tests {
         let text = "a:\r\n  - ü: x # y\r\n    - b\r\nend";
         let place = Place::new;
         let edits = [
+            Edit::Replace { from: place(2, 5), until: place(2, 6), text: "long".into() },
+            Edit::Replace { from: place(2, 8), until: place(2, 9), text: "zz".into() },
             Edit::Replace { from: place(2, 8), until: place(2, 9), text: "zz".into() },
             Edit::Comment { line: 3 },
             Edit::InsertAfter { line: 2, indent: 4, text: "new: 1\nnewer: 2".into() },
@@ -89,10 +158,23 @@ mod tests {
         ];
         assert_eq!(
             apply(text, &edits),
-            "a:\r\n  - ü: zz # y\r\n    new: 1\r\n    newer: 2\r\n    # - b\r\nend\nlast\n"
+            "a:\r\n  - long: zz # y\r\n    new: 1\r\n    newer: 2\r\n    # - b\r\nend\nlast\n"
         );
         assert_eq!(apply(text, &[]), text);
         let nowhere = Edit::Replace { from: place(2, 80), until: place(2, 90), text: "q".into() };
         assert_eq!(apply(text, &[nowhere]), text);
+    }
+
+    #[test]
+    fn a_value_ends_before_its_comment() {
+        for (value, is) in [
+            ("'a # ''b' # c'", "'a # ''b'"),
+            (r#""a \" # b"  # "c""#, r#""a \" # b""#),
+            ("a#b 'c'  # d", "a#b 'c'"),
+            ("'open", "'open"),
+            ("", ""),
+        ] {
+            assert_eq!(without_comment(value), is);
+        }
     }
 }

@@ -11,6 +11,7 @@ use super::{
     manifest::Manifest,
     yaml::{Kind, Node, Place, Style},
 };
+use crate::{codes::Code, finding::Finding, nsg::shell_word};
 
 /// The objects of a namespace, as the cluster has them now.
 #[derive(PartialEq, Eq)]
@@ -18,6 +19,8 @@ pub(crate) struct Live {
     /// In words, such as `namespace hcce of the context hubs`.
     pub(crate) name: String,
     pub(super) documents: Vec<Node<'static>>,
+    namespace: String,
+    untold: Vec<Untold>,
     /// The step that leads to each place, and from which one it starts.
     trails: Vec<(usize, Step)>,
 }
@@ -27,6 +30,16 @@ enum Step {
     Object(String),
     Field(String),
     Item(usize),
+}
+
+/// What there may be, and the person has no right to see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Untold {
+    pub(crate) kind: &'static str,
+    /// One of them; nothing if it is all of them.
+    pub(crate) name: Option<String>,
+    /// What a role calls them.
+    pub(crate) resource: String,
 }
 
 /// A host whose certificate comes from a secret.
@@ -49,7 +62,13 @@ impl Live {
         namespace: &str,
         objects: impl IntoIterator<Item = (&'static str, Value)>,
     ) -> Self {
-        let mut live = Self { name, documents: Vec::new(), trails: Vec::new() };
+        let mut live = Self {
+            name,
+            documents: Vec::new(),
+            namespace: namespace.to_owned(),
+            untold: Vec::new(),
+            trails: Vec::new(),
+        };
         for (kind, mut object) in objects {
             let called = object["metadata"]["name"].as_str().unwrap_or_default();
             let start = live.trail(0, Step::Object(format!("{kind}/{namespace}/{called}")));
@@ -60,6 +79,41 @@ impl Live {
             live.documents.extend(document);
         }
         live
+    }
+
+    /// The same, of which some is not told.
+    pub(crate) fn without(mut self, untold: Vec<Untold>) -> Self {
+        self.untold = untold;
+        self
+    }
+
+    /// Whether it would be here if the cluster had it.
+    pub(super) fn tells(&self, kind: &str, name: &str) -> bool {
+        let is_untold =
+            |it: &Untold| it.kind == kind && it.name.as_deref().is_none_or(|untold| untold == name);
+        !self.untold.iter().any(is_untold)
+    }
+
+    /// That something of it was not told, and how to come to hear of it.
+    pub(super) fn judge_rights(&self) -> Option<Finding> {
+        let mut resources: Vec<_> = self.untold.iter().map(|it| it.resource.as_str()).collect();
+        resources.dedup();
+        if resources.is_empty() {
+            return None;
+        }
+        let names: Vec<_> = self.untold.iter().filter_map(|it| it.name.as_deref()).collect();
+        let summary = format!(
+            "you may not read {} in the namespace {} (403): what is wrong with them, or missing, is not known",
+            resources.join(", "),
+            self.namespace
+        );
+        let mut finding = Finding::error(Code::ManifestRead, summary);
+        if !names.is_empty() {
+            finding = finding.seen("not told", names.join(", "));
+        }
+        let text =
+            "Who administers the cluster can grant it, to read only; YOU is what `kubectl auth whoami` says:";
+        Some(finding.fix(text, grants(&self.namespace, &resources.join(","))))
     }
 
     /// Where it is, such as `Deployment/hcce/coturn spec.template.spec.containers[0].image`.
@@ -85,6 +139,15 @@ impl Live {
             }
         }
         path
+    }
+
+    /// The finding with commands for this namespace, in place of the one that Hubs' generator has.
+    pub(crate) fn named_in(&self, mut finding: Finding) -> Finding {
+        let option = format!("-n {}", shell_word(&self.namespace));
+        for command in finding.remedy.iter_mut().flat_map(|it| &mut it.commands) {
+            *command = command.replace("-n hcce", &option);
+        }
+        finding
     }
 
     /// Each host of an Ingress with the certificate that is meant for it.
@@ -128,6 +191,15 @@ impl Live {
         };
         Some(placed(kind, at))
     }
+}
+
+/// How the right to read these is granted.
+pub(crate) fn grants(namespace: &str, resources: &str) -> [String; 2] {
+    let namespace = shell_word(namespace);
+    [
+        format!("kubectl create role hubs-probe -n {namespace} --verb=get,list --resource={resources}"),
+        format!("kubectl create rolebinding hubs-probe -n {namespace} --role=hubs-probe --user=YOU"),
+    ]
 }
 
 fn placed(kind: Kind<'static>, at: usize) -> Node<'static> {

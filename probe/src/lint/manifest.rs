@@ -135,6 +135,14 @@ impl<'y> Pod<'y> {
     }
 }
 
+/// An option among the arguments of a container.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Given<'y> {
+    pub(crate) value: &'y str,
+    /// What it is made of: one item, or the name and behind it the value.
+    pub(crate) items: &'y [Node<'y>],
+}
+
 impl<'y> Container<'y> {
     pub(crate) fn image(&self) -> Option<(&'y Node<'y>, &'y str)> {
         let node = self.node.get("image")?;
@@ -144,6 +152,18 @@ impl<'y> Container<'y> {
     /// The variable, as it is given: a value, or where it comes from.
     pub(crate) fn variable(&self, name: &str) -> Option<&'y Node<'y>> {
         self.node.items_at("env").iter().find(|it| it.text_at("name") == Some(name))
+    }
+
+    /// Each time that an option is given, as `--name=value` or as `--name` and `value`.
+    pub(crate) fn options(&self, name: &'static str) -> impl Iterator<Item = Given<'y>> {
+        let items = self.node.items_at("args");
+        let given = move |at: usize| {
+            let rest = items[at].text()?.strip_prefix(name)?;
+            let is_apart = rest.is_empty();
+            let value = if is_apart { items.get(at + 1)?.text()? } else { rest.strip_prefix('=')? };
+            Some(Given { value, items: &items[at..=at + usize::from(is_apart)] })
+        };
+        (0..items.len()).filter_map(given)
     }
 
     /// The ports that it takes of the node, with their protocols.

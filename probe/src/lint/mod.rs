@@ -1,7 +1,7 @@
 //! What a manifest of Hubs declares, or a cluster has, looked through for what cannot work. Pure: it reads no file and asks nobody.
 //!
 //! `yaml` keeps the place of everything, `manifest` finds objects and containers in it, and a module for each concern says what is wrong.
-//! What can be put right without a decision comes with an edit, which `fix` applies to a copy.
+//! What can be put right without a decision comes with edits, which `fix` makes in a copy.
 
 mod certificates;
 mod domain;
@@ -24,7 +24,9 @@ mod yaml;
 use time::OffsetDateTime;
 
 pub(crate) use self::live::{Live, Shown};
-use self::{fix::Edit, manifest::Manifest, yaml::Place};
+#[cfg(feature = "kube")]
+pub(crate) use self::live::{Untold, grants};
+use self::{fix::Mend, manifest::Manifest, yaml::Place};
 use crate::{
     codes::Code,
     finding::{Finding, Status},
@@ -39,19 +41,30 @@ pub fn findings(file: &str, text: &str) -> Vec<Finding> {
 #[derive(Debug)]
 pub(crate) struct Linted {
     pub(crate) findings: Vec<Finding>,
-    edits: Vec<Edit>,
+    /// What mends them, each with the place of its finding.
+    mends: Vec<(usize, Mend)>,
     text: String,
 }
 
-/// Something that was found, and the edit that mends it, if it needs no decision.
+/// The copy that is mended, and what is to be said of it.
+#[derive(Debug)]
+pub(crate) struct Fixed<'l> {
+    pub(crate) text: String,
+    /// What was mended.
+    pub(crate) changed: Vec<&'l Finding>,
+    /// What needs no decision and stays as it is all the same, and why.
+    pub(crate) left: Vec<(&'l Finding, &'static str)>,
+}
+
+/// Something that was found, and what mends it.
 struct Found {
     finding: Finding,
-    edit: Option<Edit>,
+    mend: Mend,
 }
 
 impl From<Finding> for Found {
     fn from(finding: Finding) -> Self {
-        Self { finding, edit: None }
+        Self { finding, mend: Mend::Decision }
     }
 }
 
@@ -86,6 +99,14 @@ impl Sheet<'_> {
     fn is_whole(&self) -> bool {
         matches!(self.origin, Origin::Cluster(_))
     }
+
+    /// Whether it would be here if it was anywhere, as far as the origin can tell of such.
+    fn tells(&self, kind: &str, name: &str) -> bool {
+        match self.origin {
+            Origin::File(_) => true,
+            Origin::Cluster(live) => live.tells(kind, name),
+        }
+    }
 }
 
 /// A rule: what it finds, and what it says if it finds nothing and there was something to look at.
@@ -112,6 +133,10 @@ const RULES: &[Rule] = &[
     domain::domains,
 ];
 
+/// How evidence names each host that a finding is about, and each port, if it is about any that browsers open.
+pub(crate) const HOST: &str = "host";
+pub(crate) const PORT: &str = "port";
+
 /// How to get a manifest of which something can be said.
 const WHOLE: (&str, &str) = (
     "Give the hcce.yaml that the generator made, or what the cluster has:",
@@ -123,8 +148,8 @@ pub(crate) fn lint(file: &str, text: &str) -> Linted {
     let (documents, broken) = yaml::read(text);
     let manifest = Manifest::new(&documents);
     let first = judge_reading(file, text, &manifest, broken.as_ref());
-    let (findings, edits) = rules(Origin::File(file), manifest, first);
-    Linted { findings, edits, text: text.to_owned() }
+    let (findings, mends) = rules(Origin::File(file), manifest, first);
+    Linted { findings, mends, text: text.to_owned() }
 }
 
 /// Looks through a cluster.
@@ -137,15 +162,20 @@ pub(crate) fn lint_live(live: &Live) -> Vec<Finding> {
         ),
         count => Finding::pass(Code::ManifestRead, format!("{count} objects are in the {}", live.name)),
     };
-    rules(Origin::Cluster(live), manifest, first).0
+    let (findings, _) = rules(Origin::Cluster(live), manifest, first);
+    let mut findings: Vec<_> = findings.into_iter().map(|it| live.named_in(it)).collect();
+    findings.splice(1..1, live.judge_rights());
+    findings
 }
 
-fn rules(origin: Origin<'_>, manifest: Manifest<'_>, first: Finding) -> (Vec<Finding>, Vec<Edit>) {
+fn rules(origin: Origin<'_>, manifest: Manifest<'_>, first: Finding) -> (Vec<Finding>, Vec<(usize, Mend)>) {
     let sheet = Sheet { origin, now: OffsetDateTime::now_utc(), domain: domain::of(&manifest), manifest };
-    let (mut findings, mut edits) = (vec![first], Vec::new());
-    for found in RULES.iter().flat_map(|rule| rule(&sheet)) {
-        findings.push(found.finding);
-        edits.extend(found.edit);
+    let (mut findings, mut mends) = (vec![first], Vec::new());
+    for Found { finding, mend } in RULES.iter().flat_map(|rule| rule(&sheet)) {
+        if mend != Mend::Decision {
+            mends.push((findings.len(), mend));
+        }
+        findings.push(finding);
     }
     // These are said of anything.
     let is_of_anything = |it: &Finding| matches!(it.code, Code::ManifestRead | Code::ValuesPutIn);
@@ -153,13 +183,24 @@ fn rules(origin: Origin<'_>, manifest: Manifest<'_>, first: Finding) -> (Vec<Fin
         let summary = format!("{}, and nothing of Hubs among them", findings[0].summary);
         findings[0] = Finding::error(Code::ManifestRead, summary).fix(WHOLE.0, [WHOLE.1]);
     }
-    (findings, edits)
+    (findings, mends)
 }
 
 impl Linted {
-    /// The text with everything mended that needs no decision, and how many edits that took.
-    pub(crate) fn fixed(&self) -> (String, usize) {
-        (fix::apply(&self.text, &self.edits), self.edits.len())
+    /// The text with everything mended that needs no decision.
+    pub(crate) fn fixed(&self) -> Fixed<'_> {
+        let (mut edits, mut changed, mut left) = (Vec::new(), Vec::new(), Vec::new());
+        for (at, mend) in &self.mends {
+            match mend {
+                Mend::Decision => {}
+                Mend::Edits(of_finding) => {
+                    edits.extend(of_finding);
+                    changed.push(&self.findings[*at]);
+                }
+                Mend::Unable(why) => left.push((&self.findings[*at], *why)),
+            }
+        }
+        Fixed { text: fix::apply(&self.text, edits), changed, left }
     }
 }
 
@@ -177,6 +218,9 @@ fn judge_reading(file: &str, text: &str, manifest: &Manifest<'_>, broken: Option
         let finding = lines
             .fold(finding, |finding, (at, line)| finding.seen(&format!("line {}", at + 1), masked(line)));
         return finding.seen("before it", format!("{count} objects"));
+    }
+    if text.trim().is_empty() {
+        return Finding::error(code, "the file is empty").fix(WHOLE.0, [WHOLE.1]);
     }
     if count == 0 {
         return Finding::error(code, "the file declares nothing of Kubernetes").fix(WHOLE.0, [WHOLE.1]);

@@ -47,6 +47,7 @@ pub(super) fn images(sheet: &Sheet<'_>) -> Vec<Found> {
         let Some(tag) = floating(image) else { continue };
         let owner = container.pod.object.name;
         let finding = Finding::warn(code, format!("{owner} runs whatever {image} is today"))
+            .seen("image", image)
             .because(format!("{tag}: a pod that starts again may be another program than the one before"))
             .fix(
                 "Name a version, or the digest that runs now:",

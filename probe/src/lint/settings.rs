@@ -4,7 +4,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 
 use super::{
     Found, Sheet,
-    fix::Edit,
+    fix::{Edit, Mend, SPREAD},
     manifest::Setting,
     yaml::{Node, Style},
 };
@@ -80,8 +80,8 @@ pub(super) fn perms_key(sheet: &Sheet<'_>) -> Vec<Found> {
             None,
         ),
     };
-    let edit = replacement.and_then(|it| rewritten(&setting, &it));
-    vec![Found { finding, edit }]
+    let mend = replacement.map_or(Mend::Decision, |it| Mend::by(rewritten(&setting, &it), SPREAD));
+    vec![Found { finding, mend }]
 }
 
 /// The scalar with another value, written as the one before was. One that goes on over several lines stays as it is.

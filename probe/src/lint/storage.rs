@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use super::{Found, Sheet, fix::Edit};
+use super::{
+    Found, Sheet,
+    fix::{Mend, SPREAD, replacing},
+};
 use crate::{codes::Code, finding::Finding};
 
 /// Each claim that a pod mounts is declared.
@@ -25,6 +28,9 @@ pub(super) fn claims(sheet: &Sheet<'_>) -> Vec<Found> {
         if declared.contains(name) {
             continue;
         }
+        if !sheet.tells("PersistentVolumeClaim", name) {
+            return found;
+        }
         let nearest = unused.iter().map(|it| (strsim::levenshtein(it, name), **it)).min();
         let meant = nearest.filter(|(distance, _)| *distance <= 3).map(|(_, it)| it);
         let finding = Finding::fail(
@@ -38,11 +44,10 @@ pub(super) fn claims(sheet: &Sheet<'_>) -> Vec<Found> {
                 .fix(format!("If {meant} is meant, name it (--fix does)"), [""; 0]),
             None => finding.fix("See which claims the cluster has:", ["kubectl get pvc -n hcce"]),
         };
-        let edit =
-            meant.map(|meant| Edit::Replace { from: node.start, until: node.end, text: meant.to_owned() });
+        let mend = meant.map_or(Mend::Decision, |meant| Mend::by(replacing(node, meant), SPREAD));
         found.push(Found {
             finding: sheet.at(finding, node.start).at(format!("{}/{}", pod.object.kind, pod.object.name)),
-            edit,
+            mend,
         });
     }
     if found.is_empty() && !mounted.is_empty() {

@@ -166,17 +166,17 @@ fn both_ways_in_which_the_key_is_written_wrong_are_told_and_mended_and_it_is_nev
         assert!(!format!("{:?}", linted.findings).contains("bm90IGEga2V5"), "the key is shown");
         if said.contains("between") || said.contains("breaks") {
             assert_eq!(
-                told(&linted.fixed().0, Code::PermsKeyWritten),
+                told(&linted.fixed().text, Code::PermsKeyWritten),
                 NOTHING,
                 "{key}: {}",
-                linted.fixed().0
+                linted.fixed().text
             );
         }
     }
     let encoded = changed("stringData:", "data:\n  PERMS_KEY: BASE64\n  HUB_DOMAIN: aHVicy50ZXN0\nignored:")
         .replace("BASE64", &base64);
     assert!(told(&encoded, Code::PermsKeyWritten)[0].2.contains(r"has \n"));
-    assert_eq!(told(&lint("x", &encoded).fixed().0, Code::PermsKeyWritten), NOTHING);
+    assert_eq!(told(&lint("x", &encoded).fixed().text, Code::PermsKeyWritten), NOTHING);
 }
 
 #[test]
@@ -202,7 +202,7 @@ fn a_claim_that_is_not_declared_is_told_and_the_one_that_is_meant_is_named() {
     let declared = format!("{text}---\nkind: PersistentVolumeClaim\nmetadata:\n  name: ret-pvc\n");
     assert_eq!(told(&text, Code::ClaimsDeclared)[0].0, Status::Fail);
     assert_eq!(told(&text, Code::ClaimsDeclared)[0].1, line(&text, "ret-pcv"));
-    let fixed = lint("x", &declared).fixed().0;
+    let fixed = lint("x", &declared).fixed().text;
     assert!(fixed.contains("claimName: ret-pvc\n"));
     assert_eq!((told(&fixed, Code::ClaimsDeclared), told(&fixed, Code::StorageKept)), (vec![], vec![]));
     assert_eq!(told(SHIPPED, Code::StorageKept)[0].1, line(SHIPPED, "hostPath:"));
@@ -213,7 +213,7 @@ fn ports_that_the_load_balancer_lacks_are_told_and_added() {
     let text = changed("  - name: turn\n    port: 5349\n    protocol: TCP\n    targetPort: 5349\n", "");
     let found = told(&text, Code::EntranceComplete);
     assert!(found[0].0 == Status::Fail && found[0].2.contains("TCP 5349"), "{found:?}");
-    let fixed = lint("x", &text).fixed().0;
+    let fixed = lint("x", &text).fixed().text;
     assert_eq!(told(&fixed, Code::EntranceComplete), NOTHING, "{fixed}");
     let udp = changed(
         "    port: 5349\n    protocol: TCP\n    targetPort: 5349\n",
@@ -224,6 +224,13 @@ fn ports_that_the_load_balancer_lacks_are_told_and_added() {
     assert!(told(&nowhere, Code::EntranceComplete)[0].2.contains("leads to the Service turn"));
     let unnamed = changed("  \"5349\": hcce/coturn:5349", "  \"5350\": hcce/coturn:5349");
     assert!(told(&unnamed, Code::EntranceComplete)[0].2.contains("does not say what is behind port 5349"));
+}
+
+#[test]
+fn the_media_gateways_port_is_not_taken_for_the_entrance() {
+    // A cluster lists it before Hubs' own: its name comes first.
+    let text = format!("{}\n---\n{}", include_str!("../../../deploy/gateway/media.yaml"), changed("", ""));
+    assert_eq!(told(&text, Code::EntranceComplete), NOTHING);
 }
 
 #[test]
@@ -238,8 +245,8 @@ fn a_host_of_another_domain_and_a_missing_one_are_told() {
 #[test]
 fn the_copy_has_everything_mended_that_needs_no_decision_and_nothing_else_changed() {
     let linted = lint("hcce.yaml", SHIPPED);
-    let (fixed, edits) = linted.fixed();
-    assert_eq!(edits, 2);
+    let Fixed { text: fixed, changed, left } = linted.fixed();
+    assert_eq!((changed.len(), left), (2, vec![]));
     let differences: Vec<_> = fixed.lines().filter(|it| !SHIPPED.lines().any(|own| own == *it)).collect();
     assert_eq!(
         differences,
@@ -249,18 +256,58 @@ fn the_copy_has_everything_mended_that_needs_no_decision_and_nothing_else_change
         (told(&fixed, Code::TurnResolvesNames), told(&fixed, Code::NoDefaultCertificate)),
         (vec![], vec![])
     );
-    assert_eq!(lint("hcce.yaml", &fixed).fixed(), (fixed.clone(), 0), "a second time changes nothing");
+    let again = lint("hcce.yaml", &fixed);
+    assert_eq!((again.fixed().text, again.fixed().changed), (fixed, vec![]), "a second time changes nothing");
 }
 
 #[test]
-fn a_number_sign_in_a_text_over_several_lines_would_be_no_comment() {
-    let text = changed(
-        "        - --default-ssl-certificate=hcce/cert-hcce",
-        "        - >-\n          --default-ssl-certificate=hcce/cert-hcce",
-    );
-    assert_eq!(told(&text, Code::NoDefaultCertificate).len(), 1);
-    let (fixed, _) = lint("hcce.yaml", &text).fixed();
-    assert!(!fixed.contains("# - --default") && !fixed.contains("# --default"), "{fixed}");
+fn the_default_certificate_is_found_in_two_items_as_well_and_both_go() {
+    let two = ["        - --default-ssl-certificate\n", "        - hcce/cert-hcce\n"].concat();
+    let text = changed("        - --default-ssl-certificate=hcce/cert-hcce\n", &two);
+    let found = told(&text, Code::NoDefaultCertificate);
+    assert_eq!((found.len(), found[0].1), (1, line(&text, "--default-ssl-certificate")));
+    let fixed = lint("hcce.yaml", &text).fixed().text;
+    assert!(fixed.contains("        # - --default-ssl-certificate\n        # - hcce/cert-hcce\n"), "{fixed}");
+    assert_eq!(told(&fixed, Code::NoDefaultCertificate), NOTHING);
+    let other = changed("=hcce/cert-hcce", "\n        - hcce/cert-hubs.test");
+    assert_eq!(told(&other, Code::NoDefaultCertificate), NOTHING);
+}
+
+#[test]
+fn an_argument_that_does_not_have_its_line_for_itself_is_left_and_that_is_said() {
+    let argument = "        - --default-ssl-certificate=hcce/cert-hcce\n";
+    let list = |items: &str| {
+        let from = SHIPPED.find("        args:\n").unwrap();
+        let until = SHIPPED.find(argument).unwrap() + argument.len();
+        format!("{}        args:{items}\n{}", &SHIPPED[..from], &SHIPPED[until..])
+    };
+    let option = "--default-ssl-certificate=hcce/cert-hcce";
+    for text in [
+        // Within a text over several lines a number sign begins no comment.
+        changed(argument, &format!("        - >-\n          {option}\n")),
+        list(&format!(" [{option}, --x]")),
+        list(&format!(" [--x,\n          {option}]")),
+        list(&format!(" [ {option},\n          --x ]")),
+        list(&format!("\n        - {option}")),
+    ] {
+        let linted = lint("hcce.yaml", &text);
+        assert_eq!(told(&text, Code::NoDefaultCertificate).len(), 1, "{text}");
+        let fixed = linted.fixed();
+        let left: Vec<_> = fixed.left.iter().map(|(it, _)| it.code).collect();
+        assert_eq!(left, [Code::NoDefaultCertificate], "{text}");
+        assert!(!fixed.text.contains("# -"), "{}", fixed.text);
+    }
+}
+
+#[test]
+fn what_stands_behind_the_key_stays_there() {
+    let single = GOOD_KEY.replace(r"\\n", r"\n") + " # from the vault";
+    let fixed = lint("hcce.yaml", &changed(GOOD_KEY, &single)).fixed().text;
+    assert!(fixed.contains(&format!("{GOOD_KEY} # from the vault\n")), "{fixed}");
+    let plain = GOOD_KEY.replace(r"\\n", r"\n").replace('\'', "") + "  # from the vault";
+    let fixed = lint("hcce.yaml", &changed(GOOD_KEY, &plain)).fixed().text;
+    assert!(fixed.contains("  # from the vault\n"), "{fixed}");
+    assert_eq!(told(&fixed, Code::PermsKeyWritten), NOTHING);
 }
 
 #[test]
@@ -301,6 +348,7 @@ fn a_file_that_breaks_is_shown_where_it_breaks() {
     assert!((args..args + 4).contains(&at), "{at} {args}");
     assert!(found.iter().any(|it| it.code == Code::TurnFindsSecrets), "what stands before it is examined");
     assert_eq!(findings("just words")[0].status, Status::Error);
+    assert_eq!(findings(" \n")[0].summary, "the file is empty");
     let secret = findings("a: 1\nDB_PASS: [hunter2\nb: 2\n");
     assert!(!format!("{secret:?}").contains("hunter2"), "{secret:?}");
 }

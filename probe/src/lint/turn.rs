@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::{
     Found, Sheet,
-    fix::Edit,
+    fix::{Edit, Mend, SPREAD, replacing},
     manifest::{Container, Pod},
     yaml::Node,
 };
@@ -36,7 +36,7 @@ fn of_turn(
     let found = find(turn).unwrap_or_else(|| sheet.at(Finding::pass(code, good), turn.place()).into());
     vec![Found {
         finding: found.finding.at(format!("{}/{}", turn.pod.object.kind, turn.pod.object.name)),
-        edit: found.edit,
+        mend: found.mend,
     }]
 }
 
@@ -67,31 +67,33 @@ pub(super) fn names(sheet: &Sheet<'_>) -> Vec<Found> {
         {
             return None;
         }
-        let edit = match policy {
-            Some((_, value)) => Edit::Replace {
-                from: value.start,
-                until: value.end,
-                text: "ClusterFirstWithHostNet".to_owned(),
-            },
-            None => Edit::InsertAfter {
+        // In a flow mapping there is no line of its own to put it behind.
+        let is_block = key.start.line() != turn.pod.spec.start.line()
+            || turn.pod.spec.start.column() == key.start.column();
+        let mend = if let Some((_, value)) = policy {
+            Mend::by(replacing(value, "ClusterFirstWithHostNet"), SPREAD)
+        } else {
+            let insertion = Edit::InsertAfter {
                 line: key.start.line(),
                 indent: key.start.column() - 1,
                 text: "dnsPolicy: ClusterFirstWithHostNet".to_owned(),
-            },
+            };
+            Mend::by(is_block.then_some(insertion), "the pod is within braces, where no line can be put")
         };
         let finding = Finding::fail(code, "the TURN server does not find its database: its pod asks the node's resolver for a name of the cluster")
             .because("hostNetwork without dnsPolicy: ClusterFirstWithHostNet means the node's resolver, which does not know pgbouncer")
             .fix("Set the policy (--fix does), or put hubs-relay in coturn's place, which needs no host network:", RELAY);
-        // In a flow mapping there is no line of its own to put it behind.
-        let is_block = key.start.line() != turn.pod.spec.start.line()
-            || turn.pod.spec.start.column() == key.start.column();
-        Some(Found { finding: sheet.at(finding, key.start), edit: Some(edit).filter(|_| is_block) })
+        Some(Found { finding: sheet.at(finding, key.start), mend })
     })
 }
 
 /// Reason three: nobody gave it a certificate that browsers accept.
 pub(super) fn certificate(sheet: &Sheet<'_>) -> Vec<Found> {
     let code = Code::TurnHasCertificate;
+    if !sheet.tells("ConfigMap", "") {
+        // Whether haproxy shows one in its place stands in one of those.
+        return Vec::new();
+    }
     of_turn(
         sheet,
         code,

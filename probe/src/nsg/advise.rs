@@ -229,6 +229,7 @@ fn fix(answer: &Answer<'_>, group: usize, ports: Ports, priority: u32) -> Fix {
     let name = match answer.purpose() {
         Purpose::Entrance => "hubs-entrance",
         Purpose::Turn => "hubs-turn",
+        Purpose::Gateway => "hubs-gateway",
         Purpose::Media => "hubs-media",
         Purpose::Inside => "hubs-inside",
         Purpose::Probes => "hubs-probes",

@@ -8,7 +8,7 @@ use std::borrow::Borrow;
 
 use super::{
     ranges::{Addresses, Ports},
-    region::{Protocols, Region},
+    region::{Dimension, MANY, Part, Protocols, Region, fewer, joined},
     rules::{Access, Direction, Group, Knowledge, Layer, Reach, Rule},
 };
 
@@ -165,10 +165,12 @@ impl Asked<'_> {
             .map(|(passing, it)| Waiting { region: it.region.clone(), maybe: Vec::new(), passing })
             .collect();
         let whole = self.flow.region();
+        let mut many = MANY;
         for (at, rule) in self.rules.directed(self.flow.direction) {
             if waiting.is_empty() {
                 break;
             }
+            waiting = fewer(waiting, &mut many);
             let Some(Reach { sure, possible, doubts }) = self.rules.reach(at) else { continue };
             if !possible.overlaps(&whole) {
                 continue;
@@ -284,36 +286,40 @@ fn split(
     left
 }
 
+impl Part for Piece {
+    fn region(&self) -> &Region {
+        &self.region
+    }
+
+    fn region_mut(&mut self) -> &mut Region {
+        &mut self.region
+    }
+
+    fn label(&self) -> impl Ord {
+        &self.fate
+    }
+}
+
+impl Part for Waiting {
+    fn region(&self) -> &Region {
+        &self.region
+    }
+
+    fn region_mut(&mut self) -> &mut Region {
+        &mut self.region
+    }
+
+    fn label(&self) -> impl Ord {
+        (self.passing, &self.maybe)
+    }
+}
+
 /// Pieces that differ in nothing but their ports become one.
-fn merged(mut pieces: Vec<Piece>) -> Vec<Piece> {
-    pieces.sort_unstable_by(|a, b| but_for_ports(a).cmp(&but_for_ports(b)));
-    let mut merged: Vec<Piece> = Vec::with_capacity(pieces.len());
-    let mut ports: Vec<(u16, u16)> = Vec::new();
-    for piece in pieces {
-        match merged.last_mut() {
-            Some(last) if but_for_ports(last) == but_for_ports(&piece) => {
-                ports.extend(piece.region.ports.iter());
-            }
-            _ => {
-                if let Some(last) = merged.last_mut() {
-                    last.region.ports = std::mem::take(&mut ports).into_iter().collect();
-                }
-                ports = piece.region.ports.iter().collect();
-                merged.push(piece);
-            }
-        }
-    }
-    if let Some(last) = merged.last_mut() {
-        last.region.ports = ports.into_iter().collect();
-    }
+fn merged(pieces: Vec<Piece>) -> Vec<Piece> {
+    let mut merged = joined(pieces, Dimension::Ports);
     merged.sort_by(|a, b| {
         let key = |it: &Piece| it.region.ports.first();
         key(a).cmp(&key(b)).then_with(|| a.region.sources.cmp(&b.region.sources))
     });
     merged
-}
-
-fn but_for_ports(piece: &Piece) -> (&Fate, Protocols, &Addresses, &Ports, &Addresses) {
-    let Region { protocols, sources, source_ports, destinations, .. } = &piece.region;
-    (&piece.fate, *protocols, sources, source_ports, destinations)
 }

@@ -7,7 +7,7 @@ use super::{
     evaluate::Fate,
     question::{Purpose, Wanted},
     ranges::Ports,
-    read::Declared,
+    read::{Declared, Forwarded},
     review::{broad, shadowed},
 };
 use crate::{
@@ -22,6 +22,7 @@ const MOST: usize = 12;
 const HOST_PORTS: &str =
     "az aks nodepool update -g GROUP --cluster-name CLUSTER -n POOL --allowed-host-ports 40000-49999/udp";
 const SERVICE: &str = "kubectl get service lb -n hcce -o wide";
+const GATEWAY: &str = "kubectl get service hubs-media -n hcce -o wide";
 const NODES: &str = "kubectl get nodes -o wide";
 const IN_EFFECT: &str = "az network nic list-effective-nsg --ids NIC -o json";
 
@@ -52,6 +53,7 @@ pub(crate) enum Owner {
 pub(crate) struct Reality {
     pub(crate) entrance: Observed,
     pub(crate) turn: Observed,
+    pub(crate) gateway: Observed,
     pub(crate) media: Observed,
     pub(crate) owner: Owner,
     /// Ports of media that were tried, and whether they answered.
@@ -213,6 +215,7 @@ fn code(purpose: Purpose) -> Code {
     match purpose {
         Purpose::Entrance => Code::EntranceAdmitted,
         Purpose::Turn => Code::TurnAdmitted,
+        Purpose::Gateway => Code::GatewayAdmitted,
         Purpose::Media => Code::MediaAdmitted,
         Purpose::Inside => Code::InsideAdmitted,
         Purpose::Probes => Code::ProbesAdmitted,
@@ -226,7 +229,9 @@ fn code(purpose: Purpose) -> Code {
 fn severity(answer: &Answer<'_>) -> Status {
     match (answer.purpose(), answer.state()) {
         // TURN carries media as well; a part of the ports may be the part that counts, or not.
-        (Purpose::Media | Purpose::Out, _) | (Purpose::Probes, State::Partly) => Status::Warn,
+        (Purpose::Gateway | Purpose::Media | Purpose::Out, _) | (Purpose::Probes, State::Partly) => {
+            Status::Warn
+        }
         // Browsers come back to HTTPS by themselves; who issues certificates may not.
         (Purpose::Entrance, _) if is_http_only(answer) => Status::Warn,
         _ => Status::Fail,
@@ -341,12 +346,21 @@ fn compare(answers: &[&Answer<'_>], reality: &Reality) -> Finding {
     let observed = match first.purpose() {
         Purpose::Entrance => &reality.entrance,
         Purpose::Turn => &reality.turn,
+        Purpose::Gateway => &reality.gateway,
         Purpose::Media => &reality.media,
         Purpose::Inside | Purpose::Probes | Purpose::Out | Purpose::Admin | Purpose::Asked => {
             return judge_worst(answers);
         }
     };
     let is_open = matches!(observed, Observed::Open(_));
+    if first.purpose() == Purpose::Media && !is_open && matches!(reality.gateway, Observed::Open(_)) {
+        let target = first.question.target();
+        return Finding::skip(
+            code(Purpose::Media),
+            "media goes through the gateway, and needs no port of dialog's",
+        )
+        .at(target);
+    }
     let fits = |answer: &&&Answer<'_>| match answer.state() {
         State::Open => is_open,
         State::Closed => !is_open,
@@ -410,9 +424,11 @@ fn forwarded(answer: &Answer<'_>, reality: &Reality) -> String {
 fn lacking(answer: &Answer<'_>) -> Option<Vec<String>> {
     let forwarded = answer.declared().forwarded.as_ref()?;
     let is_forwarded = |port: u16| {
-        forwarded.iter().any(|it| {
-            it.protocol == answer.question.flow.protocol && (it.port == port || it.node_port == Some(port))
-        })
+        let at_node =
+            |it: &Forwarded| it.node_ports.is_some_and(|(first, last)| (first..=last).contains(&port));
+        forwarded
+            .iter()
+            .any(|it| it.protocol == answer.question.flow.protocol && (it.port == port || at_node(it)))
     };
     let ports = answer.question.flow.ports.iter().flat_map(|(first, last)| first..=last);
     Some(ports.filter(|port| !is_forwarded(*port)).map(|port| port.to_string()).collect())
@@ -448,9 +464,13 @@ fn judge_dead(answer: &Answer<'_>, observed: &Observed, reality: &Reality) -> Fi
         (true, Observed::Refused(_)) => "packets arrive, and nobody listens there".to_owned(),
         (true, _) => "the load balancer does not forward the port, or knows no node that is well, because the pods behind it do not run".to_owned(),
     };
-    Finding::fail(code, format!("{question}: the rules let it in, and nothing answers")).because(cause).fix(
+    let (status, service) = match answer.purpose() {
+        Purpose::Gateway => (severity(answer), GATEWAY),
+        _ => (Status::Fail, SERVICE),
+    };
+    Finding::new(code, status, format!("{question}: the rules let it in, and nothing answers")).because(cause).fix(
         "Rules are not what is wrong. Look at which ports the service forwards, and whether its pods run:",
-        [SERVICE, "kubectl get pods -n hcce -o wide"],
+        [service, "kubectl get pods -n hcce -o wide"],
     )
 }
 

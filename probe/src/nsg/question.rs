@@ -1,6 +1,10 @@
 //! What is asked of the rules: what Hubs needs them to let pass, what they had better keep out, and whatever a person names.
 
-use std::{fmt, net::IpAddr, str::FromStr};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    str::FromStr,
+};
 
 use super::{
     evaluate::{End, Extent, Flow, Way},
@@ -13,7 +17,7 @@ use super::{
 /// Dialog's ports.
 const MEDIA: (u16, u16) = (40_000, 49_999);
 /// From which ports Kubernetes takes those at which it is asked whether a node is well.
-const NODE_PORTS: (u16, u16) = (30_000, 32_767);
+pub(super) const NODE_PORTS: (u16, u16) = (30_000, 32_767);
 
 /// What a flow is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +26,8 @@ pub(crate) enum Purpose {
     Entrance,
     /// TURN comes in.
     Turn,
+    /// Media goes to the media gateway.
+    Gateway,
     /// Media goes straight to dialog.
     Media,
     /// haproxy and the TURN server reach dialog.
@@ -127,6 +133,8 @@ pub(crate) struct Wanted {
     pub(crate) to: Option<Place>,
     /// Where people come in, if that is known otherwise than from the documents.
     pub(crate) entrance: Vec<IpAddr>,
+    /// Where the media gateway waits for datagrams, as it tells browsers.
+    pub(crate) gateway: Vec<SocketAddr>,
 }
 
 impl Wanted {
@@ -142,25 +150,45 @@ impl Wanted {
         let from = if is_out && self.from.is_none() { Place::Node } else { from };
         let to = self.to.clone().unwrap_or(Place::Node);
         let direction = if is_out { Direction::Outbound } else { Direction::Inbound };
-        let flow = |it: &NamedFlow| ends.flow(direction, it.protocol, it.ports.clone(), &from, &to);
-        self.flows
-            .iter()
-            .map(|it| Question { purpose: Purpose::Asked, public: it.ports.clone(), flow: flow(it) })
-            .collect()
+        let question = |it: &NamedFlow, (public, ports, to): (Ports, Ports, Place)| {
+            let flow = ends.flow(direction, it.protocol, ports, &from, &to);
+            Question { purpose: Purpose::Asked, public, flow }
+        };
+        let arriving = |it: &NamedFlow| match to {
+            Place::Entrance => ends.arriving(it.protocol, &it.ports),
+            _ => vec![(it.ports.clone(), it.ports.clone(), to.clone())],
+        };
+        let questions =
+            self.flows.iter().flat_map(|it| arriving(it).into_iter().map(move |to| question(it, to)));
+        questions.collect()
     }
 
     fn needs(&self, ends: &Ends<'_>) -> Vec<Question> {
         use Direction::{Inbound, Outbound};
         let from = self.from.clone().unwrap_or(Place::Internet);
         let to = |place: Place| self.to.clone().unwrap_or(place);
+        // Who asks about the entrance means where its packets come to.
+        let entrance = |place| self.to.clone().filter(|it| *it != Place::Entrance).unwrap_or(place);
         let one = |port: u16| Ports::span(port, port);
         let range = |(first, last)| Ports::span(first, last);
         let mut questions = Vec::new();
         for (purpose, ports) in [(Purpose::Entrance, &[80, 443, 4443][..]), (Purpose::Turn, &[5349][..])] {
-            let (arriving, place) = ends.arriving(ports);
-            let flow = ends.flow(Inbound, Protocols::TCP, arriving, &from, &to(place));
-            let public = ports.iter().map(|port| (*port, *port)).collect();
-            questions.push(Question { purpose, public, flow });
+            let ports = ports.iter().map(|port| (*port, *port)).collect();
+            for (public, arriving, place) in ends.arriving(Protocols::TCP, &ports) {
+                let flow = ends.flow(Inbound, Protocols::TCP, arriving, &from, &entrance(place));
+                questions.push(Question { purpose, public, flow });
+            }
+        }
+        for (port, address) in ends.gateways(&self.gateway) {
+            for (public, arriving, place) in ends.arriving(Protocols::UDP, &one(port)) {
+                // It may have an address of its own.
+                let place = match (place, address) {
+                    (Place::Entrance, Some(address)) => Place::Addresses([address].into_iter().collect()),
+                    (place, _) => place,
+                };
+                let flow = ends.flow(Inbound, Protocols::UDP, arriving, &from, &entrance(place));
+                questions.push(Question { purpose: Purpose::Gateway, public, flow });
+            }
         }
         let mut ask = |purpose, direction, protocol, ports: Ports, from: &Place, to: &Place| {
             let flow = ends.flow(direction, protocol, ports.clone(), from, to);
@@ -182,7 +210,9 @@ impl Wanted {
             );
             ask(Purpose::Out, Outbound, Protocols::TCP, one(443), &to(Place::Node), &Place::Internet);
         }
-        ask(Purpose::Admin, Inbound, Protocols::TCP, one(7000), &from, &to(Place::Node));
+        if let Some(from) = ends.outside(from) {
+            ask(Purpose::Admin, Inbound, Protocols::TCP, one(7000), &from, &to(Place::Node));
+        }
         questions
     }
 }
@@ -195,17 +225,51 @@ struct Ends<'a> {
 }
 
 impl Ends<'_> {
-    /// At which ports of which place packets for these ports of the load balancer come to the rules.
-    fn arriving(&self, ports: &[u16]) -> (Ports, Place) {
-        let forwarded = self.declared.forwarded.iter().flatten();
-        let node_port =
-            |port: &u16| forwarded.clone().find(|it| it.port == *port).and_then(|it| it.node_port);
-        let at_node: Vec<_> = ports.iter().filter_map(node_port).collect();
-        let span = |port: u16| (port, port);
-        if at_node.len() == ports.len() {
-            return (at_node.into_iter().map(span).collect(), Place::Node);
+    /// What of the place belongs to the internet. Who is inside anyway reaches more than what rules keep from strangers.
+    fn outside(&self, place: Place) -> Option<Place> {
+        match place {
+            Place::Internet => Some(place),
+            Place::Network | Place::Platform | Place::Node | Place::Entrance => None,
+            Place::Addresses(addresses) => {
+                let outside = addresses.intersection(&self.declared.knowledge.internet());
+                let outside = outside.difference(&Addresses::private());
+                (!outside.is_empty()).then_some(Place::Addresses(outside))
+            }
         }
-        (ports.iter().copied().map(span).collect(), Place::Entrance)
+    }
+
+    /// The ports at which the media gateway waits: those that are `known`, and otherwise what is forwarded of UDP.
+    fn gateways(&self, known: &[SocketAddr]) -> Vec<(u16, Option<IpAddr>)> {
+        if !known.is_empty() {
+            return known.iter().map(|it| (it.port(), Some(it.ip()))).collect();
+        }
+        let forwarded = self.declared.forwarded.iter().flatten();
+        forwarded.filter(|it| it.protocol == Protocols::UDP).map(|it| (it.port, None)).collect()
+    }
+
+    /// Packets for these ports of the load balancer, and at which ports of which place they come to the rules: where no address
+    /// floats, at the node's.
+    fn arriving(&self, protocol: Protocols, ports: &Ports) -> Vec<(Ports, Ports, Place)> {
+        let forwarded = self.declared.forwarded.iter().flatten().filter(|it| it.protocol == protocol);
+        let is_any_floating = forwarded.clone().any(|it| it.node_ports.is_none());
+        let is_none_forwarded = forwarded.clone().next().is_none();
+        let (mut at_node, mut arriving, mut floating) =
+            (Ports::default(), Ports::default(), Ports::default());
+        for it in forwarded.filter(|it| ports.has(it.port)) {
+            let port = Ports::span(it.port, it.port);
+            match it.node_ports {
+                Some((first, last)) => {
+                    at_node = at_node.union(&port);
+                    arriving = arriving.union(&Ports::span(first, last));
+                }
+                None => floating = floating.union(&port),
+            }
+        }
+        let rest = ports.difference(&at_node).union(&floating);
+        let place = if is_any_floating || is_none_forwarded { Place::Entrance } else { Place::Node };
+        let mut all = vec![(at_node, arriving, Place::Node), (rest.clone(), rest, place)];
+        all.retain(|(public, ..)| !public.is_empty());
+        all
     }
 
     fn flow(

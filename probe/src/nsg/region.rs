@@ -159,15 +159,164 @@ impl Region {
     /// What of it none of `others` has.
     pub(crate) fn without<'a>(&self, others: impl IntoIterator<Item = &'a Self>) -> Vec<Self> {
         let mut left = vec![self.clone()];
+        let mut many = MANY;
         for other in others {
             if left.is_empty() {
                 break;
             }
+            left = fewer(left, &mut many);
             let pieces = std::mem::take(&mut left).into_iter();
             let rest =
                 |piece: Self| if piece.overlaps(other) { piece.cut(other).outside } else { vec![piece] };
             left = pieces.flat_map(rest).collect();
         }
         left
+    }
+}
+
+/// Something that is so of all packets of a region.
+pub(crate) trait Part {
+    fn region(&self) -> &Region;
+    fn region_mut(&mut self) -> &mut Region;
+    /// What is so of them.
+    fn label(&self) -> impl Ord;
+}
+
+impl Part for Region {
+    fn region(&self) -> &Region {
+        self
+    }
+
+    fn region_mut(&mut self) -> &mut Region {
+        self
+    }
+
+    fn label(&self) -> impl Ord {}
+}
+
+/// In what parts may differ to become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dimension {
+    Ports,
+    Sources,
+    Destinations,
+    SourcePorts,
+}
+
+/// Parts that are alike in all but this become one.
+pub(crate) fn joined<T: Part>(mut parts: Vec<T>, dimension: Dimension) -> Vec<T> {
+    fn key<T: Part>(part: &T, but: Dimension) -> impl Ord {
+        let region = part.region();
+        let ends = (
+            (but != Dimension::Sources).then_some(&region.sources),
+            (but != Dimension::Destinations).then_some(&region.destinations),
+        );
+        let ports = (
+            (but != Dimension::Ports).then_some(&region.ports),
+            (but != Dimension::SourcePorts).then_some(&region.source_ports),
+        );
+        (part.label(), region.protocols, ends, ports)
+    }
+    parts.sort_unstable_by(|a, b| key(a, dimension).cmp(&key(b, dimension)));
+    let mut joined: Vec<T> = Vec::with_capacity(parts.len());
+    let mut alike: Vec<Region> = Vec::new();
+    for part in parts {
+        if joined.last().is_some_and(|last| key(last, dimension) == key(&part, dimension)) {
+            alike.push(part.region().clone());
+        } else {
+            close(joined.last_mut(), &mut alike, dimension);
+            joined.push(part);
+        }
+    }
+    close(joined.last_mut(), &mut alike, dimension);
+    joined
+}
+
+/// The part takes in what is alike.
+fn close<T: Part>(part: Option<&mut T>, alike: &mut Vec<Region>, dimension: Dimension) {
+    let Some(part) = part.filter(|_| !alike.is_empty()) else { return };
+    let region = part.region_mut();
+    alike.push(region.clone());
+    match dimension {
+        Dimension::Ports => region.ports = alike.iter().flat_map(|it| it.ports.iter()).collect(),
+        Dimension::SourcePorts => {
+            region.source_ports = alike.iter().flat_map(|it| it.source_ports.iter()).collect();
+        }
+        Dimension::Sources => region.sources = alike.iter().map(|it| it.sources.clone()).collect(),
+        Dimension::Destinations => {
+            region.destinations = alike.iter().map(|it| it.destinations.clone()).collect();
+        }
+    }
+    alike.clear();
+}
+
+/// From so many on it is looked whether parts can be joined. Tests have few rules and look all the same.
+pub(crate) const MANY: usize = if cfg!(test) { 2 } else { 64 };
+
+/// Joins parts once there are more than `many` of them: rules cut them along one dimension after the other, and most of what comes of
+/// that differs in one only. It pays if it is done whenever there are twice as many as were left the last time.
+pub(crate) fn fewer<T: Part>(parts: Vec<T>, many: &mut usize) -> Vec<T> {
+    use Dimension::{Destinations, Ports, SourcePorts, Sources};
+    if parts.len() <= *many {
+        return parts;
+    }
+    let fewer = [Ports, Sources, Destinations, SourcePorts].into_iter().fold(parts, joined);
+    *many = MANY.max(2 * fewer.len());
+    fewer
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    fn region(sources: u8, ports: (u16, u16)) -> Region {
+        let source = IpAddr::from([10, 0, 0, sources]);
+        Region {
+            protocols: Protocols::UDP,
+            sources: [source].into_iter().collect(),
+            source_ports: Ports::all(),
+            destinations: Addresses::all(),
+            ports: Ports::span(ports.0, ports.1),
+        }
+    }
+
+    #[test]
+    fn what_differs_in_one_dimension_becomes_one_and_nothing_else() {
+        let parts = vec![region(1, (1, 5)), region(2, (1, 5)), region(1, (6, 9)), region(2, (7, 9))];
+        let by_ports = joined(parts.clone(), Dimension::Ports);
+        assert_eq!(
+            by_ports.iter().map(|it| it.ports.words()).collect::<Vec<_>>(),
+            [&["1-9"][..], &["1-5", "7-9"]]
+        );
+        let sources = joined(parts, Dimension::Sources);
+        assert_eq!(sources.len(), 3, "{sources:?}");
+        assert_eq!(sources[0].sources.words(), ["10.0.0.1", "10.0.0.2"]);
+    }
+
+    #[test]
+    fn what_many_rules_leave_is_told_in_few_regions() {
+        let rule = |number: u32| {
+            let mixed = number.wrapping_mul(0x9e37_79b9);
+            let length = 2 + mixed % 7;
+            let first = (mixed >> 4) & (u32::MAX << (32 - length));
+            let sources = (Ipv4Addr::from(first), Ipv4Addr::from(first | (u32::MAX >> length)));
+            let port = (mixed >> 13) as u16 % 60_000;
+            Region { sources: sources.into(), ..region(0, (port, port + 500)) }
+        };
+        let rules: Vec<_> = (1..=500).map(rule).collect();
+        let whole = Region { sources: Addresses::all().v4_only(), ..region(0, (0, u16::MAX)) };
+        let without = |left: Vec<Region>, rule: &Region| {
+            let cut = |it: Region| if it.overlaps(rule) { it.cut(rule).outside } else { vec![it] };
+            left.into_iter().flat_map(cut).collect()
+        };
+        let one_by_one = rules.iter().fold(vec![whole.clone()], without);
+        let left = whole.without(&rules);
+        assert!(left.len() * 3 < one_by_one.len(), "{} of {}", left.len(), one_by_one.len());
+        // Both are the same packets.
+        let is_within =
+            |parts: &[Region], others: &[Region]| parts.iter().all(|part| part.without(others).is_empty());
+        assert!(is_within(&left, &one_by_one) && is_within(&one_by_one, &left));
     }
 }

@@ -28,15 +28,11 @@ pub(crate) fn shadowed(declared: &Declared) -> Vec<Shadowed<'_>> {
             for (at, Reach { sure, possible, .. }) in reaches.iter().enumerate() {
                 let is_own = !rules[at].is_default && rules[at].direction.is_some();
                 if is_own && !possible.is_empty() && index.may_be_covered(possible, &reaches) {
-                    let before = index.around(possible);
-                    let left = possible.without(before.iter().map(|at| &reaches[*at].sure));
-                    if left.is_empty() {
-                        let by = before.iter().filter(|at| reaches[**at].sure.overlaps(possible));
-                        found.push(Shadowed {
-                            group,
-                            rule: rules[at],
-                            by: by.map(|at| rules[*at]).collect(),
-                        });
+                    let mut before = index.around(possible, at);
+                    before.retain(|at| reaches[*at].sure.overlaps(possible));
+                    if possible.without(before.iter().map(|at| &reaches[*at].sure)).is_empty() {
+                        let by = before.iter().map(|at| rules[*at]).collect();
+                        found.push(Shadowed { group, rule: rules[at], by });
                     }
                 }
                 index.add(at, sure);
@@ -86,10 +82,13 @@ impl Index {
         port.without(candidates.filter(|it| it.overlaps(&port))).is_empty()
     }
 
-    /// Every rule before that shares a bucket with it, in order.
-    fn around(&self, region: &Region) -> Vec<usize> {
-        let mut around: Vec<_> =
-            buckets(&region.ports).flat_map(|it| self.buckets[it].iter().copied()).collect();
+    /// Every rule before the one at `at` that shares a bucket with it, in order. Where that is most of them, it is all.
+    fn around(&self, region: &Region, at: usize) -> Vec<usize> {
+        let listed = || buckets(&region.ports).map(|it| &self.buckets[it]);
+        if listed().map(Vec::len).sum::<usize>() >= at {
+            return (0..at).collect();
+        }
+        let mut around: Vec<_> = listed().flatten().copied().collect();
         around.sort_unstable();
         around.dedup();
         around

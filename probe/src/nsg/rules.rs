@@ -209,6 +209,8 @@ pub(crate) const PLATFORM: IpAddr = IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16));
 pub(crate) struct Knowledge {
     /// The virtual network, with what is connected to it.
     pub(crate) network: Addresses,
+    /// Whether there is more of it that could not be read.
+    pub(crate) is_network_unclear: bool,
     /// What service tags stand for, by their names in lower case.
     pub(crate) tags: BTreeMap<String, Addresses>,
     /// The interfaces in application security groups, by their identifiers in lower case.
@@ -231,6 +233,13 @@ impl Knowledge {
     pub(crate) fn virtual_network(&self) -> Addresses {
         let network = if self.network.is_empty() { Addresses::private() } else { self.network.clone() };
         network.union(&[PLATFORM].into_iter().collect())
+    }
+
+    /// What surely is of the virtual network, and what may be: where that could not be read, all that is private.
+    fn unclear_network(&self) -> (Addresses, Addresses) {
+        let sure = self.network.union(&[PLATFORM].into_iter().collect());
+        let possible = sure.union(&Addresses::private());
+        (sure, possible)
     }
 
     /// What Azure's tag of that name stands for.
@@ -303,28 +312,39 @@ impl Meaning<'_> {
                     possible.push(known.clone());
                     sure.push(known);
                 }
-                Err((at_most, doubt)) => {
+                Err(Doubt { at_least, at_most, why }) => {
+                    sure.push(at_least);
                     possible.push(at_most);
-                    doubts.push(doubt);
+                    doubts.push(why);
                 }
             }
         }
         (sure.into_iter().collect(), possible.into_iter().collect())
     }
 
-    /// The addresses, or at most which, and why that is not known.
-    fn operand(&self, operand: &Operand) -> Result<Addresses, (Addresses, String)> {
+    /// The addresses, as far as they are known.
+    fn operand(&self, operand: &Operand) -> Result<Addresses, Doubt> {
+        let at_most = |at_most, why| Doubt { at_least: Addresses::default(), at_most, why };
         match operand {
             Operand::Known(known) => Ok(known.clone()),
             Operand::Tag(tag) => {
                 let name = tag.to_ascii_lowercase();
                 match (name.as_str(), self.knowledge.tags.get(&name)) {
+                    ("internet" | "virtualnetwork", _) if self.knowledge.is_network_unclear => {
+                        let (sure, possible) = self.knowledge.unclear_network();
+                        let why = "which addresses the virtual network has could not be read".to_owned();
+                        if name == "virtualnetwork" {
+                            return Err(Doubt { at_least: sure, at_most: possible, why });
+                        }
+                        let outside = |network| Addresses::all().difference(&network);
+                        Err(Doubt { at_least: outside(possible), at_most: outside(sure), why })
+                    }
                     ("internet", _) => Ok(self.internet.clone()),
                     ("virtualnetwork", _) => Ok(self.network.clone()),
                     ("azureloadbalancer", _) => Ok([PLATFORM].into_iter().collect()),
                     (_, Some(known)) => Ok(known.clone()),
                     // Microsoft's services have public addresses.
-                    (_, None) => Err((
+                    (_, None) => Err(at_most(
                         self.internet.clone(),
                         format!("which addresses the service tag {tag} covers is not known"),
                     )),
@@ -332,7 +352,7 @@ impl Meaning<'_> {
             }
             Operand::Group(id) => match self.knowledge.groups.get(&id.to_ascii_lowercase()) {
                 Some(members) => Ok(members.clone()),
-                None => Err((
+                None => Err(at_most(
                     self.network.clone(),
                     format!(
                         "which interfaces are in the application security group {} is not known",
@@ -340,9 +360,16 @@ impl Meaning<'_> {
                     ),
                 )),
             },
-            Operand::Unclear(why) => Err((Addresses::all(), why.clone())),
+            Operand::Unclear(why) => Err(at_most(Addresses::all(), why.clone())),
         }
     }
+}
+
+/// Addresses that are known in part, and why.
+struct Doubt {
+    at_least: Addresses,
+    at_most: Addresses,
+    why: String,
 }
 
 /// The name at the end of a resource identifier.

@@ -1,5 +1,7 @@
 //! What is said of rules that people have.
 
+use std::net::SocketAddr;
+
 use super::{
     judge::{Observed, Owner, Reality, flows, rules},
     question::Wanted,
@@ -164,6 +166,26 @@ fn nodes_that_cannot_get_out_are_a_warning() {
 }
 
 #[test]
+fn of_those_who_are_asked_about_only_the_internet_has_to_be_kept_from_the_admin_port() {
+    let asked = |rule: &str, from: &str| {
+        let wanted = Wanted { from: Some(from.parse().unwrap()), ..Wanted::default() };
+        let findings = flows(&with(AKS, 0, rule), &wanted, None);
+        let admin = findings.into_iter().find(|it| it.code == Code::AdminDenied);
+        admin.map(|it| (it.status, it.summary))
+    };
+    for from in ["Internet", "0.0.0.0/0", "203.0.113.7"] {
+        let (status, summary) = asked("", from).unwrap();
+        assert_eq!(status, Status::Pass, "{summary}");
+        let open = rule("all", 200, "Allow", "*", "*", "*");
+        assert_eq!(asked(&open, from).unwrap().0, Status::Fail, "{from}");
+    }
+    // Who is inside gets there in any case, and AKS's own rules say so.
+    for from in ["VirtualNetwork", "10.224.0.0/16", "AzureLoadBalancer"] {
+        assert_eq!(asked("", from), None, "{from}");
+    }
+}
+
+#[test]
 fn a_rule_that_opens_the_admin_port_is_a_failure_and_too_broad() {
     let declared = with(AKS, 0, &rule("all", 200, "Allow", "*", "*", "*"));
     let findings = declared_only(&declared);
@@ -215,7 +237,7 @@ const OPEN: Observed = Observed::Open(String::new());
 const SILENT: Observed = Observed::Silent(String::new());
 
 fn seen(media: Observed, owner: Owner) -> Reality {
-    Reality { entrance: OPEN, turn: OPEN, media, owner, ports: Vec::new() }
+    Reality { entrance: OPEN, turn: OPEN, gateway: Observed::Unknown, media, owner, ports: Vec::new() }
 }
 
 fn compared(declared: &Declared, reality: &Reality) -> Vec<Finding> {
@@ -252,6 +274,33 @@ fn an_entrance_that_is_let_in_and_silent_is_not_the_rules_fault() {
     let label = |label: &str| dead.evidence.iter().find(|it| it.label == label).map(|it| it.value.as_str());
     assert_eq!(label("declared"), Some("let in"));
     assert!(label("forwarded").unwrap().starts_with("not known"));
+}
+
+#[test]
+fn the_gateways_port_is_asked_for_where_the_gateway_is() {
+    let gateway: SocketAddr = "203.0.113.10:3478".parse().unwrap();
+    let wanted = Wanted { gateway: vec![gateway], ..Wanted::default() };
+    let compare = |declared: &Declared, gateway| {
+        let reality = Reality { gateway, ..seen(SILENT, Owner::Unknown) };
+        flows(declared, &wanted, Some(&reality))
+    };
+    let closed = with(AKS, 0, "");
+    let open = with(AKS, 0, &rule("r", 200, "Allow", "Udp", "203.0.113.10", "3478"));
+    let denied = compare(&closed, SILENT);
+    let denied = finding(&denied, Code::GatewayAdmitted);
+    assert_eq!((denied.status, denied.target.as_deref()), (Status::Warn, Some("udp/3478")));
+    assert!(commands(denied)[0].contains("3478"), "{denied:#?}");
+    let passes = compare(&open, OPEN);
+    assert_eq!(finding(&passes, Code::GatewayAdmitted).status, Status::Pass);
+    // Media has a way then, and dialog's own ports may be as closed as they are.
+    assert_eq!(finding(&passes, Code::MediaAdmitted).status, Status::Skip);
+    let dead = compare(&open, SILENT);
+    let dead = dead.iter().find(|it| it.target.as_deref() == Some("udp/3478")).unwrap();
+    assert_eq!((dead.code, dead.status), (Code::AdmittedArrives, Status::Warn));
+    // Without a gateway nobody asks.
+    assert!(
+        compared(&closed, &seen(SILENT, Owner::Unknown)).iter().all(|it| it.code != Code::GatewayAdmitted)
+    );
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The report as JUnit XML, for CI: a suite for each group of checks, a case for each finding.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use quick_junit::{NonSuccessKind, Property, Report as Document, TestCase, TestCaseStatus, TestSuite};
 
@@ -11,11 +11,12 @@ use crate::finding::{Finding, Status};
 pub fn render(report: &Report) -> String {
     let mut document = Document::new(format!("hubs-probe {}", report.target));
     document.set_time(Duration::try_from(report.finished - report.started).unwrap_or_default());
+    let mut names = HashMap::new();
     for (group, findings) in by_group(report) {
         let mut suite = TestSuite::new(group.title());
         suite.add_property(Property::new("outcome", report.verdict.outcome.word()));
         suite.add_property(Property::new("verdict", report.verdict.headline.as_str()));
-        suite.add_test_cases(findings.into_iter().map(|(_, finding)| case(finding)));
+        suite.add_test_cases(findings.into_iter().map(|(_, finding)| case(finding, &mut names)));
         document.add_test_suite(suite);
     }
     // Writing to memory fails only if the document were malformed, which its types rule out.
@@ -26,8 +27,8 @@ pub fn render(report: &Report) -> String {
     text
 }
 
-fn case(finding: &Finding) -> TestCase {
-    let mut case = TestCase::new(name(finding), status(finding));
+fn case(finding: &Finding, names: &mut HashMap<String, usize>) -> TestCase {
+    let mut case = TestCase::new(unique(name(finding), names), status(finding));
     case.set_classname(format!("hubs-probe.{}", finding.check));
     case.set_time(finding.duration);
     if finding.status == Status::Warn && finding.suppressed.is_none() {
@@ -42,6 +43,13 @@ fn name(finding: &Finding) -> String {
         Some(target) => format!("{} {} ({target})", finding.code, finding.code.title()),
         None => format!("{} {}", finding.code, finding.code.title()),
     }
+}
+
+/// Those that tell cases apart by their names would take the second one for the first.
+fn unique(name: String, names: &mut HashMap<String, usize>) -> String {
+    let count = names.entry(name.clone()).or_default();
+    *count += 1;
+    if *count == 1 { name } else { format!("{name} #{count}") }
 }
 
 fn status(finding: &Finding) -> TestCaseStatus {
@@ -92,6 +100,18 @@ mod tests {
             assert_eq!(root.attribute("tests").unwrap(), report.findings.len().to_string());
             assert_eq!(root.attribute("failures").unwrap(), report.count(Status::Fail).to_string());
         }
+    }
+
+    #[test]
+    fn no_two_cases_have_one_name() {
+        let mut report = with_everything();
+        report.findings.extend(report.findings.clone());
+        report.findings.extend(report.findings.clone());
+        let text = render(&report);
+        let document = roxmltree::Document::parse(&text).unwrap();
+        let cases = document.descendants().filter(|n| n.has_tag_name("testcase"));
+        let names: std::collections::BTreeSet<_> = cases.filter_map(|n| n.attribute("name")).collect();
+        assert_eq!(names.len(), report.findings.len());
     }
 
     #[test]

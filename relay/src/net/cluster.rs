@@ -4,6 +4,7 @@
 //! The account's token is read for each question, because the kubelet replaces it, and so is the authority that vouches for
 //! the API. Nothing is asked of whom that authority does not know.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::net::{IpAddr, SocketAddr};
@@ -105,6 +106,23 @@ struct Described {
 struct Spec {
     #[serde(default, rename = "type")]
     kind: String,
+    #[serde(default)]
+    ports: Vec<Port>,
+}
+
+/// A port of a Service, as others reach it.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+pub(crate) struct Port {
+    port: u16,
+    #[serde(default = "tcp")]
+    protocol: String,
+}
+
+/// What browsers reach of a Service.
+#[derive(Debug)]
+pub(crate) struct Reached {
+    pub(crate) addresses: Vec<IpAddr>,
+    pub(crate) ports: Vec<Port>,
 }
 
 #[derive(Default, Deserialize)]
@@ -136,12 +154,12 @@ impl Cluster {
         Self { api: host.zip(port), account: ACCOUNT.into() }
     }
 
-    /// The addresses of the load balancer for this Service, as of now.
-    pub(crate) async fn addresses(&self, service: &Service) -> Result<Vec<IpAddr>, ClusterError> {
+    /// The addresses of the load balancer for this Service, as of now, and its ports there.
+    pub(crate) async fn reached(&self, service: &Service) -> Result<Reached, ClusterError> {
         timeout(PATIENCE, self.ask(service)).await.map_err(|_| ClusterError::Silent)?
     }
 
-    async fn ask(&self, service: &Service) -> Result<Vec<IpAddr>, ClusterError> {
+    async fn ask(&self, service: &Service) -> Result<Reached, ClusterError> {
         let (host, port) = self.api.as_ref().ok_or(ClusterError::NoCluster)?;
         let namespace = match &service.namespace {
             Some(namespace) => namespace.clone(),
@@ -179,7 +197,7 @@ impl Cluster {
         let body = Limited::new(response.into_body(), LONGEST_ANSWER).collect().await;
         let body = body.map_err(|_| ClusterError::Nonsense)?.to_bytes();
         let described: Described = serde_json::from_slice(&body).map_err(|_| ClusterError::Nonsense)?;
-        described.addresses().await
+        described.reached().await
     }
 
     /// The namespace of the relay's pod.
@@ -223,7 +241,7 @@ impl Cluster {
 }
 
 impl Described {
-    async fn addresses(self) -> Result<Vec<IpAddr>, ClusterError> {
+    async fn reached(self) -> Result<Reached, ClusterError> {
         let mut addresses = Vec::new();
         for ingress in self.status.load_balancer.ingress {
             match ingress {
@@ -241,9 +259,27 @@ impl Described {
                 Err(ClusterError::NoLoadBalancer(shown(&self.spec.kind)))
             }
             [] => Err(ClusterError::NoAddress),
-            _ => Ok(addresses),
+            _ => Ok(Reached { addresses, ports: self.spec.ports }),
         }
     }
+}
+
+impl Port {
+    /// Whether it is this one. Protocols are written in capitals.
+    pub(crate) fn is(&self, protocol: &str, port: u16) -> bool {
+        self.protocol == protocol && self.port == port
+    }
+}
+
+impl fmt::Display for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", shown(&self.protocol).escape_debug(), self.port)
+    }
+}
+
+/// What a port is of that does not say it.
+fn tcp() -> String {
+    "TCP".to_owned()
 }
 
 /// As much of a text as a message bears. No name is longer.

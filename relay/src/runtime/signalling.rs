@@ -14,13 +14,16 @@ use super::background::{Common, IMPATIENCE, runtime};
 use super::listeners::Share;
 use super::status::{Condition, Need};
 use super::{Phase, StartError};
-use crate::config::{Config, Entry, Gateway, Host, Place};
+use crate::config::{Config, Entry, Gateway, Host, Place, Service};
 use crate::gateway::Directory;
 use crate::gateway::signalling::Offer;
 use crate::net::bind::Listener;
-use crate::net::cluster::Cluster;
+use crate::net::cluster::{Cluster, Port};
 use crate::net::resolve::Names;
 use crate::net::signalling::{Door, Proxy, Settings, Tally, serve_signalling};
+
+/// So many of a Service's ports are named in the log.
+const SHOWN: usize = 16;
 
 /// What the gateway's threads share, and metrics read.
 #[derive(Clone, Debug)]
@@ -75,6 +78,8 @@ struct Places {
     dialogs: Vec<Known>,
     udp: Vec<Known>,
     tcp: Vec<Known>,
+    /// Whether all that browsers are to be told was known at one time: from then on the last answers count.
+    was_whole: bool,
 }
 
 /// What a place stands for.
@@ -83,6 +88,8 @@ struct Known {
     entry: Option<Entry>,
     addresses: Vec<SocketAddr>,
     failure: Option<String>,
+    /// The ports of the Service, if its own is not among them.
+    others: Option<Vec<Port>>,
 }
 
 impl Places {
@@ -96,6 +103,7 @@ impl Places {
             dialogs: Vec::new(),
             udp: Vec::new(),
             tcp: Vec::new(),
+            was_whole: false,
         }
     }
 
@@ -105,8 +113,11 @@ impl Places {
             self.apply(&config.gateway);
             // What needs nobody's answer counts at once.
             self.tell(&config);
-            for known in self.dialogs.iter_mut().chain(&mut self.udp).chain(&mut self.tcp) {
-                known.ask(&self.cluster, self.names).await;
+            for known in self.dialogs.iter_mut().chain(&mut self.tcp) {
+                known.ask(&self.cluster, self.names, "TCP").await;
+            }
+            for known in &mut self.udp {
+                known.ask(&self.cluster, self.names, "UDP").await;
             }
             self.tell(&config);
             let is_missing = self.all().any(|it| it.addresses.is_empty());
@@ -131,7 +142,7 @@ impl Places {
         }
     }
 
-    fn tell(&self, config: &Config) {
+    fn tell(&mut self, config: &Config) {
         let all = |known: &[Known]| -> Vec<SocketAddr> {
             known.iter().flat_map(|it| it.addresses.iter().copied()).collect()
         };
@@ -152,14 +163,16 @@ impl Places {
         if before.offer != settings.offer {
             info!(udp = ?settings.offer.udp, tcp = ?settings.offer.tcp, "browsers are told of the gateway at");
         }
+        self.was_whole |= self.udp.iter().chain(&self.tcp).all(|it| !it.addresses.is_empty());
         self.status.set(Need::Gateway, self.condition(&settings));
     }
 
-    /// A gateway without dialog or without an address of its own is none.
+    /// A gateway without dialog or without an address of its own is none. One that begins, and does not know yet all that it is to tell
+    /// browsers, would send them where they get through with less, while the one that it takes over from still serves.
     fn condition(&self, settings: &Settings) -> Condition {
         let failures: Vec<String> = self.all().filter_map(Known::failure).collect();
         let failures = failures.join("; ");
-        if settings.dialogs.is_empty() || settings.offer.is_empty() {
+        if settings.dialogs.is_empty() || settings.offer.is_empty() || !self.was_whole {
             let nothing = if settings.dialogs.is_empty() {
                 "dialog is not known"
             } else {
@@ -186,15 +199,21 @@ impl Known {
             }
             Entry::Place(_) | Entry::Service { .. } => Vec::new(),
         };
-        Self { entry: Some(entry.clone()), addresses, failure: None }
+        Self { entry: Some(entry.clone()), addresses, failure: None, others: None }
     }
 
-    /// Asks DNS for a name and the cluster for a Service. Without an answer the last one counts.
-    async fn ask(&mut self, cluster: &Cluster, names: Names) {
+    /// Asks DNS for a name and the cluster for a Service, which has to have the port as one of `protocol`. Without an answer the last one
+    /// counts.
+    async fn ask(&mut self, cluster: &Cluster, names: Names, protocol: &str) {
         let (found, port) = match &self.entry {
             Some(Entry::Place(Place { host: Host::Name(name), port })) => (names.lookup(name).await, *port),
             Some(Entry::Service { service, port }) => {
-                (cluster.addresses(service).await.map_err(|error| error.to_string()), *port)
+                let (service, port) = (service.clone(), *port);
+                let reached = cluster.reached(&service).await.map_err(|error| error.to_string());
+                if let Ok(reached) = &reached {
+                    self.compare(&service, protocol, port, &reached.ports);
+                }
+                (reached.map(|it| it.addresses), port)
             }
             Some(Entry::Place(_)) | None => return,
         };
@@ -214,6 +233,26 @@ impl Known {
                 self.failure = Some(failure);
             }
         }
+    }
+
+    /// Says, whenever that changes, that the load balancer does not forward the port that browsers are told.
+    fn compare(&mut self, service: &Service, protocol: &str, port: u16, ports: &[Port]) {
+        let others = (!ports.iter().any(|it| it.is(protocol, port))).then(|| ports.to_vec());
+        if self.others == others {
+            return;
+        }
+        if let Some(others) = &others {
+            let has: Vec<_> = others.iter().take(SHOWN).map(ToString::to_string).collect();
+            let (has, key) = (has.join(", "), protocol.to_ascii_lowercase());
+            warn!(
+                %service, %has,
+                "the load balancer does not forward {protocol} {port}, which browsers are told: add it to the Service (spec.ports), or name a \
+                 port that it has in gateway.{key}"
+            );
+        } else {
+            info!(%service, "the load balancer forwards {protocol} {port}");
+        }
+        self.others = others;
     }
 
     fn failure(&self) -> Option<String> {
@@ -236,10 +275,14 @@ impl Known {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+    use std::sync::Mutex;
+
     use hyper::StatusCode;
-    use serde_json::json;
+    use serde_json::{Value, json};
     use tokio::task::LocalSet;
     use tokio::time::timeout;
+    use tracing::subscriber::DefaultGuard;
 
     use super::*;
     use crate::net::cluster::tests::{Api, load_balancer};
@@ -347,5 +390,85 @@ mod tests {
             assert!(matches!(status.needs()[&Need::Gateway], Condition::Stale(_)));
             assert_eq!(settings.borrow().dialogs, both);
         });
+    }
+
+    #[test]
+    fn as_long_as_one_address_was_never_known_the_others_do_not_make_it_ready() {
+        let runtime = runtime().unwrap();
+        LocalSet::new().block_on(&runtime, async {
+            let api = Api::start().await;
+            api.say(StatusCode::SERVICE_UNAVAILABLE, "");
+            let config = "gateway.udp = '203.0.113.5:3478'\ngateway.tcp = 'service:hubs-media:5349'\n\
+                          gateway.dialog = '127.0.0.1:4443'\npeers.resolve_every = '100ms'";
+            let (mut settings, status) = follow(config, api.cluster.clone(), Names::OfTheSystem);
+            let says_503 = |it: &Condition| match it {
+                Condition::Met => false,
+                Condition::Stale(why) | Condition::Unmet(why) => why.contains("503"),
+            };
+            until(&status, says_503).await;
+            assert!(matches!(status.needs()[&Need::Gateway], Condition::Unmet(_)));
+            // Who comes all the same is told what is known.
+            assert_eq!(settings.borrow().offer.udp, ["203.0.113.5:3478".parse().unwrap()]);
+            api.describe(&load_balancer(&json!([{"ip": "203.0.113.10"}])));
+            settings.wait_for(|it| !it.offer.tcp.is_empty()).await.unwrap();
+            until(&status, |it| *it == Condition::Met).await;
+            api.say(StatusCode::SERVICE_UNAVAILABLE, "");
+            until(&status, says_503).await;
+            assert!(matches!(status.needs()[&Need::Gateway], Condition::Stale(_)));
+            assert_eq!(settings.borrow().offer.tcp, ["203.0.113.10:5349".parse().unwrap()]);
+        });
+    }
+
+    /// What is logged on this thread from now on.
+    fn log() -> (Arc<Mutex<Vec<u8>>>, DefaultGuard) {
+        #[derive(Clone)]
+        struct Log(Arc<Mutex<Vec<u8>>>);
+        impl io::Write for Log {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.0.lock().unwrap().write(bytes)
+            }
+
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let log = Log(Arc::default());
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
+        (log.0, tracing::subscriber::set_default(subscriber))
+    }
+
+    #[test]
+    fn a_service_without_the_port_that_browsers_are_told_is_warned_of_once_for_each_change() {
+        let (log, _guard) = log();
+        let said = || String::from_utf8(log.lock().unwrap().clone()).unwrap();
+        let runtime = runtime().unwrap();
+        LocalSet::new().block_on(&runtime, async {
+            let api = Api::start().await;
+            let service = |ports: Value| {
+                let mut service = load_balancer(&json!([{"ip": "203.0.113.10"}]));
+                service["spec"]["ports"] = ports;
+                service
+            };
+            let entry: Entry = "service:hubs-media:3478".parse().unwrap();
+            let mut known = Known::default().renamed(&entry);
+            let warnings = || said().matches("does not forward UDP 3478").count();
+            for (ports, expected) in [
+                (json!([{"port": 3478, "protocol": "UDP"}]), 0),
+                (json!([{"port": 3478}, {"port": 443, "protocol": "TCP"}]), 1),
+                (json!([{"port": 3478}, {"port": 443, "protocol": "TCP"}]), 1),
+                (json!([{"port": 3479, "protocol": "UDP"}]), 2),
+                (json!([{"port": 3478, "protocol": "UDP"}, {"port": 443}]), 2),
+                (json!([]), 3),
+            ] {
+                api.describe(&service(ports));
+                known.ask(&api.cluster, Names::OfTheSystem, "UDP").await;
+                assert_eq!(warnings(), expected, "{}", said());
+            }
+            // It is told to browsers all the same: what forwards it may be no part of the Service.
+            assert_eq!(known.addresses, ["203.0.113.10:3478".parse().unwrap()]);
+        });
+        let hint = "add it to the Service (spec.ports), or name a port that it has in gateway.udp";
+        assert!(said().contains(hint) && said().contains("TCP 3478, TCP 443"), "{}", said());
     }
 }

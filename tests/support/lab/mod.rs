@@ -42,8 +42,9 @@ pub struct Lab {
     /// What the laptop's programs find in their environment, and what clock.
     environment: BTreeMap<String, String>,
     clock: Option<String>,
-    /// The file with the rules that the probe is told of.
+    /// The files that the probe is given: rules, and a manifest.
     rules: Option<PathBuf>,
+    manifest: Option<PathBuf>,
     // In this order they end.
     _deployment: Option<Deployment>,
     network: Network,
@@ -56,16 +57,19 @@ impl Lab {
         let folder = TempDir::with_prefix("hubs-lab-").unwrap();
         let network = Network::start(folder.path(), scenario);
         let deployment = Deployment::start(folder.path(), &network, scenario, relay);
-        let rules = scenario.azure.told().map(|rules| {
-            let file = folder.path().join("nsg.json");
-            fs::write(&file, rules).unwrap();
+        let write = |name: &str, text: String| {
+            let file = folder.path().join(name);
+            fs::write(&file, text).unwrap();
             file
-        });
+        };
+        let rules = scenario.azure.told().map(|rules| write("nsg.json", rules));
+        let manifest = scenario.manifest().map(|manifest| write("hcce.yaml", manifest));
         Self {
             room: scenario.room.clone(),
             environment: scenario.home.environment.clone(),
             clock: scenario.home.clock.clone(),
             rules,
+            manifest,
             _deployment: Some(deployment),
             network,
             folder,
@@ -82,6 +86,7 @@ impl Lab {
             environment,
             clock: None,
             rules: None,
+            manifest: None,
             _deployment: None,
             network,
             folder,
@@ -105,7 +110,9 @@ impl Lab {
         let known = [DOMAIN.to_owned(), "--resolver".to_owned(), resolver, "--ca-file".to_owned(), ca_file];
         let room = (!self.room.is_empty()).then(|| format!("https://{DOMAIN}/{}", self.room));
         let rules = self.rules.as_ref().map(|file| ["--nsg".to_owned(), file.display().to_string()]);
-        let known = known.into_iter().chain(rules.into_iter().flatten());
+        let manifest =
+            self.manifest.as_ref().map(|file| ["--manifest".to_owned(), file.display().to_string()]);
+        let known = known.into_iter().chain(rules.into_iter().chain(manifest).flatten());
         known.chain(room.into_iter().flat_map(|room| ["--room".to_owned(), room])).collect()
     }
 
@@ -168,12 +175,24 @@ impl Expected {
             });
             differ(status, format!("{expected:?}"), format!("{found:?}"));
         }
-        let passed: BTreeSet<String> = checked.codes("pass").into_iter().map(str::to_owned).collect();
+        if let Some(expected) = &self.diagnoses {
+            let named = report["diagnoses"].as_array().into_iter().flatten();
+            let named: Vec<_> = named.filter_map(|diagnosis| diagnosis["cause"]["code"].as_str()).collect();
+            differ("diagnoses", format!("{expected:?}"), format!("{named:?}"));
+        }
+        let is_heard = |code: &&str| is_the_machines(code);
+        let heard = checked.codes("warn").into_iter().filter(is_heard);
+        let passed: BTreeSet<String> =
+            checked.codes("pass").into_iter().chain(heard).map(str::to_owned).collect();
         let not_passed: Vec<_> = self.pass.difference(&passed).collect();
         differ("do not pass", "[]".to_owned(), format!("{not_passed:?}"));
         let headline = text("headline");
         if !headline.contains(&self.headline) {
             differ("headline", self.headline.clone(), headline);
+        }
+        let detail = text("detail");
+        if let Some(expected) = self.detail.as_ref().filter(|expected| !detail.contains(*expected)) {
+            differ("detail", expected.clone(), detail);
         }
         let remedy = verdict["remedy"].to_string();
         if let Some(expected) = self.remedy.as_ref().filter(|expected| !remedy.contains(*expected)) {

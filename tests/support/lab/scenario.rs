@@ -57,6 +57,9 @@ pub struct Scenario {
     /// Whether that is the media gateway as well.
     #[serde(default)]
     pub(super) gateway: Gateway,
+    /// The manifest that the person gives to the probe.
+    #[serde(default)]
+    manifest: Manifest,
     /// The room that the person names; empty if none.
     #[serde(default = "open_room")]
     pub(super) room: String,
@@ -66,6 +69,18 @@ pub struct Scenario {
 
 fn open_room() -> String {
     ROOM.to_owned()
+}
+
+/// Which manifest the probe is given.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Manifest {
+    #[default]
+    Nothing,
+    /// As Hubs' generator makes it.
+    AsShipped,
+    /// The same with hubs-relay in coturn's place.
+    WithRelay,
 }
 
 /// The network of the person who looks.
@@ -369,8 +384,12 @@ pub struct Expected {
     pub outcome: String,
     /// The code on which the first diagnosis rests.
     pub first: Option<String>,
+    /// The code of each cause that is named, in the order of the path, where the scenario says.
+    pub diagnoses: Option<Vec<String>>,
     /// What its sentence for people says, among others.
     pub headline: String,
+    /// What it says of why, among others.
+    pub detail: Option<String>,
     /// What it says of where to look next or what to mend, among others.
     pub remedy: Option<String>,
     /// The codes that fail, and no others.
@@ -394,6 +413,19 @@ impl Scenario {
     /// Reads `tests/lab/NAME.toml`.
     pub fn read(name: &str) -> Self {
         toml::from_str(&read(&format!("{name}.toml"))).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    /// The text of the manifest that the person gives to the probe.
+    pub(super) fn manifest(&self) -> Option<String> {
+        let shipped = include_str!("../../../probe/src/lint/hcce.yaml");
+        match self.manifest {
+            Manifest::Nothing => None,
+            Manifest::AsShipped => Some(shipped.to_owned()),
+            Manifest::WithRelay => Some(shipped.replace(
+                "      hostNetwork: true\n      containers:\n      - name: coturn\n        image: mozillareality/coturn:stable-latest\n",
+                "      containers:\n      - name: coturn\n        image: registry.test/hubs-relay:0.1.0\n        volumeMounts:\n        - mountPath: /certs\n",
+            )),
+        }
     }
 
     /// The same with this added to each round trip.

@@ -3,6 +3,8 @@
 //!
 //! Nothing in a document makes the rest of it unreadable: what is odd is told with its place, and means "unknown" from there on.
 
+#[cfg(test)]
+mod gaps;
 mod json;
 mod resource;
 mod rule;
@@ -23,7 +25,7 @@ use super::{
     evaluate::Way,
     ranges::Addresses,
     region::Protocols,
-    rules::{Group, Knowledge, Rule, default_rules, last_part},
+    rules::{Group, Knowledge, Layer, Rule, default_rules, last_part},
 };
 
 /// A document, and what to call it.
@@ -60,9 +62,25 @@ pub(crate) struct Declared {
 pub(crate) struct Forwarded {
     pub(crate) protocol: Protocols,
     pub(crate) port: u16,
-    /// The port at which it comes to the node, whose address then is the packet's destination; nothing with a floating address,
+    /// At which port it comes to the node, whose address then is the packet's destination; nothing with a floating address,
     /// which is what AKS sets up: then packets keep the load balancer's.
-    pub(crate) node_port: Option<u16>,
+    pub(crate) node_ports: Option<NodePorts>,
+}
+
+/// The port at which something comes to the node, or among which that port is: first and last.
+pub(crate) type NodePorts = (u16, u16);
+
+impl Forwarded {
+    /// One port for each of its protocols.
+    fn each(protocol: &str, port: Option<u16>, node_ports: Option<NodePorts>) -> Vec<Self> {
+        let protocols: &[_] = match protocol.to_ascii_lowercase().as_str() {
+            "tcp" => &[Protocols::TCP],
+            "udp" => &[Protocols::UDP],
+            _ => &[Protocols::TCP, Protocols::UDP],
+        };
+        let of = |port| protocols.iter().map(move |protocol| Self { protocol: *protocol, port, node_ports });
+        port.into_iter().flat_map(of).collect()
+    }
 }
 
 /// Something that could not be read.
@@ -120,7 +138,11 @@ struct Reader {
     interfaces: Vec<Interface>,
     effective: Vec<Effective>,
     networks: Vec<Addresses>,
-    tags: BTreeMap<String, Addresses>,
+    /// What service tags stand for, or nothing where that could not be read.
+    tags: BTreeMap<String, Option<Addresses>>,
+    /// Whether a prefix of the network could not be read.
+    is_network_unclear: bool,
+    associations: Vec<Association>,
     public: Vec<PublicAddress>,
     frontends: Vec<Frontend>,
     /// Identifiers of frontends or addresses with which nodes go out.
@@ -138,12 +160,16 @@ struct ReadGroup {
     place: String,
     subnets: Vec<String>,
     interfaces: Vec<String>,
+    /// Whether its rules were given, and not only its name, if that.
+    is_given: bool,
 }
 
 struct Subnet {
     id: String,
+    /// Nothing if one of them could not be read.
     prefixes: Addresses,
     group: Option<String>,
+    place: String,
 }
 
 struct Interface {
@@ -151,14 +177,23 @@ struct Interface {
     addresses: Vec<IpAddr>,
     subnets: Vec<String>,
     group: Option<String>,
+    place: String,
     security_groups: Vec<String>,
     public: Vec<String>,
+}
+
+/// That a group stands before a subnet or an interface, declared apart from both. What is not known yet there is not of either.
+struct Association {
+    layer: Layer,
+    of: Option<String>,
+    group: Option<String>,
+    place: String,
 }
 
 /// The groups in effect at one interface.
 struct Effective {
     name: String,
-    layers: Vec<(super::rules::Layer, Group)>,
+    layers: Vec<(Layer, Group)>,
 }
 
 struct PublicAddress {
@@ -216,13 +251,13 @@ impl Reader {
             || has_list("frontendIPConfigurations")
             || has_list("frontendIpConfigurations")
         {
-            self.load_balancer(value);
+            self.load_balancer(value, path);
         } else if has_list("ipConfigurations") {
-            self.interface(value);
+            self.interface(value, path);
         } else if get(value, "addressSpace").is_some_and(Value::is_map) {
-            self.network(value);
+            self.network(value, path);
         } else if text(value, "addressPrefix").is_some() || has_list("addressPrefixes") {
-            self.subnet(value);
+            self.subnet(value, None, path);
         } else if get(value, "ipAddress").is_some() && text(value, "id").is_some() {
             self.public_address(value);
         } else if text(value, "access").is_some() && text(value, "direction").is_some() {
@@ -230,7 +265,7 @@ impl Reader {
         } else if get(value, "networkProfile").is_some() && get(value, "nodeResourceGroup").is_some() {
             self.cluster(value);
         } else if text(value, "kind") == Some("Service") {
-            self.service(value);
+            self.service(value, path);
         } else {
             self.recognised = before;
             for name in ["value", "items", "networkSecurityGroups", "resources"] {
@@ -261,15 +296,11 @@ impl Reader {
     }
 
     fn group(&mut self, value: &Value<'_>, path: &str) {
-        let inner = if value.get("securityRules").is_none() && value.get("properties").is_some() {
-            format!("{path}.properties")
-        } else {
-            path.to_owned()
-        };
+        let place = |field: &str| place_of(value, field, path);
         let own = list(value, "securityRules");
-        let mut rules = self.rules(own, &format!("{inner}.securityRules"), Dialect::Declared);
+        let mut rules = self.rules(own, &place("securityRules"), Dialect::Declared);
         let defaults = list(value, "defaultSecurityRules");
-        let mut defaults = self.rules(defaults, &format!("{inner}.defaultSecurityRules"), Dialect::Declared);
+        let mut defaults = self.rules(defaults, &place("defaultSecurityRules"), Dialect::Declared);
         if defaults.is_empty() {
             defaults = default_rules(path);
         }
@@ -294,6 +325,7 @@ impl Reader {
             place: path.to_owned(),
             subnets: ids("subnets"),
             interfaces: ids("networkInterfaces"),
+            is_given: true,
         });
     }
 
@@ -312,6 +344,17 @@ impl Reader {
         let group = text(value, "id").and_then(|id| part_after(id, "networkSecurityGroups"));
         self.loose.entry(group.unwrap_or("a group without a name").to_owned()).or_default().push(rule);
     }
+}
+
+/// Where a field of the value stands, which may be below `properties`.
+fn place_of(value: &Value<'_>, field: &str, path: &str) -> String {
+    let is_below = value.get(field).is_none() && value.get("properties").is_some();
+    format!("{path}{}.{field}", if is_below { ".properties" } else { "" })
+}
+
+/// A port, if the field is one.
+fn port(value: &Value<'_>, field: &str) -> Option<u16> {
+    get(value, field).and_then(Value::count).and_then(|it| u16::try_from(it).ok())
 }
 
 fn is_effective(value: &Value<'_>) -> bool {

@@ -4,14 +4,18 @@ use std::net::IpAddr;
 
 use super::{
     Effective, Forwarded, Forwarding, Frontend, Interface, PublicAddress, Reader, Subnet,
-    json::{Value, array, get, list, reference, text, texts},
+    json::{Value, array, get, is_nothing, list, reference, text, texts},
+    place_of, port,
     rule::{Dialect, network},
 };
 use crate::nsg::{
+    question::NODE_PORTS,
     ranges::Addresses,
-    region::Protocols,
     rules::{Group, Layer, last_part},
 };
+
+/// With it AKS gives packets the address of a node and the port at which Kubernetes takes them there.
+const NO_FLOATING_IP: &str = "service.beta.kubernetes.io/azure-disable-load-balancer-floating-ip";
 
 impl Reader {
     /// What `az network nic list-effective-nsg` prints of one interface.
@@ -41,7 +45,7 @@ impl Reader {
                 id.map_or_else(|| "a group without a name".to_owned(), |id| last_part(id).to_owned());
             let resource_group = id.and_then(super::resource_group);
             layers.push((layer, Group::new(group_name, id.map(str::to_owned), resource_group, rules)));
-            self.tag_map(value);
+            self.tag_map(value, &format!("{path}[{at}]"));
         }
         if !layers.is_empty() {
             self.effective.push(Effective { name, layers });
@@ -63,17 +67,43 @@ impl Reader {
         rules.collect()
     }
 
-    fn tag_map(&mut self, value: &Value<'_>) {
+    fn tag_map(&mut self, value: &Value<'_>, path: &str) {
+        let place = place_of(value, "tagMap", path);
         let Some(tags) = get(value, "tagMap").and_then(Value::fields) else { return };
         for (tag, prefixes) in tags {
-            let words = texts(prefixes).unwrap_or_default();
-            let known: Addresses = words.into_iter().filter_map(network).collect();
+            let (known, is_whole) = self.prefixes(Some(prefixes), &format!("{place}.{tag}"));
             if tag.eq_ignore_ascii_case("VirtualNetwork") {
-                self.networks.push(known);
+                self.space(known, is_whole);
             } else {
-                self.tags.insert(tag.to_ascii_lowercase(), known);
+                let known = is_whole.then_some(known);
+                let tag = self.tags.entry(tag.to_ascii_lowercase()).or_insert_with(|| known.clone());
+                // Of two that disagree in this, nothing is known.
+                *tag = tag.take().and(known);
             }
         }
+    }
+
+    /// The networks that could be read, and whether that is all of them.
+    pub(super) fn prefixes(&mut self, prefixes: Option<&Value<'_>>, place: &str) -> (Addresses, bool) {
+        let (known, odd) = match prefixes.map(texts) {
+            None => (Addresses::default(), None),
+            Some(None) => (Addresses::default(), Some("this is no text and no list of texts".to_owned())),
+            Some(Some(words)) => {
+                let unread = words.iter().find(|word| network(word.trim()).is_none());
+                let odd =
+                    unread.map(|word| format!("{word:?} is no network: the whole is taken for unknown"));
+                (words.iter().filter_map(|word| network(word.trim())).collect(), odd)
+            }
+        };
+        let is_whole = odd.is_none();
+        self.note(place, odd);
+        (known, is_whole)
+    }
+
+    /// Networks that are the virtual network's.
+    pub(super) fn space(&mut self, known: Addresses, is_whole: bool) {
+        self.networks.push(known);
+        self.is_network_unclear |= !is_whole;
     }
 
     /// What Network Watcher shows of a machine's interfaces.
@@ -108,26 +138,44 @@ impl Reader {
         }
     }
 
-    pub(super) fn subnet(&mut self, value: &Value<'_>) {
-        let words = [get(value, "addressPrefix"), get(value, "addressPrefixes")];
-        let words = words.into_iter().flatten().filter_map(texts).flatten();
-        self.subnets.push(Subnet {
-            id: text(value, "id").or_else(|| text(value, "name")).unwrap_or_default().to_ascii_lowercase(),
-            prefixes: words.filter_map(network).collect(),
-            group: reference(value, "networkSecurityGroup").map(str::to_ascii_lowercase),
-        });
-    }
-
-    pub(super) fn network(&mut self, value: &Value<'_>) {
-        let space = get(value, "addressSpace").and_then(|space| get(space, "addressPrefixes"));
-        let words = space.and_then(texts).unwrap_or_default();
-        self.networks.push(words.into_iter().filter_map(network).collect());
-        for subnet in list(value, "subnets") {
-            self.subnet(subnet);
+    /// A subnet. One without an identifier is known by its network's and its name.
+    pub(super) fn subnet(&mut self, value: &Value<'_>, network: Option<&str>, path: &str) {
+        let (mut prefixes, mut is_whole) = (Addresses::default(), true);
+        for field in ["addressPrefix", "addressPrefixes"] {
+            let written = get(value, field).filter(|it| !is_nothing(it));
+            let (more, is_all) = self.prefixes(written, &place_of(value, field, path));
+            prefixes = prefixes.union(&more);
+            is_whole &= is_all;
+        }
+        let name = text(value, "name").unwrap_or_default();
+        let id = text(value, "id").map(str::to_owned);
+        let id =
+            id.or_else(|| Some(format!("{}/subnets/{name}", network?))).unwrap_or_else(|| name.to_owned());
+        let subnet = Subnet {
+            id: id.to_ascii_lowercase(),
+            prefixes: if is_whole { prefixes } else { Addresses::default() },
+            group: group_of(value),
+            place: path.to_owned(),
+        };
+        // Templates tell of a subnet in its network and by itself.
+        match self.subnets.iter_mut().find(|it| it.id == subnet.id && it.id.starts_with('/')) {
+            Some(known) => known.group = known.group.take().or(subnet.group),
+            None => self.subnets.push(subnet),
         }
     }
 
-    pub(super) fn interface(&mut self, value: &Value<'_>) {
+    pub(super) fn network(&mut self, value: &Value<'_>, path: &str) {
+        let space = get(value, "addressSpace").and_then(|space| get(space, "addressPrefixes"));
+        let place = format!("{}.addressPrefixes", place_of(value, "addressSpace", path));
+        let (known, is_whole) = self.prefixes(space, &place);
+        self.space(known, is_whole);
+        let inner = place_of(value, "subnets", path);
+        for (at, subnet) in list(value, "subnets").iter().enumerate() {
+            self.subnet(subnet, text(value, "id"), &format!("{inner}[{at}]"));
+        }
+    }
+
+    pub(super) fn interface(&mut self, value: &Value<'_>, path: &str) {
         let configurations = list(value, "ipConfigurations");
         let address = |it: &Value<'_>| {
             let text = text(it, "privateIPAddress").or_else(|| text(it, "privateIpAddress"));
@@ -141,7 +189,8 @@ impl Reader {
             id: text(value, "id").unwrap_or_default().to_ascii_lowercase(),
             addresses: configurations.iter().filter_map(address).collect(),
             subnets: ids("subnet"),
-            group: reference(value, "networkSecurityGroup").map(str::to_ascii_lowercase),
+            group: group_of(value),
+            place: path.to_owned(),
             security_groups: groups.filter_map(|it| Some(text(it, "id")?.to_ascii_lowercase())).collect(),
             public: [ids("publicIPAddress"), ids("publicIpAddress")].concat(),
         });
@@ -156,7 +205,7 @@ impl Reader {
         });
     }
 
-    pub(super) fn load_balancer(&mut self, value: &Value<'_>) {
+    pub(super) fn load_balancer(&mut self, value: &Value<'_>, path: &str) {
         let frontends = [list(value, "frontendIPConfigurations"), list(value, "frontendIpConfigurations")];
         for frontend in frontends.into_iter().flatten() {
             let id = text(frontend, "id").or_else(|| text(frontend, "name")).unwrap_or_default();
@@ -168,25 +217,16 @@ impl Reader {
             });
         }
         self.is_forwarding_known = true;
-        for rule in list(value, "loadBalancingRules") {
+        let inner = place_of(value, "loadBalancingRules", path);
+        for (at, rule) in list(value, "loadBalancingRules").iter().enumerate() {
             let frontend = ["frontendIPConfiguration", "frontendIpConfiguration"];
-            let port = get(rule, "frontendPort").and_then(Value::count).and_then(|it| u16::try_from(it).ok());
-            let is_floating = ["enableFloatingIP", "enableFloatingIp"].iter().find_map(|it| get(rule, it));
-            let backend =
-                get(rule, "backendPort").and_then(Value::count).and_then(|it| u16::try_from(it).ok());
-            let node_port = backend.filter(|_| is_floating.and_then(Value::bool) == Some(false));
-            let protocols = match text(rule, "protocol").unwrap_or_default().to_ascii_lowercase().as_str() {
-                "tcp" => vec![Protocols::TCP],
-                "udp" => vec![Protocols::UDP],
-                _ => vec![Protocols::TCP, Protocols::UDP],
-            };
+            let floating = ["enableFloatingIP", "enableFloatingIp"].map(|it| get(rule, it));
+            let fields = ["frontendPort", "backendPort"];
+            let place = format!("{inner}[{at}]");
+            let forwarded = self.forwarded(rule, fields, floating.into_iter().flatten().next(), &place);
             self.forwarding.push(Forwarding {
                 frontend: frontend.iter().find_map(|it| reference(rule, it)).map(str::to_ascii_lowercase),
-                forwarded: protocols
-                    .into_iter()
-                    .zip(port.into_iter().cycle())
-                    .map(|(protocol, port)| Forwarded { protocol, port, node_port })
-                    .collect(),
+                forwarded,
             });
         }
         for rule in list(value, "outboundRules") {
@@ -194,6 +234,30 @@ impl Reader {
             let ids = frontends.into_iter().flatten().filter_map(|it| text(it, "id"));
             self.outbound.extend(ids.map(str::to_ascii_lowercase));
         }
+    }
+
+    /// What a rule of a load balancer forwards, by the names of its fields. Azure's default is that it puts the node's address and the
+    /// backend's port in place of its own.
+    pub(super) fn forwarded(
+        &mut self,
+        rule: &Value<'_>,
+        [frontend, backend]: [&str; 2],
+        floating: Option<&Value<'_>>,
+        place: &str,
+    ) -> Vec<Forwarded> {
+        let (front, back) = (port(rule, frontend), port(rule, backend));
+        let is_floating = floating.map_or(Some(false), Value::bool);
+        let node_ports = back.map(|it| (it, it)).filter(|_| is_floating != Some(true));
+        let odd = [
+            (front.is_none(), "which port it forwards could not be read"),
+            (is_floating.is_none(), "whether its address floats could not be read: it is taken not to"),
+            (
+                is_floating == Some(false) && back.is_none(),
+                "to which port of nodes it sends could not be read",
+            ),
+        ];
+        self.note(place, odd.into_iter().filter(|(is_odd, _)| *is_odd).map(|(_, what)| what.to_owned()));
+        Forwarded::each(text(rule, "protocol").unwrap_or_default(), front, node_ports)
     }
 
     /// Of `az aks show`, the addresses with which nodes go out.
@@ -206,24 +270,36 @@ impl Reader {
     }
 
     /// A Service of Kubernetes: what the load balancer is told to forward.
-    pub(super) fn service(&mut self, value: &Value<'_>) {
-        let spec = value.get("spec");
-        if spec.and_then(|spec| text(spec, "type")) != Some("LoadBalancer") {
+    pub(super) fn service(&mut self, value: &Value<'_>, path: &str) {
+        let Some(spec) = value.get("spec").filter(|spec| text(spec, "type") == Some("LoadBalancer")) else {
             return;
-        }
+        };
         self.is_forwarding_known = true;
-        let ports = spec.map(|spec| list(spec, "ports")).unwrap_or_default();
-        let forwarded = ports.iter().filter_map(|port| {
-            let protocol =
-                if text(port, "protocol") == Some("UDP") { Protocols::UDP } else { Protocols::TCP };
-            let port = u16::try_from(port.get("port")?.count()?).ok()?;
-            Some(Forwarded { protocol, port, node_port: None })
-        });
-        self.forwarding.push(Forwarding { frontend: None, forwarded: forwarded.collect() });
+        let annotations = value.get("metadata").and_then(|it| it.get("annotations"));
+        let is_disabled = annotations.and_then(|it| text(it, NO_FLOATING_IP)) == Some("true");
+        let mut forwarded = Vec::new();
+        for (at, it) in list(spec, "ports").iter().enumerate() {
+            let node_port = port(it, "nodePort");
+            if is_disabled && node_port.is_none() {
+                let what = "packets come to its nodePort, and which one that is is not said".to_owned();
+                self.note(&format!("{path}.spec.ports[{at}]"), [what]);
+            }
+            let node_ports = node_port.map_or(NODE_PORTS, |it| (it, it));
+            let protocol = text(it, "protocol").unwrap_or("TCP");
+            forwarded.extend(Forwarded::each(protocol, port(it, "port"), is_disabled.then_some(node_ports)));
+        }
+        self.forwarding.push(Forwarding { frontend: None, forwarded });
         let ingress = value.get("status").and_then(|it| it.get("loadBalancer")?.get("ingress"));
         for (at, address) in ingress.map(array).unwrap_or_default().iter().enumerate() {
             let address = text(address, "ip").and_then(|it| it.parse().ok());
             self.frontends.push(Frontend { id: format!("service {at}"), public: None, address });
         }
     }
+}
+
+/// The group that stands before it. One that is named in a way that cannot be read is there all the same.
+fn group_of(value: &Value<'_>) -> Option<String> {
+    get(value, "networkSecurityGroup").filter(|it| !is_nothing(it))?;
+    let id = reference(value, "networkSecurityGroup").map(str::to_ascii_lowercase);
+    Some(id.unwrap_or_else(|| "a group without an identifier".to_owned()))
 }

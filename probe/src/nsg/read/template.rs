@@ -1,7 +1,10 @@
 //! ARM templates, as the portal exports them: parameters and variables with values in the file are put in, and what is an expression
 //! after that stays one.
+//!
+//! Resources of a template have no identifiers. They are given those that `resourceId` makes of their types and names, without the
+//! subscription and the group, which nobody knows before they are deployed.
 
-use std::borrow::Cow;
+use std::{cell::Cell, fmt::Write as _};
 
 use super::{
     Reader,
@@ -10,30 +13,41 @@ use super::{
     rule::{self, Dialect},
 };
 
-pub(super) fn read(reader: &mut Reader, template: &Value<'_>, path: &str) {
-    let resources = template.get("resources").map(array).unwrap_or_default();
-    for (at, resource) in resources.iter().enumerate() {
-        let resolved = resolve(resource, template, 0);
-        visit(reader, &resolved, &format!("{path}.resources[{at}]"));
+pub(super) fn read(reader: &mut Reader, document: &Value<'_>, path: &str) {
+    let template = Template { document, left: Cell::new(MOST_BROUGHT_IN) };
+    for (at, resource) in document.get("resources").map(array).unwrap_or_default().iter().enumerate() {
+        let resolved = template.resolve(resource, 0);
+        visit(reader, resolved, None, &format!("{path}.resources[{at}]"));
     }
 }
 
-fn visit(reader: &mut Reader, resource: &Value<'_>, path: &str) {
-    let kind = text(resource, "type").unwrap_or_default().to_ascii_lowercase();
-    let name = text(resource, "name").unwrap_or_default();
-    match kind.as_str() {
-        "microsoft.network/networksecuritygroups" => {
-            reader.group(resource, path);
-            for (at, inner) in list(resource, "resources").iter().enumerate() {
-                let path = format!("{path}.resources[{at}]");
-                add_rule(reader, inner, name, &path);
-            }
-        }
+/// A resource's type and name.
+type Called<'c> = (&'c str, &'c str);
+
+fn visit(reader: &mut Reader, mut resource: Value<'_>, parent: Option<Called<'_>>, path: &str) {
+    let kind = text(&resource, "type").unwrap_or_default();
+    let name = text(&resource, "name").unwrap_or_default();
+    // Within another resource both begin where the other one's end.
+    let (kind, name) = match parent {
+        Some((outer, of)) if !kind.contains('.') => (format!("{outer}/{kind}"), format!("{of}/{name}")),
+        _ => (kind.to_owned(), name.to_owned()),
+    };
+    if let (Value::Map(fields), Some(id)) = (&mut resource, identifier(&kind, name.split('/'))) {
+        fields.push(("id".into(), Value::Text(id.into())));
+    }
+    match kind.to_ascii_lowercase().as_str() {
+        "microsoft.network/networksecuritygroups" => reader.group(&resource, path),
         "microsoft.network/networksecuritygroups/securityrules" => {
-            let group = name.split('/').next().unwrap_or_default().to_owned();
-            add_rule(reader, resource, &group, path);
+            let group = name.split('/').next().unwrap_or_default();
+            add_rule(reader, &resource, group, path);
         }
-        _ => reader.visit(resource, path),
+        "microsoft.resources/deployments" => {
+            reader.note(path, ["what a deployment within a template declares is not read".to_owned()]);
+        }
+        _ => reader.visit(&resource, path),
+    }
+    for (at, inner) in list(&resource, "resources").iter().enumerate() {
+        visit(reader, inner.clone(), Some((&kind, &name)), &format!("{path}.resources[{at}]"));
     }
 }
 
@@ -54,46 +68,148 @@ fn add_rule(reader: &mut Reader, resource: &Value<'_>, group: &str, path: &str) 
     }
 }
 
-/// How often a parameter may stand for another one.
-const DEEPEST: usize = 8;
+/// What `resourceId` makes of a type and as many names as it has parts.
+fn identifier<'n>(kind: &str, names: impl Iterator<Item = &'n str>) -> Option<String> {
+    let (provider, kinds) = kind.split_once('/')?;
+    let mut id = format!("/providers/{provider}");
+    let mut kinds = kinds.split('/');
+    for name in names {
+        write!(id, "/{}/{name}", kinds.next()?).ok()?;
+    }
+    kinds.next().is_none().then_some(id)
+}
 
-fn resolve<'t>(value: &Value<'t>, template: &Value<'t>, depth: usize) -> Value<'t> {
-    match value {
-        Value::Text(text) if depth < DEEPEST => match lookup(text, template) {
-            Some(found) => resolve(found, template, depth + 1),
-            None => Value::Text(concatenated(text, template, depth).map_or_else(|| text.clone(), Cow::Owned)),
-        },
-        Value::List(items) => Value::List(items.iter().map(|item| resolve(item, template, depth)).collect()),
-        Value::Map(fields) => {
-            let fields = fields.iter().map(|(name, value)| (name.clone(), resolve(value, template, depth)));
-            Value::Map(fields.collect())
+/// How deep expressions and what they stand for may be nested.
+const DEEPEST: usize = 16;
+/// How many bytes all expressions of a template may have and bring in. Without that a few lines could stand for terabytes.
+const MOST_BROUGHT_IN: usize = 1 << 26;
+
+/// A template, of which expressions are resolved.
+struct Template<'v, 't> {
+    document: &'v Value<'t>,
+    /// How much they may still bring in.
+    left: Cell<usize>,
+}
+
+impl<'t> Template<'_, 't> {
+    fn resolve(&self, value: &Value<'t>, depth: usize) -> Value<'t> {
+        if depth > 0 {
+            self.spend(value.text().map_or(0, str::len));
         }
-        other => other.clone(),
+        match value {
+            Value::Text(text) => expression(text)
+                .and_then(|expression| self.evaluate(expression, depth))
+                .unwrap_or_else(|| value.clone()),
+            Value::List(items) => Value::List(items.iter().map(|it| self.resolve(it, depth)).collect()),
+            Value::Map(fields) => {
+                let fields = fields.iter().map(|(name, value)| (name.clone(), self.resolve(value, depth)));
+                Value::Map(fields.collect())
+            }
+            other => other.clone(),
+        }
+    }
+
+    /// What an expression stands for, if the file says.
+    fn evaluate(&self, expression: &str, depth: usize) -> Option<Value<'t>> {
+        self.spend(expression.len());
+        if depth == DEEPEST || self.left.get() == 0 {
+            return None;
+        }
+        if let Some(literal) = expression.strip_prefix('\'') {
+            let literal = literal.strip_suffix('\'')?.replace("''", "'");
+            return Some(self.brought_in(literal));
+        }
+        let (function, arguments) = call(expression)?;
+        let found = match function.to_ascii_lowercase().as_str() {
+            "parameters" => self.named("parameters", &arguments)?.get("defaultValue")?,
+            "variables" => self.named("variables", &arguments)?,
+            "concat" => return Some(self.brought_in(self.words(&arguments, depth)?.concat())),
+            "format" => return Some(self.brought_in(formatted(&self.words(&arguments, depth)?)?)),
+            "resourceid" => return Some(self.brought_in(resource_id(&self.words(&arguments, depth)?)?)),
+            _ => return None,
+        };
+        Some(self.resolve(found, depth + 1))
+    }
+
+    fn named(&self, section: &str, arguments: &[&str]) -> Option<&Value<'t>> {
+        let [name] = arguments else { return None };
+        self.document.get(section)?.get(name.strip_prefix('\'')?.strip_suffix('\'')?)
+    }
+
+    /// Arguments as texts. One that cannot be resolved stays what it is: the same words stand for the same thing elsewhere.
+    fn words(&self, arguments: &[&str], depth: usize) -> Option<Vec<String>> {
+        let word = |argument: &&str| match self.evaluate(argument, depth + 1) {
+            Some(Value::Text(text)) => Some(text.into_owned()),
+            Some(Value::Count(number)) => Some(number.to_string()),
+            Some(_) => None,
+            None => Some(format!("[{argument}]")),
+        };
+        arguments.iter().map(word).collect()
+    }
+
+    fn brought_in(&self, text: String) -> Value<'t> {
+        self.spend(text.len());
+        Value::Text(text.into())
+    }
+
+    /// Each value costs something, of whatever length its text is.
+    fn spend(&self, length: usize) {
+        self.left.set(self.left.get().saturating_sub(length + size_of::<Value<'_>>()));
     }
 }
 
-/// What `[parameters('x')]` and `[variables('x')]` stand for, if the file says.
-fn lookup<'v, 't>(text: &str, template: &'v Value<'t>) -> Option<&'v Value<'t>> {
-    let expression = text.strip_prefix('[')?.strip_suffix(']')?.trim();
-    let name = |function: &str| expression.strip_prefix(function)?.strip_prefix("('")?.strip_suffix("')");
-    if let Some(name) = name("parameters") {
-        return template.get("parameters")?.get(name)?.get("defaultValue");
-    }
-    template.get("variables")?.get(name("variables")?)
+/// What stands between the brackets.
+fn expression(text: &str) -> Option<&str> {
+    text.strip_prefix('[')?.strip_suffix(']').map(str::trim)
 }
 
-/// `[concat(parameters('x'), '/y')]`, which is how the portal names rules.
-fn concatenated(text: &str, template: &Value<'_>, depth: usize) -> Option<String> {
-    let inner = text.strip_prefix("[concat(")?.strip_suffix(")]")?;
-    let mut out = String::new();
-    for part in inner.split(',').map(str::trim) {
-        match part.strip_prefix('\'').and_then(|part| part.strip_suffix('\'')) {
-            Some(literal) => out += literal,
-            None => match resolve(&Value::Text(format!("[{part}]").into()), template, depth + 1) {
-                Value::Text(text) if !text.starts_with('[') => out += &text,
-                _ => return None,
-            },
+/// A function and its arguments, if the expression is nothing but that.
+fn call(expression: &str) -> Option<(&str, Vec<&str>)> {
+    let (function, inner) = expression.split_once('(')?;
+    let inner = inner.strip_suffix(')')?;
+    let (mut arguments, mut start, mut nested, mut is_quoted) = (Vec::new(), 0, 0_usize, false);
+    for (at, c) in inner.char_indices() {
+        match c {
+            // A quote within a literal is written twice.
+            '\'' => is_quoted = !is_quoted,
+            _ if is_quoted => {}
+            '(' | '[' => nested += 1,
+            ')' | ']' => nested = nested.checked_sub(1)?,
+            ',' if nested == 0 => {
+                arguments.push(inner[start..at].trim());
+                start = at + 1;
+            }
+            _ => {}
         }
     }
-    Some(out)
+    arguments.push(inner[start..].trim());
+    (nested == 0 && !is_quoted).then_some((function.trim(), arguments))
+}
+
+/// `format('{0}/{1}', …)`, which is how Bicep puts names together.
+fn formatted(words: &[String]) -> Option<String> {
+    let (pattern, words) = words.split_first()?;
+    let (mut out, mut rest) = (String::new(), pattern.as_str());
+    while let Some((before, behind)) = rest.split_once('{') {
+        let (index, behind) = behind.split_once('}')?;
+        out += before;
+        out += words.get(index.parse::<usize>().ok()?)?;
+        rest = behind;
+    }
+    Some(out + rest)
+}
+
+/// `resourceId`: perhaps a subscription and a resource group, the type, the names.
+fn resource_id(words: &[String]) -> Option<String> {
+    let is_own =
+        |word: &&String| *word == "[resourceGroup().name]" || *word == "[subscription().subscriptionId]";
+    let kind = words.iter().position(|it| it.contains('/') && !it.starts_with('['))?;
+    let id = identifier(&words[kind], words[kind + 1..].iter().map(String::as_str))?;
+    let elsewhere: Vec<_> = words[..kind].iter().filter(|it| !is_own(it)).collect();
+    match elsewhere.as_slice() {
+        [] => Some(id),
+        [group] => Some(format!("/resourceGroups/{group}{id}")),
+        [subscription, group] => Some(format!("/subscriptions/{subscription}/resourceGroups/{group}{id}")),
+        _ => None,
+    }
 }

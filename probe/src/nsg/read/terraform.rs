@@ -1,11 +1,11 @@
 //! `terraform show -json`, of a state or of a plan: the resources of Azure's provider, with names in snake case.
 
 use super::{
-    Forwarded, Forwarding, Frontend, Interface, ReadGroup, Reader,
+    Association, Forwarding, Frontend, Interface, ReadGroup, Reader,
     json::{Value, array, get, list, reference, text},
-    rule::{self, Dialect, network},
+    rule::{self, Dialect},
 };
-use crate::nsg::{region::Protocols, rules::default_rules};
+use crate::nsg::rules::{Layer, default_rules};
 
 pub(super) fn read(reader: &mut Reader, document: &Value<'_>, path: &str) {
     let (field, values) = match (document.get("planned_values"), document.get("values")) {
@@ -45,6 +45,7 @@ fn visit(reader: &mut Reader, kind: &str, values: &Value<'_>, path: &str) {
                 place: path.to_owned(),
                 subnets: Vec::new(),
                 interfaces: Vec::new(),
+                is_given: true,
             });
         }
         "azurerm_network_security_rule" => {
@@ -55,23 +56,28 @@ fn visit(reader: &mut Reader, kind: &str, values: &Value<'_>, path: &str) {
             let group = text(values, "network_security_group_name").unwrap_or("a group without a name");
             reader.loose.entry(group.to_owned()).or_default().push(rule);
         }
-        "azurerm_subnet" => reader.subnet(values),
+        "azurerm_subnet" => reader.subnet(values, None, path),
         "azurerm_virtual_network" => {
-            let words = get(values, "address_space").and_then(super::json::texts).unwrap_or_default();
-            reader.networks.push(words.into_iter().filter_map(network).collect());
-        }
-        "azurerm_subnet_network_security_group_association" => {
-            if let (Some(subnet), Some(group)) = (id("subnet_id"), id("network_security_group_id")) {
-                reader.associate(&group, |it| it.subnets.push(subnet));
+            let place = format!("{path}.address_space");
+            let (known, mut is_whole) = reader.prefixes(get(values, "address_space"), &place);
+            if get(values, "address_space").is_none() {
+                reader.note(&place, ["it is not known before it is applied".to_owned()]);
+                is_whole = false;
             }
+            reader.space(known, is_whole);
         }
-        "azurerm_network_interface_security_group_association" => {
-            if let (Some(interface), Some(group)) =
-                (id("network_interface_id"), id("network_security_group_id"))
-            {
-                reader.associate(&group, |it| it.interfaces.push(interface));
-            }
-        }
+        "azurerm_subnet_network_security_group_association" => reader.associations.push(Association {
+            layer: Layer::Subnet,
+            of: id("subnet_id"),
+            group: id("network_security_group_id"),
+            place: path.to_owned(),
+        }),
+        "azurerm_network_interface_security_group_association" => reader.associations.push(Association {
+            layer: Layer::Interface,
+            of: id("network_interface_id"),
+            group: id("network_security_group_id"),
+            place: path.to_owned(),
+        }),
         "azurerm_network_interface" => {
             let configurations = list(values, "ip_configuration");
             let of = |field: &str| {
@@ -86,6 +92,7 @@ fn visit(reader: &mut Reader, kind: &str, values: &Value<'_>, path: &str) {
                 addresses: of("private_ip_address").iter().filter_map(|it| it.parse().ok()).collect(),
                 subnets: of("subnet_id"),
                 group: None,
+                place: path.to_owned(),
                 security_groups: Vec::new(),
                 public: of("public_ip_address_id"),
             });
@@ -100,14 +107,11 @@ fn visit(reader: &mut Reader, kind: &str, values: &Value<'_>, path: &str) {
             }
         }
         "azurerm_lb_rule" => {
-            let port =
-                get(values, "frontend_port").and_then(Value::count).and_then(|it| u16::try_from(it).ok());
-            let protocol = match text(values, "protocol") {
-                Some(word) if word.eq_ignore_ascii_case("udp") => Protocols::UDP,
-                _ => Protocols::TCP,
-            };
-            let forwarded =
-                port.map(|port| Forwarded { protocol, port, node_port: None }).into_iter().collect();
+            // It has had two names.
+            let floating = ["enable_floating_ip", "floating_ip_enabled"].map(|it| get(values, it));
+            let fields = ["frontend_port", "backend_port"];
+            let forwarded = reader.forwarded(values, fields, floating.into_iter().flatten().next(), path);
+            reader.is_forwarding_known = true;
             reader.forwarding.push(Forwarding { frontend: id("frontend_ip_configuration_id"), forwarded });
         }
         // What is given to Azure as it is.
@@ -117,14 +121,5 @@ fn visit(reader: &mut Reader, kind: &str, values: &Value<'_>, path: &str) {
             }
         }
         _ => {}
-    }
-}
-
-impl Reader {
-    fn associate(&mut self, group: &str, add: impl FnOnce(&mut ReadGroup)) {
-        let is_meant = |it: &&mut ReadGroup| it.id.as_ref().is_some_and(|id| id.eq_ignore_ascii_case(group));
-        if let Some(found) = self.groups.iter_mut().find(is_meant) {
-            add(found);
-        }
     }
 }

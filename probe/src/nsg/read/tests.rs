@@ -10,7 +10,7 @@ use crate::nsg::{
 const AKS: &str = include_str!("../../../../tests/lab/nsg/aks.json");
 const OWN_NETWORK: &str = include_str!("../../../../tests/lab/nsg/own-network.json");
 
-fn given(texts: &[&str]) -> Declared {
+pub(super) fn given(texts: &[&str]) -> Declared {
     let sources: Vec<_> = texts
         .iter()
         .enumerate()
@@ -20,13 +20,13 @@ fn given(texts: &[&str]) -> Declared {
 }
 
 /// What becomes of the flow, on each way.
-fn states(declared: &Declared, flow: &str, to: &str) -> Vec<State> {
+pub(super) fn states(declared: &Declared, flow: &str, to: &str) -> Vec<State> {
     let wanted =
         Wanted { flows: vec![flow.parse().unwrap()], to: Some(to.parse().unwrap()), ..Wanted::default() };
     answers(declared, &wanted).iter().map(super::super::answer::Answer::state).collect()
 }
 
-fn oddities(declared: &Declared) -> Vec<String> {
+pub(super) fn oddities(declared: &Declared) -> Vec<String> {
     declared.oddities.iter().map(|odd| format!("{}: {}", odd.place, odd.what)).collect()
 }
 
@@ -49,7 +49,7 @@ fn groups_of_a_subnet_and_of_interfaces_are_both_asked() {
     assert_eq!(states(&declared, "tcp/443", "203.0.113.10"), [State::Open]);
 }
 
-const RULE: &str = r#"{"name": "media", "priority": 200, "direction": "Inbound", "access": "Allow", "protocol": "Udp",
+pub(super) const RULE: &str = r#"{"name": "media", "priority": 200, "direction": "Inbound", "access": "Allow", "protocol": "Udp",
     "sourceAddressPrefix": "Internet", "sourcePortRange": "*", "destinationAddressPrefix": "*", "destinationPortRange": "40000-49999"}"#;
 
 #[test]
@@ -107,7 +107,7 @@ fn rules_that_are_listed_without_their_group_are_a_group() {
     assert_eq!(states(&declared, "udp/40000-49999", "10.0.0.4"), [State::Open]);
 }
 
-const EFFECTIVE: &str = r#"{"value": [
+pub(super) const EFFECTIVE: &str = r#"{"value": [
   {"networkSecurityGroup": {"id": "/subscriptions/0/resourceGroups/MC/providers/Microsoft.Network/networkSecurityGroups/subnet-nsg"},
    "association": {"subnet": {"id": "/x/subnets/s"}},
    "effectiveSecurityRules": [

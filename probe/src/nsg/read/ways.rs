@@ -6,16 +6,21 @@ use std::{
     net::IpAddr,
 };
 
-use super::{Declared, Oddity, ReadGroup, Reader};
+use super::{Association, Declared, Interface, Oddity, ReadGroup, Reader};
 use crate::nsg::{
     evaluate::Way,
-    ranges::Addresses,
-    rules::{Direction, Group, Knowledge, Layer, Operand, default_rules, last_part},
+    ranges::{Addresses, Ports},
+    rules::{Direction, Group, Knowledge, Layer, Operand, PortOperand, Rule, default_rules, last_part},
 };
 
 impl Reader {
     pub(super) fn finish(mut self) -> Declared {
         self.place_loose_rules();
+        // What is in effect replaces all that was declared.
+        if self.effective.is_empty() {
+            self.place_associations();
+            self.add_what_was_not_given();
+        }
         let public = self.public.iter().map(|it| (it.id.clone(), it.address)).collect::<BTreeMap<_, _>>();
         let knowledge = self.knowledge();
         let (frontends, outbound_addresses) = self.entrances(&public);
@@ -67,8 +72,103 @@ impl Reader {
                 place,
                 subnets: Vec::new(),
                 interfaces: Vec::new(),
+                is_given: true,
             });
         }
+    }
+
+    /// Associations of which both ends are known go to their group; otherwise some group stands there, and what it does is unknown.
+    fn place_associations(&mut self) {
+        let all = std::mem::take(&mut self.associations);
+        let (whole, open): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|it| it.of.is_some() && it.group.is_some());
+        for Association { layer, of, group, place } in whole.into_iter().chain(open) {
+            let may_be = of.clone().map_or_else(|| self.without_group(layer), |of| vec![of]);
+            let id = group.filter(|_| of.is_some());
+            let what = match (&of, &id) {
+                (Some(_), Some(_)) => "no file has the rules of this group",
+                (Some(_), None) => "which group this is will be known when it is applied",
+                (None, _) => "which group stands before what will be known when it is applied",
+            };
+            let group = self.group_of_reference(id, "a group that is not known yet", what, &place);
+            match layer {
+                Layer::Interface => group.interfaces.extend(may_be),
+                Layer::Subnet | Layer::Admin => group.subnets.extend(may_be),
+            }
+        }
+    }
+
+    /// The subnets or interfaces before which no group stands as far as it is known, or one that was not given.
+    fn without_group(&self, layer: Layer) -> Vec<String> {
+        let has = |lists: fn(&ReadGroup) -> &Vec<String>, id: &String| {
+            self.groups.iter().any(|it| lists(it).contains(id))
+        };
+        let subnets = || self.subnets.iter().filter(|it| it.group.is_none()).map(|it| &it.id);
+        let interfaces = || self.interfaces.iter().filter(|it| it.group.is_none()).map(|it| &it.id);
+        let ids: Vec<_> = match layer {
+            Layer::Interface => interfaces().filter(|id| !has(|it| &it.interfaces, id)).cloned().collect(),
+            Layer::Subnet | Layer::Admin => {
+                subnets().filter(|id| !has(|it| &it.subnets, id)).cloned().collect()
+            }
+        };
+        if ids.is_empty() { vec![String::new()] } else { ids }
+    }
+
+    /// What interfaces and subnets refer to and no file has is on the way all the same.
+    fn add_what_was_not_given(&mut self) {
+        for at in 0..self.interfaces.len() {
+            let Interface { subnets, place, .. } = &mut self.interfaces[at];
+            if subnets.is_empty() {
+                subnets.push("a subnet without an identifier".to_owned());
+            }
+            let (id, place) = (subnets[0].clone(), place.clone());
+            let is_known = self.subnets.iter().any(|it| it.id == id)
+                || self.groups.iter().any(|it| it.subnets.contains(&id));
+            if !is_known {
+                let name = format!("the group of {}", called(&id));
+                let what =
+                    "no file has the subnet of this interface: whether a group stands before it is not known";
+                self.group_of_reference(None, &name, what, &place).subnets.push(id);
+            }
+        }
+        let of_subnets = self.subnets.iter().map(|it| (&it.group, &it.place));
+        let of_interfaces = self.interfaces.iter().map(|it| (&it.group, &it.place));
+        let named = of_subnets.chain(of_interfaces);
+        let named: Vec<_> =
+            named.filter_map(|(group, place)| Some((group.clone()?, place.clone()))).collect();
+        for (id, place) in named {
+            let what = format!("no file has the group {id} that is named here");
+            self.group_of_reference(Some(id.clone()), called(&id), &what, &place);
+        }
+    }
+
+    /// The group of this identifier; if it was not given, one that may do anything.
+    fn group_of_reference(
+        &mut self,
+        id: Option<String>,
+        name: &str,
+        what: &str,
+        place: &str,
+    ) -> &mut ReadGroup {
+        let is_meant = |it: &ReadGroup| match (&it.id, &id) {
+            (Some(own), Some(id)) => own.eq_ignore_ascii_case(id),
+            _ => false,
+        };
+        let at = self.groups.iter().position(is_meant).unwrap_or_else(|| {
+            self.oddities.push(Oddity { place: place.to_owned(), what: what.to_owned() });
+            self.groups.push(ReadGroup {
+                name: name.to_owned(),
+                id,
+                resource_group: None,
+                rules: vec![unknown_rule(what, place)],
+                place: place.to_owned(),
+                subnets: Vec::new(),
+                interfaces: Vec::new(),
+                is_given: false,
+            });
+            self.groups.len() - 1
+        });
+        &mut self.groups[at]
     }
 
     fn knowledge(&self) -> Knowledge {
@@ -78,9 +178,16 @@ impl Reader {
                 groups.entry(group.clone()).or_default().extend(&interface.addresses);
             }
         }
+        // Somebody of it is somewhere else.
+        let elsewhere = self.interfaces.iter().filter(|it| it.addresses.is_empty());
+        for group in elsewhere.flat_map(|it| &it.security_groups) {
+            groups.remove(group);
+        }
+        let tags = self.tags.iter().filter_map(|(tag, known)| Some((tag.clone(), known.clone()?)));
         Knowledge {
             network: self.networks.iter().cloned().collect(),
-            tags: self.tags.clone(),
+            is_network_unclear: self.is_network_unclear,
+            tags: tags.collect(),
             groups: groups.into_iter().map(|(id, members)| (id, members.into_iter().collect())).collect(),
         }
     }
@@ -228,7 +335,9 @@ impl Reader {
             }
             return apart.into_iter().map(|at| way(name(&at), vec![(Layer::Subnet, at)])).collect();
         }
-        for at in apart {
+        // One of them may be the one that is not known.
+        let is_all_known = self.groups.iter().all(|it| it.is_given);
+        for at in apart.into_iter().filter(|_| is_all_known) {
             let place = self.groups[at].place.clone();
             let what = format!(
                 "{} belongs to no subnet and to no interface, and so it decides nothing",
@@ -250,6 +359,30 @@ impl Reader {
             }
             _ => ways,
         }
+    }
+}
+
+/// What people call it: the name in an identifier, and the whole of what is none.
+fn called(id: &str) -> &str {
+    if id.starts_with('/') { last_part(id) } else { id }
+}
+
+/// What stands for the rules of a group of which nothing is known.
+fn unknown_rule(why: &str, place: &str) -> Rule {
+    let any = || vec![Operand::Unclear(why.to_owned())];
+    let ports = || PortOperand { known: Ports::default(), unclear: Some(why.to_owned()) };
+    Rule {
+        name: "an unknown rule".to_owned(),
+        priority: None,
+        direction: None,
+        access: None,
+        protocols: None,
+        sources: any(),
+        source_ports: ports(),
+        destinations: any(),
+        ports: ports(),
+        is_default: true,
+        place: place.to_owned(),
     }
 }
 

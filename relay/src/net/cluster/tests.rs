@@ -77,7 +77,7 @@ impl Api {
     }
 
     async fn failure(&self) -> String {
-        self.cluster.addresses(&service("hubs-media")).await.unwrap_err().to_string()
+        self.cluster.reached(&service("hubs-media")).await.unwrap_err().to_string()
     }
 }
 
@@ -126,11 +126,11 @@ fn a_service_is_asked_for_with_the_token_of_the_moment_and_has_the_addresses_of_
         api.describe(&load_balancer(
             &json!([{"ip": "203.0.113.10", "ipMode": "VIP"}, {"ip": "2001:db8::1"}]),
         ));
-        let found = api.cluster.addresses(&service("hubs-media")).await.unwrap();
+        let found = api.cluster.reached(&service("hubs-media")).await.unwrap().addresses;
         assert_eq!(found, ["203.0.113.10", "2001:db8::1"].map(|it| it.parse::<IpAddr>().unwrap()));
         api.put("token", "ey2second");
         api.describe(&load_balancer(&json!([{"ip": "203.0.113.20"}])));
-        let found = api.cluster.addresses(&service("elsewhere/lb")).await.unwrap();
+        let found = api.cluster.reached(&service("elsewhere/lb")).await.unwrap().addresses;
         assert_eq!(found, ["203.0.113.20".parse::<IpAddr>().unwrap()]);
         let asked = [
             ("/api/v1/namespaces/hcce/services/hubs-media", "Bearer ey1first"),
@@ -145,7 +145,7 @@ fn a_load_balancer_that_has_a_name_is_where_its_name_leads() {
     run(async {
         let api = Api::start().await;
         api.describe(&load_balancer(&json!([{"hostname": "localhost"}])));
-        let found = api.cluster.addresses(&service("hubs-media")).await.unwrap();
+        let found = api.cluster.reached(&service("hubs-media")).await.unwrap().addresses;
         assert!(!found.is_empty() && found.iter().all(IpAddr::is_loopback), "{found:?}");
         api.describe(&load_balancer(&json!([{"hostname": "no\nname"}])));
         let failure = api.failure().await;
@@ -189,7 +189,7 @@ fn a_pod_without_its_account_hears_what_it_needs() {
         let api = Api::start().await;
         let mut cluster = api.cluster.clone();
         cluster.api = None;
-        let failure = cluster.addresses(&service("x")).await.unwrap_err().to_string();
+        let failure = cluster.reached(&service("x")).await.unwrap_err().to_string();
         assert!(failure.contains("KUBERNETES_SERVICE_HOST"), "{failure}");
         for (file, bad) in
             [("token", "t\u{0}ken"), ("ca.crt", "no certificate"), ("namespace", "../kube-system")]
@@ -227,7 +227,7 @@ fn an_api_that_says_nothing_is_given_up() {
         let port = silent.local_addr().unwrap().port();
         let cluster = Cluster { api: Some(("127.0.0.1".to_owned(), port)), ..api.cluster.clone() };
         tokio::time::pause();
-        let failure = cluster.addresses(&service("hubs-media")).await.unwrap_err();
+        let failure = cluster.reached(&service("hubs-media")).await.unwrap_err();
         assert!(matches!(failure, ClusterError::Silent), "{failure}");
     });
 }
