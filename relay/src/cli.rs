@@ -176,6 +176,7 @@ fn run(source: &Source) -> Result<(), Failure> {
         *address = relay.serve_admin(*address)?;
     }
     config.listen = relay.listeners().to_vec();
+    config.gateway.listen = relay.signalling().cloned();
     for line in summary(&config)? {
         match line {
             Line::Fact(fact) => info!("{fact}"),
@@ -209,14 +210,16 @@ fn run(source: &Source) -> Result<(), Failure> {
         let deadline = relay.drain_deadline();
         info!(
             sessions = relay.sessions(),
-            "draining: refuses allocations and ends when the last is over, after {}s, or on a second SIGTERM",
+            gateway_calls = relay.gateway_calls(),
+            "draining: refuses allocations and signalling, and ends when the last session and the last call through the \
+             gateway are over, after {}s, or on a second SIGTERM",
             deadline.as_secs()
         );
         tokio::select! {
             () = relay.drained() => {}
-            () = sleep(deadline) => match relay.sessions() {
-                0 => {}
-                sessions => warn!(sessions, "drain_deadline has passed"),
+            () = sleep(deadline) => match (relay.sessions(), relay.gateway_calls()) {
+                (0, None | Some(0)) => {}
+                (sessions, gateway_calls) => warn!(sessions, gateway_calls, "drain_deadline has passed"),
             },
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}

@@ -9,8 +9,10 @@ use std::net::{IpAddr, SocketAddr};
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use hickory_resolver::TokioResolver;
 use hickory_resolver::config::LookupIpStrategy;
+use hickory_resolver::net::NetError;
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::{ResolverBuilder, TokioResolver};
 use tracing::{info, warn};
 
 use super::dialog;
@@ -236,17 +238,42 @@ impl Question {
     }
 }
 
-/// The addresses that a name has now, or that it is.
+/// Who is asked for names.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Names {
+    /// Whom the system asks.
+    OfTheSystem,
+    /// A server of a test's own.
+    #[cfg(test)]
+    Of(SocketAddr),
+}
+
+impl Names {
+    /// The addresses that a name has now, or that it is.
+    pub(crate) async fn lookup(self, name: &str) -> Result<Vec<IpAddr>, String> {
+        let resolver = self.builder().and_then(|mut builder| {
+            let options = builder.options_mut();
+            options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
+            options.cache_size = 0;
+            builder.build()
+        });
+        let found = resolver.map_err(|error| error.to_string())?.lookup_ip(name).await;
+        let addresses: Vec<IpAddr> = found.map_err(|error| error.to_string())?.iter().collect();
+        if addresses.is_empty() { Err(format!("{name} has no address")) } else { Ok(addresses) }
+    }
+
+    fn builder(self) -> Result<ResolverBuilder<TokioRuntimeProvider>, NetError> {
+        match self {
+            Self::OfTheSystem => TokioResolver::builder_tokio(),
+            #[cfg(test)]
+            Self::Of(server) => Ok(tests::builder(server)),
+        }
+    }
+}
+
+/// The addresses that a name has now, or that it is, by whom the system asks.
 pub(crate) async fn lookup(name: &str) -> Result<Vec<IpAddr>, String> {
-    let resolver = TokioResolver::builder_tokio().and_then(|mut builder| {
-        let options = builder.options_mut();
-        options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
-        options.cache_size = 0;
-        builder.build()
-    });
-    let found = resolver.map_err(|error| error.to_string())?.lookup_ip(name).await;
-    let addresses: Vec<IpAddr> = found.map_err(|error| error.to_string())?.iter().collect();
-    if addresses.is_empty() { Err(format!("{name} has no address")) } else { Ok(addresses) }
+    Names::OfTheSystem.lookup(name).await
 }
 
 impl Known {
@@ -271,3 +298,6 @@ impl Known {
         }
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

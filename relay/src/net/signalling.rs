@@ -3,11 +3,12 @@
 //! Each direction is read only after what was read before has been written, so that who reads slowly is waited for as if
 //! there were nobody between.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -50,6 +51,8 @@ const FAREWELL: Duration = Duration::from_secs(5);
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 /// How much is read at once: most messages are shorter, and there may be thousands of connections.
 const READ_SIZE: usize = 4 << 10;
+/// Why somebody is not let in.
+const DRAINS: &str = "the relay drains";
 
 /// What signalling goes by: changes while it runs.
 #[derive(Clone, Debug, Default)]
@@ -83,6 +86,16 @@ pub(crate) struct Tally {
     pub(crate) limited_connections: AtomicU64,
     pub(crate) limited_transports: AtomicU64,
     pub(crate) limited_transports_of_one: AtomicU64,
+    /// Connections given up because neither TLS nor a request came in time.
+    pub(crate) limited_handshakes: AtomicU64,
+}
+
+/// Whether who comes now is let in.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Door {
+    Open,
+    /// It stays so. Who is in already goes on.
+    Closed,
 }
 
 /// What all connections share.
@@ -91,6 +104,7 @@ pub(crate) struct Proxy {
     pub(crate) directory: Arc<Directory>,
     pub(crate) settings: watch::Receiver<Settings>,
     pub(crate) tally: Arc<Tally>,
+    pub(crate) door: watch::Receiver<Door>,
 }
 
 /// Why a request does not get to dialog.
@@ -106,15 +120,21 @@ enum Unreachable {
 
 type Body = Either<Incoming, Full<Bytes>>;
 
-/// Serves browsers for as long as the listener is there.
+/// Serves browsers for as long as the listener is there, and lets them in until the door is closed. Then the listener goes:
+/// haproxy tries a refused connection again by itself, and elsewhere if it may, but hands an answer on to the browser, which has three
+/// attempts in all.
 pub(crate) async fn serve_signalling(
     proxy: Proxy,
     listener: std::net::TcpListener,
     entrances: watch::Receiver<Arc<Entrance>>,
-) -> io::Result<Infallible> {
+) -> io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
     loop {
-        match listener.accept().await {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = proxy.closed() => return Ok(()),
+        };
+        match accepted {
             Ok((stream, sender)) => {
                 let Some(counted) = proxy.admit() else {
                     debug!(client = %sender, "refused: too many connections for signalling");
@@ -153,22 +173,41 @@ impl Proxy {
         Some(Counted(Arc::clone(&self.tally)))
     }
 
+    /// Waits until nobody is let in any more.
+    async fn closed(&self) {
+        let mut door = self.door.clone();
+        // Without anybody who could open or close it the relay ends.
+        let _ = door.wait_for(|it| *it == Door::Closed).await;
+    }
+
     async fn serve(&self, mut stream: TcpStream, sender: SocketAddr, entrance: &Entrance) {
-        let limit = self.settings.borrow().handshake_timeout;
         // Requests are short, and their answers are waited for.
         let _ = stream.set_nodelay(true);
-        let client = match timeout(limit, entrance.identify(&mut stream, sender)).await {
+        let client = match self.in_time(entrance.identify(&mut stream, sender)).await {
             Ok(Ok(identified)) => identified.client(),
             Ok(Err(error)) => return debug!(client = %sender, %error, "signalling refused"),
-            Err(_) => return debug!(client = %sender, "signalling refused: nothing came"),
+            Err(why) => return debug!(client = %sender, "signalling refused: {why}"),
         };
         match &entrance.tls {
             None => self.serve_http(stream, client).await,
-            Some(acceptor) => match timeout(limit, Box::pin(acceptor.accept(stream))).await {
+            Some(acceptor) => match self.in_time(Box::pin(acceptor.accept(stream))).await {
                 Ok(Ok(stream)) => self.serve_http(stream, client).await,
                 Ok(Err(error)) => debug!(%client, %error, "TLS handshake for signalling failed"),
-                Err(_) => debug!(%client, "TLS handshake for signalling not finished"),
+                Err(why) => debug!(%client, "TLS handshake for signalling not finished: {why}"),
             },
+        }
+    }
+
+    /// What comes before a request, unless it takes too long or nobody is let in any more.
+    async fn in_time<T>(&self, opening: impl Future<Output = T>) -> Result<T, &'static str> {
+        let limit = self.settings.borrow().handshake_timeout;
+        tokio::select! {
+            opened = opening => Ok(opened),
+            () = sleep(limit) => {
+                add(&self.tally.limited_handshakes, 1);
+                Err("nothing came in time")
+            }
+            () = self.closed() => Err(DRAINS),
         }
     }
 
@@ -178,8 +217,9 @@ impl Proxy {
         stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
         client: SocketAddr,
     ) {
-        let socket = Rc::new(RefCell::new(None));
+        let (socket, has_asked) = (Rc::new(RefCell::new(None)), Cell::new(false));
         let answer = service_fn(|request| {
+            has_asked.set(true);
             let socket = Rc::clone(&socket);
             async move {
                 let (response, upgraded) = self.forward(request, client).await;
@@ -190,8 +230,19 @@ impl Proxy {
         let mut http = server::Builder::new();
         let limit = self.settings.borrow().handshake_timeout;
         http.timer(TokioTimer::new()).header_read_timeout(limit).preserve_header_case(true);
-        let served = http.serve_connection(TokioIo::new(stream), answer).with_upgrades().await;
+        let mut serving = pin!(http.serve_connection(TokioIo::new(stream), answer).with_upgrades());
+        let served = tokio::select! {
+            served = &mut serving => served,
+            () = self.closed() => {
+                // Who has asked gets his answer. Who has not, or waits to ask once more, had better ask elsewhere.
+                serving.as_mut().graceful_shutdown();
+                serving.await
+            }
+        };
         if let Err(error) = served {
+            if error.is_timeout() && !has_asked.get() {
+                add(&self.tally.limited_handshakes, 1);
+            }
             return debug!(%client, %error, "signalling failed");
         }
         let Some(sockets) = socket.take() else { return };
@@ -205,6 +256,10 @@ impl Proxy {
         mut request: Request<Incoming>,
         client: SocketAddr,
     ) -> (Response<Body>, Option<Sockets>) {
+        if *self.door.borrow() == Door::Closed {
+            debug!(%client, "signalling refused: {DRAINS}");
+            return (unavailable(), None);
+        }
         // Nobody here could read what is compressed. Dialog's server does not offer it either.
         request.headers_mut().remove(SEC_WEBSOCKET_EXTENSIONS);
         let is_socket = request.headers().contains_key(UPGRADE);
@@ -229,10 +284,7 @@ impl Proxy {
                 if times.is_power_of_two() {
                     warn!(%client, times, "signalling does not reach dialog: {error}");
                 }
-                // What haproxy says of a server that is away.
-                let mut response = Response::new(Either::Right(Full::default()));
-                *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-                (response, None)
+                (unavailable(), None)
             }
         }
     }
@@ -284,6 +336,13 @@ impl Proxy {
 
 const UPGRADE: HeaderName = hyper::header::UPGRADE;
 
+/// What haproxy says of a server that is away.
+fn unavailable() -> Response<Body> {
+    let mut response = Response::new(Either::Right(Full::default()));
+    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    response
+}
+
 /// Both ends of a WebSocket, as soon as they are free of HTTP.
 struct Sockets {
     dialog: SocketAddr,
@@ -314,7 +373,7 @@ impl Sockets {
             signalling.handle_dialog(Instant::now(), bytes, &offer, out);
             proxy.count(signalling.take_counts());
         });
-        let ended = match select(std::pin::pin!(up), std::pin::pin!(down)).await {
+        let ended = match select(pin!(up), pin!(down)).await {
             Ended::Left((Ok(()), other)) => finish(other).await,
             Ended::Right((Ok(()), other)) => finish(other).await,
             Ended::Left((error, _)) | Ended::Right((error, _)) => error,

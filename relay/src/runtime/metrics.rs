@@ -38,11 +38,12 @@ const LIMITS: [(&str, Count); 13] = [
     ("queue", |it| it.limited.queue),
 ];
 
-/// Those that the gateway's signalling meets.
-const SIGNALLING_LIMITS: [(&str, OfTally); 3] = [
+/// Those that the gateway's signalling meets, alone or as well.
+const SIGNALLING_LIMITS: [(&str, OfTally); 4] = [
     ("transports", |it| &it.limited_transports),
     ("transports_per_connection", |it| &it.limited_transports_of_one),
     ("signalling", |it| &it.limited_connections),
+    ("handshake_timeout", |it| &it.limited_handshakes),
 ];
 
 /// What each of them counts.
@@ -190,12 +191,15 @@ impl Reader {
         out: &mut Writer<'_>,
         sum: &impl Fn(&dyn Fn(&Totals) -> u64) -> u64,
     ) -> fmt::Result {
-        let limited = LIMITS.map(|(key, count)| ([("limit", key)], sum(&count)));
+        let of_workers = LIMITS.map(|(key, count)| (key, sum(&count)));
         let signalling = self.0.gateway.as_ref().map(|it| &*it.tally);
         let of_signalling = |pick: OfTally| signalling.map_or(0, |it| pick(it).load(Relaxed));
-        let limited = limited
-            .into_iter()
-            .chain(SIGNALLING_LIMITS.map(|(key, pick)| ([("limit", key)], of_signalling(pick))));
+        let of_signalling = SIGNALLING_LIMITS.map(|(key, pick)| (key, of_signalling(pick)));
+        let mut limited = BTreeMap::<_, u64>::new();
+        for (key, count) in of_workers.into_iter().chain(of_signalling) {
+            *limited.entry(key).or_default() += count;
+        }
+        let limited = limited.into_iter().map(|(key, count)| ([("limit", key)], count));
         out.counters("limited", LIMITED, None, limited)
     }
 }

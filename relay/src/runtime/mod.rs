@@ -111,7 +111,7 @@ fn advice(error: &io::Error) -> &'static str {
 enum Phase {
     /// It serves whoever comes.
     Serving,
-    /// It serves those who have an allocation.
+    /// It serves those who have an allocation or a WebSocket of dialog's.
     Draining,
     /// All its threads end.
     Stopping,
@@ -269,7 +269,7 @@ impl Relay {
         }
     }
 
-    /// From now on refuses allocations, so that clients go elsewhere. Those that there are go on.
+    /// From now on refuses allocations and connections for signalling, so that clients go elsewhere. Those that there are go on.
     pub fn drain(&self) {
         self.phase.send_if_modified(|phase| {
             let is_first = *phase == Phase::Serving;
@@ -293,7 +293,7 @@ impl Relay {
         }
     }
 
-    /// How long allocations may go on after [`Self::drain`], as the configuration says by now.
+    /// How long allocations and WebSockets may go on after [`Self::drain`], as the configuration says by now.
     pub fn drain_deadline(&self) -> Duration {
         self.configs.borrow().limits.drain_deadline
     }
@@ -301,6 +301,11 @@ impl Relay {
     /// How many allocations there were a second ago at most.
     pub fn sessions(&self) -> u64 {
         self.common.status.totals().iter().map(|it| it.sessions.sum()).sum()
+    }
+
+    /// How many calls go through the gateway, if there is one: connections for signalling, of which each browser has one.
+    pub fn gateway_calls(&self) -> Option<u64> {
+        self.signalling.as_ref().map(|_| self.common.status.signalling())
     }
 
     /// Ends all sessions and closes all sockets.

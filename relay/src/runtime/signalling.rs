@@ -10,17 +10,17 @@ use tokio::task::spawn_local;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
-use super::StartError;
 use super::background::{Common, IMPATIENCE, runtime};
 use super::listeners::Share;
 use super::status::{Condition, Need};
+use super::{Phase, StartError};
 use crate::config::{Config, Entry, Gateway, Host, Place, Service};
 use crate::gateway::Directory;
 use crate::gateway::signalling::Offer;
 use crate::net::bind::Listener;
 use crate::net::cluster::{Cluster, Port};
-use crate::net::resolve::lookup;
-use crate::net::signalling::{Proxy, Settings, Tally, serve_signalling};
+use crate::net::resolve::Names;
+use crate::net::signalling::{Door, Proxy, Settings, Tally, serve_signalling};
 
 /// So many of a Service's ports are named in the log.
 const SHOWN: usize = 16;
@@ -39,18 +39,24 @@ pub(super) fn serve(
     mut listeners: mpsc::UnboundedReceiver<Share>,
 ) -> Result<JoinHandle<()>, StartError> {
     let (publish, settings) = watch::channel(Settings::default());
-    let proxy = Proxy { directory: shared.directory, settings, tally: shared.tally };
-    let places = Places::new(common, publish, Cluster::around());
-    let failed = common.failed.clone();
+    let (closes, door) = watch::channel(Door::Open);
+    let proxy = Proxy { directory: shared.directory, settings, tally: shared.tally, door };
+    let places = Places::new(common, publish, Cluster::around(), Names::OfTheSystem);
+    let (failed, mut phases) = (common.failed.clone(), common.phases.clone());
     common.spawn_background("signalling", runtime()?, async move {
         spawn_local(places.follow());
+        spawn_local(async move {
+            let _ = phases.wait_for(|phase| *phase != Phase::Serving).await;
+            closes.send_replace(Door::Closed);
+        });
         while let Some(Share { listener, entrance }) = listeners.recv().await {
             let Listener::Connections(listener) = listener else { continue };
             let serving = serve_signalling(proxy.clone(), listener, entrance.clone());
             let failed = failed.clone();
             let serving = spawn_local(async move {
-                let Err(error) = serving.await;
-                let _ = failed.send(error);
+                if let Err(error) = serving.await {
+                    let _ = failed.send(error);
+                }
             });
             let mut entrance = entrance;
             spawn_local(async move {
@@ -68,6 +74,7 @@ struct Places {
     status: Arc<super::Status>,
     publish: watch::Sender<Settings>,
     cluster: Cluster,
+    names: Names,
     dialogs: Vec<Known>,
     udp: Vec<Known>,
     tcp: Vec<Known>,
@@ -86,12 +93,13 @@ struct Known {
 }
 
 impl Places {
-    fn new(common: &Common, publish: watch::Sender<Settings>, cluster: Cluster) -> Self {
+    fn new(common: &Common, publish: watch::Sender<Settings>, cluster: Cluster, names: Names) -> Self {
         Self {
             configs: common.configs.clone(),
             status: Arc::clone(&common.status),
             publish,
             cluster,
+            names,
             dialogs: Vec::new(),
             udp: Vec::new(),
             tcp: Vec::new(),
@@ -106,10 +114,10 @@ impl Places {
             // What needs nobody's answer counts at once.
             self.tell(&config);
             for known in self.dialogs.iter_mut().chain(&mut self.tcp) {
-                known.ask(&self.cluster, "TCP").await;
+                known.ask(&self.cluster, self.names, "TCP").await;
             }
             for known in &mut self.udp {
-                known.ask(&self.cluster, "UDP").await;
+                known.ask(&self.cluster, self.names, "UDP").await;
             }
             self.tell(&config);
             let is_missing = self.all().any(|it| it.addresses.is_empty());
@@ -196,9 +204,9 @@ impl Known {
 
     /// Asks DNS for a name and the cluster for a Service, which has to have the port as one of `protocol`. Without an answer the last one
     /// counts.
-    async fn ask(&mut self, cluster: &Cluster, protocol: &str) {
+    async fn ask(&mut self, cluster: &Cluster, names: Names, protocol: &str) {
         let (found, port) = match &self.entry {
-            Some(Entry::Place(Place { host: Host::Name(name), port })) => (lookup(name).await, *port),
+            Some(Entry::Place(Place { host: Host::Name(name), port })) => (names.lookup(name).await, *port),
             Some(Entry::Service { service, port }) => {
                 let (service, port) = (service.clone(), *port);
                 let reached = cluster.reached(&service).await.map_err(|error| error.to_string());
@@ -273,14 +281,19 @@ mod tests {
     use hyper::StatusCode;
     use serde_json::{Value, json};
     use tokio::task::LocalSet;
+    use tokio::time::timeout;
     use tracing::subscriber::DefaultGuard;
 
     use super::*;
     use crate::net::cluster::tests::{Api, load_balancer};
-    use crate::runtime::{Phase, Status};
+    use crate::net::resolve::tests::Server;
+    use crate::runtime::Status;
+
+    /// Nothing on loopback takes this long.
+    const LIMIT: Duration = Duration::from_secs(10);
 
     /// Goes by this configuration; what it publishes, and its status.
-    fn follow(config: &str, cluster: Cluster) -> (watch::Receiver<Settings>, Arc<Status>) {
+    fn follow(config: &str, cluster: Cluster, names: Names) -> (watch::Receiver<Settings>, Arc<Status>) {
         let config = Config::from_text(config, None, []).unwrap();
         let status = Arc::new(Status::new(1));
         let (publish, settings) = watch::channel(Settings::default());
@@ -288,7 +301,7 @@ mod tests {
         let (phases_sender, phases) = watch::channel(Phase::Serving);
         let (failed, failures) = mpsc::unbounded_channel();
         let common = Common { configs, phases, status: Arc::clone(&status), failed };
-        let places = Places::new(&common, publish, cluster);
+        let places = Places::new(&common, publish, cluster, names);
         spawn_local(async move {
             let _kept = (configs_sender, phases_sender, failures);
             places.follow().await;
@@ -303,21 +316,28 @@ mod tests {
         }
     }
 
+    /// Runs a test, whose expectations may never come true.
+    fn within_the_limit(test: impl Future<Output = ()>) {
+        let runtime = runtime().unwrap();
+        LocalSet::new().block_on(&runtime, async { timeout(LIMIT, test).await.expect("it comes true") });
+    }
+
+    /// Whether a condition gives this reason, or is met if there is none.
+    fn says(part: &str) -> impl Fn(&Condition) -> bool {
+        move |condition| match condition {
+            Condition::Met => part.is_empty(),
+            Condition::Stale(why) | Condition::Unmet(why) => !part.is_empty() && why.contains(part),
+        }
+    }
+
     #[test]
     fn the_load_balancers_address_is_followed_and_without_an_answer_the_last_one_counts() {
-        let runtime = runtime().unwrap();
-        LocalSet::new().block_on(&runtime, async {
+        within_the_limit(async {
             let api = Api::start().await;
             api.say(StatusCode::FORBIDDEN, "");
             let config = "gateway.udp = 'service:hubs-media:3478'\ngateway.dialog = '127.0.0.1:4443'\n\
                           peers.resolve_every = '100ms'";
-            let (mut settings, status) = follow(config, api.cluster.clone());
-            let says = |part: &'static str| {
-                move |condition: &Condition| match condition {
-                    Condition::Met => part.is_empty(),
-                    Condition::Stale(why) | Condition::Unmet(why) => !part.is_empty() && why.contains(part),
-                }
-            };
+            let (mut settings, status) = follow(config, api.cluster.clone(), Names::OfTheSystem);
             until(
                 &status,
                 says("the address of Service hubs-media cannot be found out: the cluster's API refuses"),
@@ -338,6 +358,41 @@ mod tests {
     }
 
     #[test]
+    fn what_names_stand_for_is_followed_and_without_an_answer_the_last_one_counts() {
+        within_the_limit(async {
+            let dns = Server::start().await;
+            let config = "gateway.dialog = 'dialog.test:4443'\ngateway.udp = 'media.test:3478'\n\
+                          gateway.tcp = 'stream.test:5349'\npeers.resolve_every = '100ms'";
+            let (mut settings, status) = follow(config, Cluster::around(), dns.names);
+            until(&status, says("dialog.test cannot be found out")).await;
+            assert!(matches!(status.needs()[&Need::Gateway], Condition::Unmet(_)));
+            let at = |address: &str, port| SocketAddr::new(address.parse().unwrap(), port);
+            for [dialog, media, stream] in
+                [["10.0.0.1", "203.0.113.10", "203.0.113.11"], ["10.0.0.2", "203.0.113.20", "2001:db8::21"]]
+            {
+                dns.say("dialog", &[dialog]);
+                dns.say("media", &[media]);
+                dns.say("stream", &[stream]);
+                let has_moved = |it: &Settings| {
+                    it.dialogs == [at(dialog, 4443)]
+                        && it.offer.udp == [at(media, 3478)]
+                        && it.offer.tcp == [at(stream, 5349)]
+                };
+                settings.wait_for(has_moved).await.unwrap();
+                until(&status, says("")).await;
+            }
+            // A name may have several, in any order.
+            dns.say("dialog", &["10.0.0.3", "10.0.0.2"]);
+            let both = [at("10.0.0.2", 4443), at("10.0.0.3", 4443)];
+            settings.wait_for(|it| it.dialogs == both).await.unwrap();
+            dns.say("dialog", &[]);
+            until(&status, says("dialog.test cannot be found out")).await;
+            assert!(matches!(status.needs()[&Need::Gateway], Condition::Stale(_)));
+            assert_eq!(settings.borrow().dialogs, both);
+        });
+    }
+
+    #[test]
     fn as_long_as_one_address_was_never_known_the_others_do_not_make_it_ready() {
         let runtime = runtime().unwrap();
         LocalSet::new().block_on(&runtime, async {
@@ -345,7 +400,7 @@ mod tests {
             api.say(StatusCode::SERVICE_UNAVAILABLE, "");
             let config = "gateway.udp = '203.0.113.5:3478'\ngateway.tcp = 'service:hubs-media:5349'\n\
                           gateway.dialog = '127.0.0.1:4443'\npeers.resolve_every = '100ms'";
-            let (mut settings, status) = follow(config, api.cluster.clone());
+            let (mut settings, status) = follow(config, api.cluster.clone(), Names::OfTheSystem);
             let says_503 = |it: &Condition| match it {
                 Condition::Met => false,
                 Condition::Stale(why) | Condition::Unmet(why) => why.contains("503"),
@@ -407,7 +462,7 @@ mod tests {
                 (json!([]), 3),
             ] {
                 api.describe(&service(ports));
-                known.ask(&api.cluster, "UDP").await;
+                known.ask(&api.cluster, Names::OfTheSystem, "UDP").await;
                 assert_eq!(warnings(), expected, "{}", said());
             }
             // It is told to browsers all the same: what forwards it may be no part of the Service.

@@ -8,10 +8,13 @@ use std::thread;
 
 use hubs_relay::wire::{Builder, Method, TransactionId, attribute};
 use hubs_relay::{Config, Relay};
+use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 
 use crate::admin::{get, parse, wait_for};
 use crate::client::{self, Client, Connection, LIMIT, USER, channel, code};
+use crate::dialog::Dialog;
+use crate::gateway::{check, connect, create, talk};
 use crate::identity::Identity;
 use crate::program::Running;
 
@@ -123,29 +126,46 @@ fn no_more_strangers_of_one_address_are_admitted_than_allowed_and_those_who_go_m
     }
 }
 
-#[test]
-fn every_bound_has_a_counter_that_moves_when_it_is_met() {
-    let identity = Identity::new("turn.test");
-    let (user, password) = USER;
-    let text = |limits: &str| {
-        format!(
-            "listen = ['tcp://127.0.0.1:0', 'tls://127.0.0.1:0', 'udp://127.0.0.1:0']\nrelay.address = '127.0.0.1'\n\
-             relay.workers = 1\nauth.users = {{ {user} = '{password}' }}\n\
-             peers.allow = ['127.0.0.0/8:1-65535']\n[limits]\n{limits}\n{}",
-            identity.config()
-        )
-    };
-    let mut relays = Vec::new();
-    let mut meet = |key: &'static str, value: &str, how: &dyn Fn(&Relay)| {
+/// Relays of which each has met one of its bounds.
+struct Meetings {
+    identity: Identity,
+    relays: Vec<(&'static str, SocketAddr, Relay)>,
+}
+
+impl Meetings {
+    /// Lets a relay meet this bound, which has this value.
+    fn meet(&mut self, gateway: &str, key: &'static str, value: &str, how: &dyn Fn(&Relay)) {
+        let (user, password) = USER;
         // Nobody waits for the time limits where it is not about them.
         let patience = ["handshake_timeout", "stranger_timeout"].into_iter().filter(|it| *it != key);
         let limits = patience.fold(format!("{key} = {value}\n"), |all, it| all + it + " = '10m'\n");
-        let config = Config::from_text(&text(&limits), None, []).unwrap();
-        let mut relay = Relay::start(&config).unwrap();
+        let text = format!(
+            "listen = ['tcp://127.0.0.1:0', 'tls://127.0.0.1:0', 'udp://127.0.0.1:0']\nrelay.address = '127.0.0.1'\n\
+             relay.workers = 1\nauth.users = {{ {user} = '{password}' }}\n{gateway}\n\
+             peers.allow = ['127.0.0.0/8:1-65535']\n[limits]\n{limits}\n{}",
+            self.identity.config()
+        );
+        let mut relay = Relay::start(&Config::from_text(&text, None, []).unwrap()).unwrap();
         let admin = relay.serve_admin("127.0.0.1:0".parse().unwrap()).unwrap();
         how(&relay);
-        relays.push((key, admin, relay));
-    };
+        self.relays.push((key, admin, relay));
+    }
+}
+
+#[test]
+fn every_bound_has_a_counter_that_moves_when_it_is_met() {
+    let mut meetings = Meetings { identity: Identity::new("turn.test"), relays: Vec::new() };
+    meet_those_of_turn(&mut meetings);
+    meet_those_of_the_gateway(&mut meetings);
+    let keys = meetings.relays.iter().map(|(key, ..)| (*key).to_owned());
+    assert_eq!(keys.collect::<BTreeSet<_>>(), bounds());
+    for (key, admin, _relay) in meetings.relays {
+        wait_for(admin, &format!("hubs_relay_limited_total{{limit=\"{key}\"}}"), 1.0);
+    }
+}
+
+fn meet_those_of_turn(meetings: &mut Meetings) {
+    let mut meet = |key: &'static str, value: &str, how: &dyn Fn(&Relay)| meetings.meet("", key, value, how);
     let tcp = |relay: &Relay| Client::new(Connection::new(client::tcp(address(relay))));
     let udp = |relay: &Relay| Client::new(client::udp(relay.listeners()[2].address));
     let peer = |host: u8| SocketAddr::from(([127, 0, 0, host], 5000));
@@ -211,9 +231,88 @@ fn every_bound_has_a_counter_that_moves_when_it_is_met() {
         assert_eq!(client.bind(channel(0x4000), peer.local_addr().unwrap()), 0);
         peer.send_to(&[0; 2000], relayed).unwrap();
     });
-    for (key, admin, _relay) in relays {
-        wait_for(admin, &format!("hubs_relay_limited_total{{limit=\"{key}\"}}"), 1.0);
+}
+
+fn meet_those_of_the_gateway(meetings: &mut Meetings) {
+    let dialog = Dialog::start("127.0.0.1");
+    let mut meet = |transport: &str, key: &'static str, value: &str, how: &dyn Fn(&Relay)| {
+        let gateway = format!(
+            "gateway = {{ listen = '{transport}://127.0.0.1:0', dialog = '{}', udp = '203.0.113.10:3478' }}",
+            dialog.address
+        );
+        meetings.meet(&gateway, key, value, how);
+    };
+    let signalling = |relay: &Relay| relay.signalling().unwrap().address;
+    let is_ours = |created: &Value| created["data"]["iceCandidates"][0]["ip"] == "203.0.113.10";
+    for key in ["checks", "checks_total"] {
+        meet("tcp", key, "1", &|relay| {
+            let mut browser = connect(signalling(relay));
+            let mut peer = dialog.peer();
+            create(&mut browser, &dialog, &mut peer, "nameofdialogstransport");
+            let media = client::udp(relay.listeners()[2].address);
+            // As above.
+            for number in 0..3 {
+                talk(&media, "nameofdialogstransport", number);
+            }
+            media.send(&check("nameofdialogstransport", 3)).unwrap();
+        });
     }
+    for (key, browsers) in [("transports", 2), ("transports_per_connection", 1)] {
+        meet("tcp", key, "1", &|relay| {
+            let mut open: Vec<_> =
+                (0..browsers).map(|_| (connect(signalling(relay)), dialog.peer())).collect();
+            let (browser, peer) = &mut open[0];
+            assert!(is_ours(&create(browser, &dialog, peer, "nameofthefirsttransport")));
+            let (browser, peer) = open.last_mut().unwrap();
+            assert!(!is_ours(&create(browser, &dialog, peer, "nameofthesecondtransport")));
+        });
+    }
+    meet("tcp", "signalling", "1", &|relay| {
+        let mut browser = connect(signalling(relay));
+        let mut peer = dialog.peer();
+        assert_closed(&mut client::tcp(signalling(relay)));
+        assert!(is_ours(&create(&mut browser, &dialog, &mut peer, "nameofdialogstransport")));
+    });
+    for (transport, said) in
+        [("tcp", &b""[..]), ("tcp", b"GET /?roomId=abc HTTP/1.1\r\n"), ("tls", &[22, 3, 1])]
+    {
+        meet(transport, "handshake_timeout", "'300ms'", &|relay| {
+            let mut slow = client::tcp(signalling(relay));
+            slow.write_all(said).unwrap();
+            assert_closed(&mut slow);
+        });
+    }
+}
+
+/// Every key of `[limits]` but one: when the deadline has passed, the relay ends and nobody can ask any more.
+fn bounds() -> BTreeSet<String> {
+    let defaults: toml::Table = hubs_relay::config::DEFAULTS.parse().unwrap();
+    let keys = defaults["limits"].as_table().unwrap().keys().cloned();
+    keys.filter(|key| key != "drain_deadline").collect()
+}
+
+#[test]
+fn no_more_connections_for_signalling_are_admitted_than_allowed_and_those_who_go_make_room() {
+    let dialog = Dialog::start("127.0.0.1");
+    let text = format!(
+        "listen = ['udp://127.0.0.1:0']\nrelay.address = '127.0.0.1'\nlimits.signalling = 2\n\
+         gateway = {{ listen = 'tcp://127.0.0.1:0', dialog = '{}', udp = '203.0.113.10:3478' }}",
+        dialog.address
+    );
+    let mut relay = Relay::start(&Config::from_text(&text, None, []).unwrap()).unwrap();
+    let admin = relay.serve_admin("127.0.0.1:0".parse().unwrap()).unwrap();
+    let signalling = relay.signalling().unwrap().address;
+    let (browser, peer) = (connect(signalling), dialog.peer());
+    // It has said nothing yet, and counts all the same.
+    let _silent = client::tcp(signalling);
+    wait_for(admin, "hubs_relay_gateway_signalling", 2.0);
+    for _ in 0..3 {
+        assert_closed(&mut client::tcp(signalling));
+    }
+    drop((browser, peer));
+    wait_for(admin, "hubs_relay_gateway_signalling", 1.0);
+    connect(signalling);
+    wait_for(admin, "hubs_relay_limited_total{limit=\"signalling\"}", 3.0);
 }
 
 #[test]
@@ -241,16 +340,12 @@ fn an_allocation_that_no_port_is_left_for_is_a_508_and_counted() {
 
 #[test]
 fn no_bound_is_without_a_counter() {
-    let defaults: toml::Table = hubs_relay::config::DEFAULTS.parse().unwrap();
-    let keys: BTreeSet<_> = defaults["limits"].as_table().unwrap().keys().cloned().collect();
     let mut relay = start(&[LATE]);
     let admin = relay.serve_admin("127.0.0.1:0".parse().unwrap()).unwrap();
     let samples = parse(&get(admin, "/metrics").2);
     let prefix = "hubs_relay_limited_total{limit=\"";
     let counted = samples.keys().filter_map(|it| it.strip_prefix(prefix)?.strip_suffix("\"}"));
-    // When the deadline has passed, the relay ends and nobody can ask any more.
-    let counted: BTreeSet<_> = counted.map(str::to_owned).chain(["drain_deadline".to_owned()]).collect();
-    assert_eq!(keys, counted);
+    assert_eq!(bounds(), counted.map(str::to_owned).collect());
 }
 
 #[test]

@@ -6,6 +6,8 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use crate::client::{self, Client, LIMIT, USER, channel, channel_data, code};
+use crate::dialog::Dialog;
+use crate::gateway::{Program, connect, create, talk};
 use crate::program::Running;
 
 /// A client in a call, and the peer at its other end.
@@ -81,6 +83,34 @@ fn after_the_deadline_the_call_is_over() {
     assert!(line.contains("sessions=1"), "{line}");
     relay.line_with("stopped");
     assert_eq!(relay.exit_code(), Some(0));
+}
+
+#[test]
+fn it_ends_with_the_last_call_through_the_gateway_as_well() {
+    let dialog = Dialog::start("127.0.0.1");
+    let mut gateway = Program::start(&dialog, &[("HUBS_RELAY_LIMITS__DRAIN_DEADLINE", "1h")]);
+    let mut browser = connect(gateway.signalling);
+    let mut peer = dialog.peer();
+    create(&mut browser, &dialog, &mut peer, "nameofdialogstransport");
+    gateway.running.signal(Signal::SIGTERM);
+    let line = gateway.running.line_with("draining");
+    assert!(line.contains("sessions=0 gateway_calls=1"), "{line}");
+    talk(&client::udp(gateway.udp), "nameofdialogstransport", 1);
+    drop((browser, peer));
+    gateway.running.line_with("stopped");
+    assert_eq!(gateway.running.exit_code(), Some(0));
+}
+
+#[test]
+fn after_the_deadline_the_calls_through_the_gateway_are_over_and_counted() {
+    let dialog = Dialog::start("127.0.0.1");
+    let mut gateway = Program::start(&dialog, &[("HUBS_RELAY_LIMITS__DRAIN_DEADLINE", "300ms")]);
+    let _browsers = [(); 2].map(|()| connect(gateway.signalling));
+    gateway.running.signal(Signal::SIGTERM);
+    let line = gateway.running.line_with("drain_deadline has passed");
+    assert!(line.contains("sessions=0 gateway_calls=2"), "{line}");
+    gateway.running.line_with("stopped");
+    assert_eq!(gateway.running.exit_code(), Some(0));
 }
 
 #[test]

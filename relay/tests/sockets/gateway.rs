@@ -1,10 +1,10 @@
 //! The gateway over real sockets: signalling that passes through it, and media beside TURN on the same ports.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{BufRead as _, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hubs_relay::wire::{Builder, IntegrityKey, Message as Stun, Method, PacketDecoder, TransactionId};
 use hubs_relay::{Config, Relay};
@@ -15,11 +15,12 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{self, Message, WebSocket};
 
-use crate::admin::{get, parse, wait_for};
+use crate::admin::{get, parse, wait_for, wait_for_some};
 use crate::bounds::assert_closed;
 use crate::client::{self, Client, Connection, LIMIT, USER};
 use crate::dialog::{Dialog, PASSWORD, heard, say};
 use crate::identity::Identity;
+use crate::program::Running;
 
 const NAME: &str = "nameofdialogstransport";
 const ROOM: &str = "/?roomId=abc&peerId=me";
@@ -76,7 +77,7 @@ impl Gateway {
     }
 
     fn connect(&self) -> Browser {
-        self.ask(ROOM, &[]).unwrap().0
+        connect(self.signalling())
     }
 
     fn ask(
@@ -84,39 +85,81 @@ impl Gateway {
         path: &str,
         headers: &[(&'static str, &'static str)],
     ) -> Result<Connected, tungstenite::Error> {
-        let mut request = format!("ws://stream.test{path}").into_client_request()?;
-        request.headers_mut().insert("Sec-WebSocket-Protocol", HeaderValue::from_static("protoo"));
-        for (name, value) in headers {
-            request.headers_mut().insert(*name, HeaderValue::from_static(value));
-        }
-        let stream = client::tcp(self.signalling());
-        match tungstenite::client(request, stream) {
-            Ok(connected) => Ok(connected),
-            Err(tungstenite::HandshakeError::Failure(error)) => Err(error),
-            Err(tungstenite::HandshakeError::Interrupted(_)) => panic!("no answer"),
-        }
+        ask(self.signalling(), path, headers)
     }
 }
 
-type Browser = WebSocket<TcpStream>;
+/// A gateway as a program, with one worker.
+pub(crate) struct Program {
+    pub(crate) running: Running,
+    pub(crate) signalling: SocketAddr,
+    pub(crate) udp: SocketAddr,
+    admin: SocketAddr,
+}
+
+impl Program {
+    pub(crate) fn start(dialog: &Dialog, variables: &[(&str, &str)]) -> Self {
+        let dialog = dialog.address.to_string();
+        let gateway = [
+            ("HUBS_RELAY_RELAY__ADDRESS", "127.0.0.1"),
+            ("HUBS_RELAY_RELAY__WORKERS", "1"),
+            ("HUBS_RELAY_GATEWAY__LISTEN", "tcp://127.0.0.1:0"),
+            ("HUBS_RELAY_GATEWAY__DIALOG", &dialog),
+            ("HUBS_RELAY_GATEWAY__UDP", "203.0.113.10:3478"),
+        ];
+        let (running, udp) = Running::start(&[&gateway[..], variables].concat());
+        let signalling = running.address_behind("signalling: tcp://");
+        let admin = running.address_behind("on http://");
+        Self { running, signalling, udp, admin }
+    }
+}
+
+pub(crate) type Browser = WebSocket<TcpStream>;
 /// With dialog's answer.
 type Connected = (Browser, Response<Option<Vec<u8>>>);
 
+/// A browser in the room.
+pub(crate) fn connect(signalling: SocketAddr) -> Browser {
+    ask(signalling, ROOM, &[]).unwrap().0
+}
+
+fn ask(
+    signalling: SocketAddr,
+    path: &str,
+    headers: &[(&'static str, &'static str)],
+) -> Result<Connected, tungstenite::Error> {
+    let mut request = format!("ws://stream.test{path}").into_client_request()?;
+    request.headers_mut().insert("Sec-WebSocket-Protocol", HeaderValue::from_static("protoo"));
+    for (name, value) in headers {
+        request.headers_mut().insert(*name, HeaderValue::from_static(value));
+    }
+    match tungstenite::client(request, client::tcp(signalling)) {
+        Ok(connected) => Ok(connected),
+        Err(tungstenite::HandshakeError::Failure(error)) => Err(error),
+        Err(tungstenite::HandshakeError::Interrupted(_)) => panic!("no answer"),
+    }
+}
+
 /// The browser makes a transport of this name; what it is told.
-fn create(browser: &mut Browser, dialog: &Dialog, peer: &mut crate::dialog::Peer, name: &str) -> Value {
+pub(crate) fn create(
+    browser: &mut Browser,
+    dialog: &Dialog,
+    peer: &mut crate::dialog::Peer,
+    name: &str,
+) -> Value {
     say(browser, &json!({"request": true, "id": 5, "method": "createWebRtcTransport", "data": {}}));
     peer.create(dialog, name);
     heard(browser)
 }
 
-fn check(name: &str, number: u8) -> Vec<u8> {
+pub(crate) fn check(name: &str, number: u8) -> Vec<u8> {
     let check =
         Builder::request(Method::Binding, TransactionId([number; 12])).username(&format!("{name}:browser"));
     check.priority(7).ice_controlling(1).integrity(&IntegrityKey::short_term(PASSWORD)).fingerprint().finish()
 }
 
 /// Checks and says something, which comes back from dialog.
-fn talk(socket: &UdpSocket, name: &str, number: u8) {
+pub(crate) fn talk(socket: &UdpSocket, name: &str, number: u8) {
     let check = check(name, number);
     socket.send(&check).unwrap();
     let answer = Stun::parse(&client::heard(socket).0).unwrap();
@@ -433,19 +476,109 @@ fn a_reload_changes_where_dialog_is_and_what_browsers_are_told_and_disturbs_nobo
 }
 
 #[test]
-fn a_gateway_that_drains_waits_for_its_last_conversation() {
+fn while_it_drains_nobody_is_let_in_calls_go_on_and_it_waits_for_the_last() {
     let dialog = Dialog::start("127.0.0.1");
-    let gateway = Gateway::start(&[&dialog]);
-    let browser = gateway.connect();
-    let peer = dialog.peer();
+    let mut gateway =
+        Gateway::start_with(&dialog.address.to_string(), "[limits]\nhandshake_timeout = '10m'\n");
+    let admin = gateway.admin();
+    let mut browser = gateway.connect();
+    let mut peer = dialog.peer();
+    create(&mut browser, &dialog, &mut peer, NAME);
+    let media = client::udp(gateway.udp());
+    talk(&media, NAME, 1);
+    // They are connected, and no WebSocket yet: one has said nothing, one was refused and may ask again, one is about to ask.
+    let mut silent = client::tcp(gateway.signalling());
+    let mut refused = client::tcp(gateway.signalling());
+    refused.write_all(b"GET /?peerId=me HTTP/1.1\r\nhost: stream.test\r\n\r\n").unwrap();
+    let mut head = BufReader::new(&mut refused);
+    let mut line = String::new();
+    while line != "\r\n" {
+        line.clear();
+        head.read_line(&mut line).unwrap();
+    }
+    let request = format!(
+        "GET {ROOM} HTTP/1.1\r\nhost: stream.test\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"
+    );
+    let (begin, rest) = request.split_at(30);
+    let mut late = client::tcp(gateway.signalling());
+    late.write_all(begin.as_bytes()).unwrap();
+    wait_for(admin, "hubs_relay_gateway_signalling", 4.0);
+
     gateway.relay.drain();
+    assert_closed(&mut silent);
+    let deadline = Instant::now() + LIMIT;
+    while TcpStream::connect(gateway.signalling()).is_ok() {
+        assert!(Instant::now() < deadline, "still listening");
+    }
+    let mut said = Vec::new();
+    let _ = refused.read_to_end(&mut said);
+    // It has heard the beginning, or not; either way it goes no further than here.
+    let _ = late.write_all(rest.as_bytes());
+    let mut answer = Vec::new();
+    let _ = late.read_to_end(&mut answer);
+    assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 503 "), "{}", answer.escape_ascii());
+    assert!(!dialog.has_peer());
+    wait_for(admin, "hubs_relay_gateway_signalling", 1.0);
+
+    talk(&media, NAME, 2);
+    let created = create(&mut browser, &dialog, &mut peer, "nameofonemadelater");
+    assert_eq!(created["data"]["iceCandidates"][0]["ip"], "203.0.113.10");
+    talk(&client::udp(gateway.udp()), "nameofonemadelater", 3);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let drained = |limit| {
         runtime.block_on(async { tokio::time::timeout(limit, gateway.relay.drained()).await.is_ok() })
     };
     assert!(!drained(Duration::from_secs(2)));
+    talk(&media, NAME, 4);
     drop((browser, peer));
     assert!(drained(LIMIT));
+}
+
+#[test]
+fn metrics_and_the_log_tell_of_ways_that_open_forward_move_and_end() {
+    let dialog = Dialog::start("127.0.0.1");
+    let mut gateway = Program::start(&dialog, &[]);
+    let mut browser = connect(gateway.signalling);
+    let mut peer = dialog.peer();
+    for name in [NAME, "nameofanothertransport"] {
+        create(&mut browser, &dialog, &mut peer, name);
+    }
+    let [first, second] = [(); 2].map(|()| client::udp(gateway.udp));
+    let address = |socket: &UdpSocket| socket.local_addr().unwrap();
+    let (before, after) = (address(&first), address(&second));
+    talk(&first, NAME, 1);
+    // Nothing is said for longer than a browser in a call is silent.
+    first.set_read_timeout(Some(Duration::from_millis(600))).unwrap();
+    assert_eq!(first.recv(&mut [0; 100]).unwrap_err().kind(), ErrorKind::WouldBlock);
+    talk(&second, NAME, 2);
+    talk(&second, "nameofanothertransport", 3);
+    drop((browser, peer));
+    let line = gateway.running.line_with("way taken over");
+    assert!(line.contains(&format!("client={after} before={before}")), "{line}");
+    // Each talk is a check and a packet.
+    let lens = |name: &str| check(name, 0).len() + MEDIA.len();
+    let (twice, once) = (2 * lens(NAME), lens("nameofanothertransport"));
+    for (reason, packets, bytes) in [
+        ("the browser uses its address for another transport", 4, twice),
+        ("dialog's transport is closed", 2, once),
+    ] {
+        let line = gateway.running.line_with("way over");
+        for part in [
+            &format!("INFO way over: {reason} client={after} transport=udp seconds="),
+            &format!(" to_dialog_packets={packets} to_dialog_bytes={bytes} to_browser_packets={packets} "),
+        ] {
+            assert!(line.contains(part.as_str()), "no {part:?} in {line}");
+        }
+        assert!(!line.contains(NAME) && !line.contains(PASSWORD), "{line}");
+    }
+    let direction = |name: &str| format!("{{direction=\"{name}\",transport=\"udp\"}}");
+    let forwarded = "hubs_relay_gateway_forwarded_bytes_total";
+    wait_for(gateway.admin, "hubs_relay_gateway_take_overs_total", 1.0);
+    wait_for(gateway.admin, "hubs_relay_gateway_repointed_total", 1.0);
+    wait_for(gateway.admin, "hubs_relay_gateway_opened_ways_total{transport=\"udp\"}", 2.0);
+    wait_for(gateway.admin, "hubs_relay_gateway_ways{transport=\"udp\"}", 0.0);
+    wait_for(gateway.admin, &format!("{forwarded}{}", direction("to_dialog")), (twice + once) as f64);
+    wait_for_some(gateway.admin, &format!("{forwarded}{}", direction("to_browsers")));
 }
 
 #[test]

@@ -68,6 +68,12 @@ impl Running {
         line
     }
 
+    /// The address that its log names behind this text.
+    pub(crate) fn address_behind(&self, text: &str) -> std::net::SocketAddr {
+        let rest = self.said.split(text).nth(1).unwrap();
+        rest.split(char::is_whitespace).next().unwrap().parse().unwrap()
+    }
+
     /// The lines of its log that have been read.
     pub(crate) fn said(&self) -> &str {
         &self.said
@@ -212,7 +218,7 @@ fn when_clients_have_taken_all_files_it_still_says_that_it_is_alive() {
         ("HUBS_RELAY_LIMITS__HANDSHAKE_TIMEOUT", "10m"),
     ];
     let (mut relay, address) = Running::spawn(command, "/dev/null", &variables);
-    let admin = relay.said.split("on http://").nth(1).unwrap().lines().next().unwrap().parse().unwrap();
+    let admin = relay.address_behind("on http://");
     let _clients: Vec<_> = (0..64).map(|_| client::tcp(address)).collect();
     relay.line_with("a connection could not be accepted");
     for _ in 0..5 {
