@@ -4,7 +4,7 @@
 
 use std::{fmt, time::Duration};
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::codes::Code;
 
@@ -12,7 +12,7 @@ use crate::codes::Code;
 const LONGEST_TEXT: usize = 600;
 
 /// How an assertion turned out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// It holds.
@@ -57,7 +57,7 @@ impl fmt::Display for Status {
 }
 
 /// Something observed that speaks for the finding.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evidence {
     /// What it is, such as `issuer`.
     pub label: String,
@@ -66,7 +66,7 @@ pub struct Evidence {
 }
 
 /// What to do about it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Remedy {
     /// One sentence.
     pub text: String,

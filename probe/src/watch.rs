@@ -1,24 +1,31 @@
-//! The live view of a deployment: runs the checks, then measures each path to dialog, and shows both until the person quits.
+//! The live view of a deployment: runs the checks, then measures each path to dialog, and shows both until the person quits. Or the
+//! same view of a run that was written down.
 
 mod feed;
 mod measure;
 mod path;
 mod relayed;
+mod replay;
 
 use std::{io, pin::pin, sync::Arc, time::Duration};
 
 use futures_util::stream;
 use hubs_tui::{Action, Exit, Options, Theme, feed::Feed};
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Instant, sleep_until},
+};
 
 use crate::{
     check::Context,
     checks::CHECKS,
     engine,
     event::Sink,
-    report::{EXIT_INTERRUPTED, EXIT_TERMINATED, End, FailOn, Report},
+    report::{EXIT_GOOD, EXIT_INTERRUPTED, EXIT_TERMINATED, End, FailOn, Report},
 };
 use measure::Measurement;
+use replay::Moment;
+pub(crate) use replay::ReplayError;
 
 /// How many measurements wait for a view that is busy. When it is stuck, measuring pauses.
 const MOST_WAITING: usize = 64;
@@ -33,11 +40,54 @@ pub(crate) struct Watched {
 impl Watched {
     /// The exit status of the program.
     pub(crate) fn exit_code(&self) -> u8 {
-        match self.exit {
-            Exit::Quit => self.report.exit_code(FailOn::Fail),
-            Exit::Interrupted => EXIT_INTERRUPTED,
-            Exit::Terminated => EXIT_TERMINATED,
+        exit_code(self.exit, self.report.exit_code(FailOn::Fail))
+    }
+}
+
+/// The exit status of a view that ended so; `quit` if the person left it.
+fn exit_code(exit: Exit, quit: u8) -> u8 {
+    match exit {
+        Exit::Quit => quit,
+        Exit::Interrupted => EXIT_INTERRUPTED,
+        Exit::Terminated => EXIT_TERMINATED,
+    }
+}
+
+/// A run that was written down.
+#[derive(Debug)]
+pub(crate) struct Recording(Vec<Moment>);
+
+impl Recording {
+    /// Reads the lines of `check --output jsonl`.
+    pub(crate) fn read(text: &str) -> Result<Self, ReplayError> {
+        replay::read(text).map(Self)
+    }
+}
+
+/// Shows what was written down as it happened, and again whenever that is asked for, until the person quits; gives the exit status. An
+/// error is the terminal's.
+pub(crate) async fn replay(recording: Recording, theme: Theme) -> io::Result<u8> {
+    let (tell, mut told) = mpsc::channel(MOST_WAITING);
+    let (ask, asked) = mpsc::channel(1);
+    let playing = tokio::spawn(play(recording, tell, asked));
+    let shown = stream::poll_fn(move |cx| told.poll_recv(cx));
+    let title = "hubs-probe watch --replay".to_owned();
+    let exit = hubs_tui::run(shown, ask, Options { title, theme }).await;
+    playing.abort();
+    Ok(exit_code(exit?, EXIT_GOOD))
+}
+
+/// Tells each moment at its time, until nobody listens any more.
+async fn play(recording: Recording, tell: mpsc::Sender<Feed>, mut asked: mpsc::Receiver<Action>) {
+    loop {
+        let began = Instant::now();
+        for (after, news) in &recording.0 {
+            sleep_until(began + *after).await;
+            if tell.send(news.clone()).await.is_err() {
+                return;
+            }
         }
+        let Some(Action::Rerun) = asked.recv().await else { return };
     }
 }
 

@@ -116,6 +116,7 @@ scenarios! {
     the_manifest_is_given_and_has_what_hubs_ships,
     the_manifest_is_given_and_was_not_applied,
     the_name_of_the_cors_proxy_is_missing,
+    the_ports_of_turn_are_dialogs,
     the_rules_are_given_and_admit_no_media,
     the_rules_are_given_and_are_not_those_in_effect,
     the_rules_are_given_and_deny_signalling,

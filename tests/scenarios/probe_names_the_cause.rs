@@ -56,6 +56,20 @@ fn nothing_once_hubs_relay_is_in_coturns_place() {
 }
 
 #[test]
+fn nothing_when_hubs_relay_is_asked_itself() {
+    if skip(&[need::BED]) {
+        return;
+    }
+    let bed = Bed::start();
+    let (_relay, admin) = relay::start_with_admin_for(&bed, crate::RELAY);
+    let (room, admin) = (format!("https://{DOMAIN}/{ROOM}"), format!("http://{admin}"));
+    let checked = probe::check(crate::PROBE, &bed, &["--room", &room, "--relay-admin", &admin]);
+    let passed = checked.codes("pass");
+    assert!(passed.is_superset(&["HP0680", "HP0681", "HP0683", "HP0684"].into()), "{:#}", checked.report);
+    assert_eq!(checked.status, 0, "{:#}", checked.report);
+}
+
+#[test]
 fn no_room_and_no_credentials_leave_it_undecided() {
     if skip(&[need::BED]) {
         return;

@@ -1,6 +1,7 @@
 //! `hubs-probe watch` on a real terminal: verdict and paths as they are, what is mended while somebody looks on, and a terminal
 //! that is as it was before.
 
+use std::fs;
 use std::process::{Command, Stdio};
 
 use hubs_tests::bed::{Bed, ROOM};
@@ -62,6 +63,30 @@ fn assert_ends(end: impl FnOnce(&mut Terminal), status: i32) {
     let left = terminal.end();
     assert_eq!(left.status, status, "{}", left.text);
     assert!(left.text.contains("\nBROKEN  "), "{}", left.text);
+}
+
+#[test]
+fn a_run_that_was_written_down_is_shown_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("run.jsonl");
+    let resolver = dns::start().to_string();
+    let arguments = ["check", "nowhere.test", "--resolver", &resolver, "--output", "jsonl"];
+    let written = Command::new(crate::PROBE).args(arguments).output().unwrap();
+    fs::write(&file, written.stdout).unwrap();
+    let replay = || {
+        let mut command = Command::new(crate::PROBE);
+        command.args(["watch", "--replay"]).arg(&file);
+        Terminal::start(command, 80, 24)
+    };
+    let mut terminal = replay();
+    terminal.wait_for_text("BROKEN");
+    terminal.press("q");
+    assert_eq!(terminal.end().status, 0);
+
+    fs::write(&file, "no run\n").unwrap();
+    let left = replay().end();
+    assert_eq!(left.status, 2, "{}", left.text);
+    assert!(left.text.contains("line 1 is no event of a run"), "{}", left.text);
 }
 
 #[test]

@@ -90,15 +90,21 @@ impl Relay {
 /// Puts `program` in coturn's place behind the bed's ingress: a good certificate, Reticulum's secret, and dialog reached
 /// where it is instead of where it says.
 pub fn start_for(bed: &Bed, program: &str) -> Process {
-    start_for_listening(bed, program, &[])
+    start_for_listening(bed, program, &[], "")
+}
+
+/// The same, and where it answers operators.
+pub fn start_with_admin_for(bed: &Bed, program: &str) -> (Process, SocketAddr) {
+    let admin = loopback(port::free());
+    (start_for_listening(bed, program, &[], &admin.to_string()), admin)
 }
 
 /// The same, and datagrams are taken as well, at the port where the room says that TURN is.
 pub fn start_with_udp_for(bed: &Bed, program: &str) -> Process {
-    start_for_listening(bed, program, &[("udp", loopback(bed.ports().turn))])
+    start_for_listening(bed, program, &[("udp", loopback(bed.ports().turn))], "")
 }
 
-fn start_for_listening(bed: &Bed, program: &str, besides: &[(&str, SocketAddr)]) -> Process {
+fn start_for_listening(bed: &Bed, program: &str, besides: &[(&str, SocketAddr)], admin: &str) -> Process {
     let address = bed.turn_backend();
     let (announced, node) = (bed.setup().announced, bed.setup().node);
     let listeners: Vec<_> = [("tls", address)].into_iter().chain(besides.iter().copied()).collect();
@@ -109,7 +115,7 @@ fn start_for_listening(bed: &Bed, program: &str, besides: &[(&str, SocketAddr)])
         &format!(
             "allow = [\"{node}:{MEDIA_PORTS}\"]\nmap = [{{ announced = \"{announced}\", actual = \"{node}\" }}]"
         ),
-        "",
+        admin,
         "",
     );
     start(Command::new(program), bed.folder(), &configuration, &[address])

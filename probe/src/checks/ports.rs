@@ -215,6 +215,8 @@ fn closed(ports: &[Port], open: usize) -> Finding {
             .fix("Run the check from another network; if it finds the same, look at what stands in front of the node:", [RULES])
     };
     let silent: Vec<_> = intervals.iter().map(ToString::to_string).collect();
+    let answering = ports.iter().filter(|port| port.answers()).map(|port| port.address.port().to_string());
+    let finding = finding.seen("answer", answering.collect::<Vec<_>>().join(", "));
     finding.seen("silent", silent.join(", ")).seen(
         "with 95 % confidence",
         format!("{:.0} to {:.0} % of its ports answer", least * 100.0, most * 100.0),

@@ -21,6 +21,7 @@ use crate::{
     nsg::ReadError,
     sweep::{AgentAddress, DIALOG_PORTS, SweepOptions},
     target::{RelayAdmin, Room, Target, TurnLogin},
+    watch::ReplayError,
 };
 
 /// Which deployment is meant, and how to get there.
@@ -134,6 +135,8 @@ pub(crate) enum UsageError {
     Report { path: PathBuf, source: io::Error },
     #[error("{}: {source}", path.display())]
     File { path: PathBuf, source: io::Error },
+    #[error("--replay {}: {source}", path.display())]
+    Replay { path: PathBuf, source: ReplayError },
     #[error("--fix {}: it is there already, and is not written over", .0.display())]
     FixExists(PathBuf),
     #[error(

@@ -12,11 +12,12 @@ mod progress;
 mod reference;
 mod sweep;
 mod terminal;
+mod watch;
 
 use std::{
     fmt::Display,
     future::Future,
-    io::{self, IsTerminal, Write},
+    io::{self, Write},
     process::{self, ExitCode},
 };
 
@@ -30,17 +31,17 @@ use crate::{
     demo::{self, Deployment, DeploymentError, Turn, narrative},
     event::Sink,
     finding::printable,
-    report::{self, EXIT_BROKEN, EXIT_GOOD, EXIT_USAGE, End, human::Style},
-    watch,
+    report::{self, EXIT_BROKEN, EXIT_GOOD, EXIT_USAGE, End},
 };
 use check::{CheckArgs, check};
-use deployment::{DeploymentArgs, UsageError};
+use deployment::UsageError;
 use lint::LintArgs;
 use nsg::NsgArgs;
 use progress::{Scroll, progress};
 use reference::ManualOf;
 use sweep::{SweepArgs, sweep};
 use terminal::{can_show_progress, interrupted, print, style};
+use watch::{WatchArgs, watch};
 
 /// Finds out why nobody hears anybody in a Hubs room.
 ///
@@ -62,7 +63,9 @@ enum Command {
     /// Check a deployment and say what is broken.
     Check(Box<CheckArgs>),
     /// Show a deployment live: the checks, then each path to its media server, measured once a second.
-    Watch(Box<DeploymentArgs>),
+    ///
+    /// Or, with --replay, a run that `hubs-probe check --output jsonl` wrote down, as it happened.
+    Watch(Box<WatchArgs>),
     /// Evaluate Azure's rules over whole ranges of ports: do they let in what Hubs needs?
     ///
     /// Reads what `az network nsg list -g NODE_GROUP -o json` prints, and besides any mix of: az network nic list-effective-nsg, az
@@ -179,20 +182,6 @@ fn said(outcome: Result<u8, impl Display>) -> u8 {
     })
 }
 
-async fn watch(args: DeploymentArgs) -> Result<u8, UsageError> {
-    let not_ours =
-        [("standard input", io::stdin().is_terminal()), ("standard output", io::stdout().is_terminal())];
-    if let Some((name, _)) = not_ours.into_iter().find(|(_, is_terminal)| !is_terminal) {
-        return Err(UsageError::NoTerminal(name));
-    }
-    let Style { colour, ascii, .. } = style();
-    let theme = hubs_tui::Theme { colour, ascii };
-    let watched =
-        watch::watch(args.context()?, args.time_limit(), theme).await.map_err(UsageError::Terminal)?;
-    print(&report::human::render(&watched.report, style()));
-    Ok(watched.exit_code())
-}
-
 async fn demo(args: DemoArgs) -> Result<u8, UsageError> {
     let stop = interrupted().shared();
     // Signals are ours from the first poll on; one that came before would leave the deployment's files behind.
@@ -304,7 +293,7 @@ mod tests {
             let cli = Cli::try_parse_from(typed.split_whitespace()).unwrap();
             let arguments = match cli.command {
                 Command::Check(check) => check.deployment,
-                Command::Watch(watch) => *watch,
+                Command::Watch(watch) => watch.into_deployment().unwrap(),
                 other => panic!("{other:?}"),
             };
             let cx = arguments.context().unwrap();
@@ -323,7 +312,7 @@ mod tests {
             let cli =
                 Cli::try_parse_from(["hubs-probe", "watch", "hubs.example.org", "--room", room]).unwrap();
             let Command::Watch(args) = cli.command else { panic!() };
-            args.context()
+            args.into_deployment().unwrap().context()
         };
         let refused = context("https://rooms.example.com/k7Xq2Zd/my-room").unwrap_err();
         assert!(refused.to_string().contains("a room of rooms.example.com"), "{refused}");

@@ -1,6 +1,6 @@
 //! The one thing to be said of a run: its first cause, or that there is none, or what to run to find out.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     Diagnosis, End, Whose,
@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// What the findings amount to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
     /// Media flows on at least one path, and nothing that people need is broken.

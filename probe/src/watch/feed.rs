@@ -48,7 +48,7 @@ fn status(status: Status) -> feed::Status {
     }
 }
 
-fn finding(finding: &Finding) -> feed::Finding {
+pub(super) fn finding(finding: &Finding) -> feed::Finding {
     // Where there is little room it is the end of a line that is lost.
     let summary = match &finding.target {
         Some(target) if !finding.summary.contains(target) => format!("{} ({target})", finding.summary),
@@ -76,7 +76,7 @@ fn note(label: &str, text: impl Into<String>) -> feed::Note {
 }
 
 /// The remedy stands first, because a low screen shows the first lines only.
-fn verdict(verdict: &Verdict) -> feed::Verdict {
+pub(super) fn verdict(verdict: &Verdict) -> feed::Verdict {
     let status = match verdict.outcome {
         Outcome::Good => feed::Status::Pass,
         Outcome::Broken => feed::Status::Fail,
