@@ -129,7 +129,14 @@ async fn exchange(
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use std::future::pending;
+
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpStream,
+        time::sleep,
+    };
+    use tokio_rustls::server::TlsStream;
 
     use super::*;
     use crate::{
@@ -139,19 +146,34 @@ mod tests {
 
     /// What becomes of a server that answers with `bytes` and closes, or stays silent.
     async fn got(bytes: Option<Vec<u8>>) -> Result<Answer, HttpError> {
-        let authority = Authority::new();
-        let server = tls_server(authority.issue(&[DOMAIN], -1..60), move |mut stream| {
+        got_from(move |mut stream| {
             let bytes = bytes.clone();
             async move {
-                let mut request = [0; 4096];
-                let _ = stream.read(&mut request).await;
                 match bytes {
                     Some(bytes) => {
                         let _ = stream.write_all(&bytes).await;
                         let _ = stream.shutdown().await;
                     }
-                    None => std::future::pending().await,
+                    None => pending().await,
                 }
+            }
+        })
+        .await
+    }
+
+    /// What becomes of a server that answers so.
+    async fn got_from<F>(
+        answer: impl Fn(TlsStream<TcpStream>) -> F + Clone + Send + Sync + 'static,
+    ) -> Result<Answer, HttpError>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let authority = Authority::new();
+        let server = tls_server(authority.issue(&[DOMAIN], -1..60), move |mut stream| {
+            let answer = answer.clone();
+            async move {
+                let _ = stream.read(&mut [0; 4096]).await;
+                answer(stream).await;
             }
         })
         .await;
@@ -195,5 +217,18 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_server_that_takes_the_request_and_says_nothing_is_called_silent() {
         assert!(matches!(got(None).await, Err(HttpError::Silent)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn headers_and_bodies_that_drip_are_waited_for_so_long_only() {
+        for begins in ["HTTP/1.1 200 OK\r\nx-more: ", "HTTP/1.1 200 OK\r\n\r\n"] {
+            let dripping = move |mut stream: TlsStream<TcpStream>| async move {
+                let _ = stream.write_all(begins.as_bytes()).await;
+                while stream.write_all(b"x").await.is_ok() {
+                    sleep(Duration::from_secs(1)).await;
+                }
+            };
+            assert!(matches!(got_from(dripping).await, Err(HttpError::Silent)), "{begins:?}");
+        }
     }
 }
