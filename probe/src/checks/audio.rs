@@ -17,7 +17,10 @@ use self::{
 use crate::{
     audio::Figures,
     check::{Context, Outcome, Stop},
-    checks::turn::{LOG, PODS, holds, milliseconds},
+    checks::{
+        ports::OPEN,
+        turn::{LOG, PODS, holds, milliseconds},
+    },
     codes::Code,
     facts::TurnCertificate,
     finding::Finding,
@@ -57,13 +60,12 @@ pub(crate) async fn room(cx: Arc<Context>) -> Outcome {
         return Err(Stop::Skip(reason.to_owned()));
     }
     let signalling = Signalling { net: &cx.net, endpoint, token, length };
+    let asked = cx.facts.asked_ports.get().map(Vec::as_slice).unwrap_or_default();
+    let answer = |answers: bool| asked.iter().any(|(_, answered)| *answered == answers);
+    let is_partly_closed = answer(true) && answer(false);
     let direct = join_all(ways.direct.iter().map(async |direct: &Direct| {
-        judge(
-            Code::AudioDirect,
-            &Box::pin(talk_patiently(&signalling, direct)).await,
-            TurnCertificate::Accepted,
-        )
-        .at(direct.to_string())
+        let talked = Box::pin(talk_patiently(&signalling, direct)).await;
+        judge_direct(&talked, is_partly_closed).at(direct.to_string())
     }));
     let gateway = join_all(ways.gateway.iter().map(async |gateway: &Gateway<'_>| {
         let talked = Box::pin(talk_patiently(&signalling, gateway)).await;
@@ -87,6 +89,21 @@ async fn talk_patiently<W: Way>(signalling: &Signalling<'_>, way: &W) -> Result<
         }
     }
     talk(signalling, way, CONNECT_LIMIT).await
+}
+
+/// Each connection has ports of its own, drawn at random. Where some are closed, browsers take another way when they meet one.
+fn judge_direct(talked: &Result<Figures, Obstacle>, is_partly_closed: bool) -> Finding {
+    let code = Code::AudioDirect;
+    match talked {
+        Err(obstacle @ Obstacle::Media(MediaError::TimedOut(_) | MediaError::Failed)) if is_partly_closed => {
+            Finding::warn(code, obstacle.to_string())
+                .because(
+                    "part of dialog's ports is closed to this machine (HP0502), and it met some of those",
+                )
+                .fix("Let all of dialog's ports in:", [OPEN])
+        }
+        talked => judge(code, talked, TurnCertificate::Accepted),
+    }
 }
 
 fn judge(code: Code, talked: &Result<Figures, Obstacle>, certificate: TurnCertificate) -> Finding {
@@ -278,6 +295,16 @@ mod tests {
             let finding = obstacle(fault);
             assert_eq!((finding.status, finding.remedy.is_some()), (Status::Fail, true), "{finding:#?}");
         }
+    }
+
+    #[test]
+    fn ports_that_are_known_to_be_closed_in_part_are_met_now_and_then() {
+        let judged = |error: MediaError, is_partly_closed| {
+            judge_direct(&Err(Obstacle::Media(error)), is_partly_closed).status
+        };
+        assert_eq!(judged(MediaError::TimedOut(CONNECT_LIMIT), true), Status::Warn);
+        assert_eq!(judged(MediaError::TimedOut(CONNECT_LIMIT), false), Status::Fail);
+        assert_eq!(judged(MediaError::PathBroken, true), Status::Fail);
     }
 
     async fn skipped(cx: Arc<Context>) -> String {
