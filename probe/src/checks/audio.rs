@@ -6,7 +6,11 @@
 mod talk;
 mod way;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures_util::future::{join_all, join3};
 
@@ -61,11 +65,9 @@ pub(crate) async fn room(cx: Arc<Context>) -> Outcome {
     }
     let signalling = Signalling { net: &cx.net, endpoint, token, length };
     let asked = cx.facts.asked_ports.get().map(Vec::as_slice).unwrap_or_default();
-    let answer = |answers: bool| asked.iter().any(|(_, answered)| *answered == answers);
-    let is_partly_closed = answer(true) && answer(false);
     let direct = join_all(ways.direct.iter().map(async |direct: &Direct| {
         let talked = Box::pin(talk_patiently(&signalling, direct)).await;
-        judge_direct(&talked, is_partly_closed).at(direct.to_string())
+        judge_direct(&talked, is_partly_closed(asked, direct.ip)).at(direct.to_string())
     }));
     let gateway = join_all(ways.gateway.iter().map(async |gateway: &Gateway<'_>| {
         let talked = Box::pin(talk_patiently(&signalling, gateway)).await;
@@ -89,6 +91,13 @@ async fn talk_patiently<W: Way>(signalling: &Signalling<'_>, way: &W) -> Result<
         }
     }
     talk(signalling, way, CONNECT_LIMIT).await
+}
+
+/// Whether ports of this address were asked of which some answer and others do not.
+fn is_partly_closed(asked: &[(SocketAddr, bool)], ip: IpAddr) -> bool {
+    let has =
+        |wanted: bool| asked.iter().any(|(address, answered)| address.ip() == ip && *answered == wanted);
+    has(true) && has(false)
 }
 
 /// Each connection has ports of its own, drawn at random. Where some are closed, browsers take another way when they meet one.
@@ -305,6 +314,15 @@ mod tests {
         assert_eq!(judged(MediaError::TimedOut(CONNECT_LIMIT), true), Status::Warn);
         assert_eq!(judged(MediaError::TimedOut(CONNECT_LIMIT), false), Status::Fail);
         assert_eq!(judged(MediaError::PathBroken, true), Status::Fail);
+        let asked = |answers: [bool; 3]| {
+            let addresses = ["203.0.113.40:40001", "203.0.113.40:40002", "203.0.113.41:40001"];
+            addresses.map(|it| it.parse().unwrap()).into_iter().zip(answers).collect::<Vec<_>>()
+        };
+        let ip = [203, 0, 113, 40].into();
+        assert!(is_partly_closed(&asked([true, false, true]), ip));
+        // What is closed at another address is no excuse for this one.
+        assert!(!is_partly_closed(&asked([true, true, false]), ip));
+        assert!(!is_partly_closed(&asked([false, false, true]), ip));
     }
 
     async fn skipped(cx: Arc<Context>) -> String {

@@ -94,7 +94,7 @@ async fn offered(net: &Net, server: &TurnFacts) -> Option<u16> {
 
 /// Straight to the address at which dialog answers.
 pub(super) struct Direct {
-    ip: IpAddr,
+    pub(super) ip: IpAddr,
 }
 
 impl Way for Direct {
