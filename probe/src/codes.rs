@@ -132,6 +132,7 @@ codes! {
 
     0660 TurnIdle "a connection to TURN outlives four silent minutes";
     0661 DirectIdle "the direct path outlives four silent minutes";
+    0662 GatewayIdle "the way through the gateway outlives four silent minutes";
 
     0680 RelayReady "hubs-relay says that it is ready";
     0681 RelayPeers "hubs-relay knows where dialog is";
