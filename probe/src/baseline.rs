@@ -132,7 +132,10 @@ mod tests {
             Finding::new(code, status, format!("{code} is {status}")).seen("40000-49999", "hubs-media");
         let check = if code == Code::RulesRead { "nsg.rules" } else { "nsg.flows" };
         let finding = Finding { check, ..finding };
-        target.map_or(finding.clone(), |target| finding.at(target))
+        match target {
+            Some(target) => finding.at(target),
+            None => finding,
+        }
     }
 
     fn baseline(findings: impl Into<Vec<Finding>>) -> Baseline {

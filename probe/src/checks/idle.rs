@@ -212,9 +212,10 @@ fn judge_turn(
 mod tests {
     use super::*;
     use crate::{
-        checks::{dialog, media, room, tls, turn},
+        checks::{dialog, gateway, media, room, tls, turn},
         demo::{Deployment, Turn},
         finding::Status,
+        target::Name,
         testing::context,
     };
 
@@ -228,13 +229,7 @@ mod tests {
     async fn a_path_through_turn_is_tried_again_after_the_silence() {
         let deployment = Deployment::start(Turn::Relay).await.unwrap();
         let cx = deployment.context().unwrap();
-        cx.facts.addresses.learn(
-            [
-                (crate::target::Name::Stream, vec![[127, 0, 0, 1].into()]),
-                (crate::target::Name::Root, vec![[127, 0, 0, 1].into()]),
-            ]
-            .into(),
-        );
+        cx.facts.addresses.learn(Name::ALL.map(|name| (name, vec![[127, 0, 0, 1].into()])).into());
         room::join(Arc::clone(&cx)).await.unwrap();
         tls::certificates(Arc::clone(&cx)).await.unwrap();
         dialog::candidates(Arc::clone(&cx)).await.unwrap();
@@ -243,6 +238,18 @@ mod tests {
         let findings = Box::pin(outlive(&cx, Duration::from_millis(10))).await.unwrap();
         let outcomes: Vec<_> = findings.iter().map(|f| (f.code, f.status)).collect();
         assert_eq!(outcomes, [(Code::TurnIdle, Status::Pass)], "{findings:#?}");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_way_through_the_gateway_is_tried_again_after_the_silence() {
+        let deployment = Deployment::start(Turn::Gateway).await.unwrap();
+        let cx = deployment.context().unwrap();
+        cx.facts.addresses.learn(Name::ALL.map(|name| (name, vec![[127, 0, 0, 1].into()])).into());
+        dialog::candidates(Arc::clone(&cx)).await.unwrap();
+        gateway::paths(Arc::clone(&cx)).await.unwrap();
+        let findings = Box::pin(outlive(&cx, Duration::from_millis(10))).await.unwrap();
+        let outcomes: Vec<_> = findings.iter().map(|f| (f.code, f.status)).collect();
+        assert_eq!(outcomes, [(Code::GatewayIdle, Status::Pass)], "{findings:#?}");
     }
 
     fn direct(after: ice::Outcome) -> Finding {

@@ -74,7 +74,7 @@ impl Peers {
     /// Where what is sent to an announced address goes, and whether that is allowed.
     fn decide(&self, announced: SocketAddr) -> (IpAddr, bool) {
         let mapped = self.map.iter().find(|(from, _)| *from == announced.ip());
-        let actual = mapped.map_or(announced.ip(), |(_, actual)| *actual);
+        let actual = mapped.map_or_else(|| announced.ip(), |(_, actual)| *actual);
         let mut allowed = self.allow.iter().filter(|(network, _)| network.contains(&actual));
         (actual, allowed.any(|(_, ports)| ports.contains(&announced.port())))
     }
