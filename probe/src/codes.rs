@@ -92,6 +92,7 @@ codes! {
     0312 CorsProxy "the CORS proxy fetches what it is asked for";
     0313 Thumbnails "thumbnails are made";
     0314 PhoenixSocket "Reticulum's socket opens and answers";
+    0315 ConnectionsTaken "every connection to the entrance is taken";
 
     0401 RoomJoined "a room lets us in and gives TURN credentials";
     0402 SignallingOpens "dialog's WebSocket opens";

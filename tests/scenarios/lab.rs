@@ -86,6 +86,7 @@ scenarios! {
     dialog_has_no_port_left,
     dialog_listens_where_its_node_is_not,
     dialog_takes_its_ports_elsewhere,
+    half_of_the_connections_are_lost,
     haproxy_does_not_run,
     haproxy_prefers_the_default_certificate_for_the_domain,
     haproxy_shows_the_default_certificate_everywhere,

@@ -29,6 +29,7 @@ mod refusals;
 mod registry;
 pub(crate) mod room;
 pub(crate) mod socket;
+pub(crate) mod steady;
 pub(crate) mod steps;
 pub(crate) mod sweep;
 pub(crate) mod tls;
@@ -218,6 +219,17 @@ pub(crate) static CHECKS: &[Check] = &[
         after: &["dns.addresses"],
         timeout: SECOND.saturating_mul(15),
         run: |cx| Box::pin(http::hubs(cx)),
+    },
+    Check {
+        id: "http.steady",
+        group: Group::Http,
+        question: "is every connection taken, or only some?",
+        code: Code::ConnectionsTaken,
+        also: &[],
+        contacts: "the deployment, on 443",
+        after: &["dns.addresses"],
+        timeout: SECOND.saturating_mul(15),
+        run: |cx| Box::pin(steady::steady(cx)),
     },
     Check {
         id: "http.dialog",
