@@ -5,6 +5,7 @@ pub(crate) mod addresses;
 pub(crate) mod assets;
 pub(crate) mod audio;
 mod clock;
+mod commands;
 pub(crate) mod dialog;
 pub(crate) mod dns;
 pub(crate) mod gateway;

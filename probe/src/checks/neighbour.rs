@@ -13,7 +13,7 @@ use ipnet::IpNet;
 
 use crate::{
     check::{Context, Outcome, Stop},
-    checks::turn::LOG,
+    checks::commands::LOG,
     codes::Code,
     finding::{Finding, Status},
     net::{Answer, HttpError, TlsError},

@@ -3,7 +3,7 @@
 use super::{
     Confidence,
     rule::Rule,
-    seen::{Seen, is_certificate, is_turn},
+    seen::{Seen, TOO_OLD, is_certificate, is_turn},
 };
 use crate::{
     codes::Code,
@@ -57,9 +57,6 @@ const DENIED: Rule = Rule::new("entrance.denied", DECLARED, |_, cause| match cau
 
 /// How findings about declared rules call TURN's port.
 pub(super) const TURN_FLOW: &str = "tcp/5349";
-
-/// What keeps browsers from a port whose certificate is good in itself.
-pub(super) const TOO_OLD: &[Code] = &[Code::CertificateStrength, Code::TlsVersions];
 
 /// What a connection that is lost can make fail; the next one may well succeed.
 const CONNECTED: &[Code] = &[

@@ -22,7 +22,7 @@ use thiserror::Error;
 use tokio::sync::{Notify, mpsc, watch};
 use tracing::info;
 
-use crate::auth::{Credentials, Secret};
+use crate::auth::Secret;
 use crate::config::{Config, ConfigError, Limits, Listen, Transport};
 use crate::gateway::Directory;
 use crate::net::bind::{PortParity, Ports};
@@ -154,7 +154,7 @@ impl Relay {
         let (phase, phases) = watch::channel(Phase::Serving);
         let (publish, configs) = watch::channel(Arc::new(config.clone()));
         let (failed, failures) = mpsc::unbounded_channel();
-        let gateway = config.gateway.listen.is_some().then(|| signalling::Shared {
+        let gateway = config.gateway.listen.is_some().then(|| status::Shared {
             directory: Arc::new(Directory::new(Instant::now())),
             tally: Arc::default(),
         });
@@ -364,7 +364,7 @@ fn plan(
             Some(shared) => NonceKey::derived(shared),
             None => NonceKey::new(&random_key),
         },
-        credentials: Credentials::of(&config.auth),
+        credentials: config.auth.credentials(),
         secrets_rotate: config.auth.postgres.is_some(),
         peers,
         families: config.relay.address.iter().map(|ip| Family::of(SocketAddr::new(*ip, 0))).collect(),

@@ -5,7 +5,8 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::signalling::Shared;
+use crate::gateway::Directory;
+use crate::net::signalling::Tally;
 use crate::net::totals::Totals;
 use crate::turn::PeerPolicy;
 
@@ -45,6 +46,13 @@ pub(crate) struct Status {
     peers: Mutex<Arc<PeerPolicy>>,
     /// What the gateway's signalling counts, if there is a gateway.
     pub(super) gateway: Option<Shared>,
+}
+
+/// What the gateway's threads share, and metrics read.
+#[derive(Clone, Debug)]
+pub(super) struct Shared {
+    pub(super) directory: Arc<Directory>,
+    pub(super) tally: Arc<Tally>,
 }
 
 /// What is true of the whole relay.
