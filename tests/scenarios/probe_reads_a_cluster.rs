@@ -270,8 +270,8 @@ fn a_program_that_the_kubeconfig_names_logs_in_and_what_it_prints_is_never_shown
         );
         let kubeconfig = cluster.api.kubeconfig_for(folder, &exec);
         let mut command = lint(&kubeconfig, &[]);
-        for (host, address) in &cluster.hosts {
-            command.args(["--connect-to", &format!("{host}:443:{address}")]);
+        for (host, port, address) in &cluster.hosts {
+            command.args(["--connect-to", &format!("{host}:{port}:{address}")]);
         }
         let output = finished(&mut command);
         let said = String::from_utf8_lossy(&output.stderr);

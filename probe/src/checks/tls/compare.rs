@@ -15,18 +15,19 @@ use crate::{codes::Code, finding::Finding};
 /// Certificates of the same day were issued together.
 const TOGETHER: Duration = Duration::DAY;
 
-/// Finds out at which of TURN's ports the certificate depends on the name that a client says.
+/// Finds out at which of TURN's ports the certificate depends on the name that a client says. If it is another one for TURN's own name,
+/// it does not: then there are several servers, of which some have a new one.
 pub(super) fn tell_choosers(all: &mut [Seen]) {
-    let choosing: Vec<_> = all
-        .iter()
-        .filter(|s| s.place.purpose == Purpose::Turn)
-        .filter(|turn| {
-            let beside = all.iter().filter(|s| s.place.shares_port_with(&turn.place));
-            let mut shown = beside.filter_map(Seen::first);
-            shown.next().is_some_and(|first| shown.any(|other| other != first))
-        })
-        .map(|turn| turn.place.clone())
-        .collect();
+    let is_of_another_name = |turn: &Seen, seen: &Seen| {
+        let is_for_turn = seen.leaf.as_ref().is_some_and(|leaf| leaf.is_for(&turn.place.host));
+        seen.first().is_some() && seen.first() != turn.first() && !is_for_turn
+    };
+    let chooses = |turn: &&Seen| {
+        let mut beside = all.iter().filter(|s| s.place.shares_port_with(&turn.place));
+        turn.first().is_some() && beside.any(|seen| is_of_another_name(turn, seen))
+    };
+    let turn = all.iter().filter(|s| s.place.purpose == Purpose::Turn);
+    let choosing: Vec<_> = turn.filter(chooses).map(|turn| turn.place.clone()).collect();
     for seen in all {
         if choosing.iter().any(|turn| turn.shares_port_with(&seen.place)) {
             seen.shown_by = ShownBy::Ingress;

@@ -415,6 +415,21 @@ async fn a_port_of_turn_whose_certificate_depends_on_the_name_is_an_ingress() {
     assert_eq!(commands, &["kubectl rollout restart deployment haproxy -n hcce"], "{finding:#?}");
 }
 
+#[tokio::test]
+async fn servers_of_turn_of_which_some_have_a_new_certificate_are_no_ingress() {
+    let authority = Authority::new();
+    let ingress = by_name(&authority, [-1..60, -1..60, -1..60, -1..60]);
+    let [old, new] = [-70..20, -1..60].map(|days| authority.issue(&[STREAM], days).certified_key());
+    let mut named = ResolvesServerCertUsingSni::new();
+    named.add(STREAM, old).unwrap();
+    let turn = Arc::new(OrDefault(Arc::new(named), Arc::new(new)));
+    let (_, findings) = found(&authority, ingress, turn).await;
+    let finding = the(&findings, Code::CertificateNewest);
+    assert_eq!(finding.target.as_deref(), Some(TURNS), "{finding:#?}");
+    let commands = &finding.remedy.as_ref().unwrap().commands;
+    assert_eq!(commands, &["kubectl rollout restart deployment coturn -n hcce"], "{finding:#?}");
+}
+
 /// All that is found where dialog's port is not served by what serves the pages.
 async fn found_with_dialog(
     authority: &Authority,
