@@ -589,7 +589,7 @@ pub(crate) static CHECKS: &[Check] = &[
         question: "does each host show the certificate that the cluster has for it?",
         code: Code::SecretsServed,
         also: &[],
-        contacts: "each host of the cluster's Ingresses, on 443, and that of dialog on 4443 and 5349 as well",
+        contacts: "each host of the cluster's Ingresses, on 443, 4443 and 5349",
         after: &["room.join"],
         timeout: SECOND.saturating_mul(15),
         run: |cx| Box::pin(manifest::served(cx)),
