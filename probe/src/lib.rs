@@ -4,6 +4,7 @@
 //! `checks::CHECKS`, and the [`report::Report`] that comes out is printed. ARCHITECTURE.md has the map.
 
 mod audio;
+pub mod baseline;
 pub mod candidate;
 pub mod check;
 mod checks;

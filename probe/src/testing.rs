@@ -5,7 +5,7 @@ pub(crate) mod names;
 use std::{
     fs,
     future::Future,
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
 };
 
@@ -373,9 +373,17 @@ pub(crate) async fn dns_server(
 
 /// A STUN server that answers each request, which came from there, as `answer` says.
 pub(crate) async fn stun_server(
+    answer: impl FnMut(&StunMessage, SocketAddr) -> Option<Vec<u8>> + Send + 'static,
+) -> SocketAddr {
+    stun_server_at(Ipv4Addr::LOCALHOST.into(), answer).await
+}
+
+/// The same at this address.
+pub(crate) async fn stun_server_at(
+    address: IpAddr,
     mut answer: impl FnMut(&StunMessage, SocketAddr) -> Option<Vec<u8>> + Send + 'static,
 ) -> SocketAddr {
-    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let socket = UdpSocket::bind((address, 0)).await.unwrap();
     let address = socket.local_addr().unwrap();
     tokio::spawn(async move {
         let mut buffer = [0; 2048];

@@ -90,6 +90,7 @@ scenarios! {
     dialog_listens_where_its_node_is_not,
     dialog_takes_its_ports_elsewhere,
     dialogs_port_shows_an_old_certificate,
+    half_of_the_connections_are_lost,
     haproxy_does_not_run,
     haproxy_prefers_the_default_certificate_for_the_domain,
     haproxy_shows_the_default_certificate_everywhere,

@@ -29,6 +29,7 @@ mod refusals;
 mod registry;
 pub(crate) mod room;
 pub(crate) mod socket;
+pub(crate) mod steady;
 pub(crate) mod steps;
 pub(crate) mod sweep;
 pub(crate) mod tls;
@@ -231,6 +232,17 @@ pub(crate) static CHECKS: &[Check] = &[
         run: |cx| Box::pin(http::hubs(cx)),
     },
     Check {
+        id: "http.steady",
+        group: Group::Http,
+        question: "is every connection taken, or only some?",
+        code: Code::ConnectionsTaken,
+        also: &[],
+        contacts: "the deployment, on 443",
+        after: &["dns.addresses"],
+        timeout: SECOND.saturating_mul(15),
+        run: |cx| Box::pin(steady::steady(cx)),
+    },
+    Check {
         id: "http.dialog",
         group: Group::Http,
         question: "does the ingress lead to dialog?",
@@ -259,7 +271,7 @@ pub(crate) static CHECKS: &[Check] = &[
         code: Code::PageHosts,
         also: &[Code::PagePolicy],
         contacts: "the deployment, over HTTPS",
-        after: &["dns.addresses", "http.hubs"],
+        after: &["dns.addresses", "room.join", "http.hubs"],
         timeout: SECOND.saturating_mul(40),
         run: |cx| Box::pin(pages::pages(cx)),
     },
@@ -335,7 +347,7 @@ pub(crate) static CHECKS: &[Check] = &[
         question: "does UDP leave this network, and how long may packets be?",
         code: Code::UdpLeaves,
         also: &[Code::NatMapping, Code::PathMtu],
-        contacts: "dialog, TURN and the zone's DNS servers, over UDP",
+        contacts: "dialog, its media gateway and TURN over UDP, and what --stun names",
         after: &["dns.addresses", "dns.authority", "room.join", "dialog.candidates"],
         timeout: SECOND.saturating_mul(30),
         run: |cx| Box::pin(you::udp::udp(cx)),
@@ -468,7 +480,7 @@ pub(crate) static CHECKS: &[Check] = &[
         code: Code::RelayReady,
         also: &[Code::RelayPeers, Code::RelayDatabase, Code::RelayCertificate, Code::RelayVersion],
         contacts: "the address of --relay-admin",
-        after: &[],
+        after: &["dialog.candidates"],
         timeout: SECOND.saturating_mul(20),
         run: |cx| Box::pin(neighbour::relay(cx)),
     },
@@ -477,9 +489,9 @@ pub(crate) static CHECKS: &[Check] = &[
         group: Group::Turn,
         question: "does a path outlive four silent minutes?",
         code: Code::TurnIdle,
-        also: &[Code::DirectIdle],
-        contacts: "the TURN server and dialog, with --long only",
-        after: &["ice.direct", "turn.media"],
+        also: &[Code::DirectIdle, Code::GatewayIdle],
+        contacts: "the TURN server, dialog and its media gateway, with --long only",
+        after: &["gateway.paths", "ice.direct", "turn.media"],
         timeout: SECOND.saturating_mul(330),
         run: |cx| Box::pin(idle::silence(cx)),
     },

@@ -14,6 +14,7 @@ use super::{
     files,
 };
 use crate::{
+    baseline::BaselineError,
     check::{Context, Options},
     choice::ChoiceError,
     facts::Facts,
@@ -138,6 +139,8 @@ pub(crate) enum UsageError {
     Report { path: PathBuf, source: io::Error },
     #[error("{}: {source}", path.display())]
     File { path: PathBuf, source: io::Error },
+    #[error("--baseline {}: {source}", path.display())]
+    Baseline { path: PathBuf, source: BaselineError },
     #[error("--replay {}: {source}", path.display())]
     Replay { path: PathBuf, source: ReplayError },
     #[error("--fix {}: it is there already, and is not written over", .0.display())]
@@ -246,6 +249,11 @@ impl WayArgs {
 }
 
 impl DeploymentArgs {
+    /// The domain that is looked at.
+    pub(crate) fn domain(&self) -> &str {
+        self.way.domain.domain()
+    }
+
     /// When to end with what was found by then.
     pub(crate) fn time_limit(&self) -> Duration {
         if self.long { self.way.timeout.max(LONG) } else { self.way.timeout }

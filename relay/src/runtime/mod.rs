@@ -212,7 +212,7 @@ impl Relay {
         self.signalling.as_ref()?.actual().first()
     }
 
-    /// Answers `/livez`, `/readyz` and `/metrics` at this address as well, and returns it with the port that was taken.
+    /// Answers `/livez`, `/readyz`, `/peers` and `/metrics` at this address as well, and returns it with the port that was taken.
     pub fn serve_admin(&mut self, address: SocketAddr) -> Result<SocketAddr, StartError> {
         let failed = |source| StartError::Admin { address, source };
         let listener = std::net::TcpListener::bind(address).map_err(failed)?;
