@@ -54,6 +54,7 @@ codes! {
     0108 AaaaReached "what a name has in IPv6 answers there";
     0109 CaaPermits "the CAA records permit the next certificates";
     0110 DnssecValid "the zone's signatures hold";
+    0111 ResolversAgree "the given resolver and this machine's own say the same";
 
     0130 MailOfAzure "Azure sends login mail";
     0131 SpfRecord "one SPF record lets Azure send mail";

@@ -117,6 +117,12 @@ impl Authority {
     }
 }
 
+impl Clone for Identity {
+    fn clone(&self) -> Self {
+        Self { chain: self.chain.clone(), key: KeyPair::from_pem(&self.key.serialize_pem()).unwrap() }
+    }
+}
+
 impl Identity {
     /// The same for a TLS server that chooses by itself what to show.
     pub(crate) fn certified_key(&self) -> CertifiedKey {
@@ -326,7 +332,8 @@ pub(crate) fn context(ca_pem: Option<Vec<u8>>, detours: &[(Name, u16, SocketAddr
 pub(crate) fn bare_context(options: NetOptions) -> Context {
     // Nobody answers at port 9, so that no test depends on the resolver of the machine.
     let resolver = options.resolver.unwrap_or_else(|| "127.0.0.1:9".parse().unwrap());
-    let net = Net::new(&NetOptions { resolver: Some(resolver), ..options }).unwrap();
+    let system_resolvers = options.system_resolvers.or_else(|| Some(Vec::new()));
+    let net = Net::new(&NetOptions { resolver: Some(resolver), system_resolvers, ..options }).unwrap();
     Context {
         target: DOMAIN.parse().unwrap(),
         net,

@@ -209,6 +209,8 @@ impl Deployment {
         let detours = self.detours();
         let net = Net::new(&NetOptions {
             resolver: Some(self.resolver),
+            // No resolver of the world knows these names.
+            system_resolvers: Some(Vec::new()),
             ca_pem: Some(self.ca_pem.clone().into_bytes()),
             connect_to: detours.iter().filter_map(|detour| detour.parse().ok()).collect(),
             ..NetOptions::default()
@@ -229,7 +231,7 @@ impl Deployment {
         let mut words = vec![
             format!("{program} {verb} {}", self.target),
             format!("--room {}", self.room.sid()),
-            format!("--resolver {}", self.resolver),
+            format!("--resolver {0} --system-resolver {0}", self.resolver),
             format!("--ca-file {}", ca_file.display()),
         ];
         words.extend(self.detours().iter().map(|detour| format!("--connect-to {detour}")));
