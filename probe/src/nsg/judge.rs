@@ -8,7 +8,7 @@ use super::{
     question::{Purpose, Wanted},
     ranges::Ports,
     read::{Declared, Forwarded},
-    review::{broad, shadowed},
+    review::{broad, order},
 };
 use crate::{
     codes::Code,
@@ -24,6 +24,7 @@ const HOST_PORTS: &str =
 const SERVICE: &str = "kubectl get service lb -n hcce -o wide";
 const GATEWAY: &str = "kubectl get service hubs-media -n hcce -o wide";
 const NODES: &str = "kubectl get nodes -o wide";
+const NARROWER: &str = "hubs-probe nsg FILE --flow udp/40000-40099 --from ADDRESS --to ADDRESS";
 const IN_EFFECT: &str = "az network nic list-effective-nsg --ids NIC -o json";
 
 /// What was seen of a flow.
@@ -107,8 +108,19 @@ fn judge_reading(declared: &Declared) -> Finding {
 
 fn judge_order(declared: &Declared) -> Finding {
     let code = Code::RuleDecides;
-    let found = shadowed(declared);
+    let order = order(declared);
+    let found = order.shadowed;
+    let untold = |finding: Finding| match order.untold {
+        0 => finding,
+        count => {
+            finding.seen("not worked out", format!("whether {} ever decides", counted(count, "more rule")))
+        }
+    };
     let Some(first) = found.first() else {
+        if order.untold > 0 {
+            let summary = "whether each rule ever decides is not known, since they overlap in too many ways";
+            return untold(Finding::error(code, summary));
+        }
         return Finding::pass(code, "no rule stands behind others that leave it nothing to decide");
     };
     let text = format!(
@@ -127,7 +139,7 @@ fn judge_order(declared: &Declared) -> Finding {
         let by: Vec<_> = it.by.iter().take(3).map(ToString::to_string).collect();
         finding.seen(&format!("{} of {}", it.rule, it.group.name), format!("decided by {}", by.join(", ")))
     });
-    more(finding, found.len())
+    untold(more(finding, found.len()))
 }
 
 fn judge_breadth(declared: &Declared) -> Finding {
@@ -198,6 +210,11 @@ fn judge(answer: &Answer<'_>) -> Finding {
         (State::Open | State::Partly, Purpose::Admin) => return judge_admin(answer).at(target),
         (State::Closed, Purpose::Admin) => Finding::pass(code, format!("{question}: does not pass")),
         (State::Open, _) => Finding::pass(code, format!("{question}: passes")),
+        (State::Unknown, _) if answer.is_unfinished() => Finding::error(
+            code,
+            format!("{question}: not known, since the rules cut it into more parts than are looked through"),
+        )
+        .fix("Ask about fewer ports and addresses at a time:", [NARROWER]),
         (State::Unknown, _) => Finding::error(
             code,
             format!("{question}: not known, since it depends on what the files do not say"),
@@ -321,7 +338,7 @@ fn judge_admin(answer: &Answer<'_>) -> Finding {
         Fate::Allowed(by) => {
             by.iter().copied().find(|by| answer.rule(*by).is_some_and(|rule| !rule.is_default))
         }
-        Fate::Denied(_) | Fate::Closed | Fate::Unknown(_) => None,
+        Fate::Denied(_) | Fate::Closed | Fate::Unknown(_) | Fate::Unfinished(_) => None,
     });
     let declared = answer.declared();
     let finding = Finding::fail(Code::AdminDenied, format!("{}: passes, and it should not", answer.question))

@@ -287,9 +287,8 @@ impl Reader {
         for (at, value) in values.iter().enumerate() {
             let place = format!("{path}[{at}]");
             let mut odd = Vec::new();
-            let rule = rule::read(value, place.clone(), dialect, &mut odd);
-            let name = rule.name.clone();
-            self.note(&place, odd.into_iter().map(|what| format!("{name}: {what}")));
+            let rule = rule::read(value, place, dialect, &mut odd);
+            self.note(&rule.place, odd.into_iter().map(|what| format!("{}: {what}", rule.name)));
             rules.push(rule);
         }
         rules
