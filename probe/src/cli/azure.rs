@@ -116,7 +116,7 @@ impl Fetched {
     /// Asks, and keeps the answer.
     fn ask(&mut self, what: &[&str], of: &[String]) -> Result<Value, AzureError> {
         let (text, value) = run(what, of)?;
-        self.sources.push(Source { name: format!("az {}", what.join(" ")), text });
+        self.sources.push(Source::printed(format!("az {}", what.join(" ")), text));
         Ok(value)
     }
 }

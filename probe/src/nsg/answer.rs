@@ -141,6 +141,15 @@ impl Answer<'_> {
         }
     }
 
+    /// A rule because of which it is not known what becomes of something.
+    pub(crate) fn doubted(&self) -> Option<Decider> {
+        self.pieces.iter().find_map(|it| match &it.fate {
+            Fate::Unknown(doubts) => doubts.first().copied(),
+            Fate::Unfinished(by) => Some(*by),
+            Fate::Allowed(_) | Fate::Denied(_) | Fate::Closed => None,
+        })
+    }
+
     /// Whether of some packets it was not worked out what becomes of them.
     pub(crate) fn is_unfinished(&self) -> bool {
         self.pieces.iter().any(|it| matches!(it.fate, Fate::Unfinished(_)))

@@ -196,7 +196,7 @@ fn document(subnet: &[Written], interface: &[Written], form: Form) -> String {
 }
 
 fn declared(subnet: &[Written], interface: &[Written], form: Form) -> Declared {
-    let source = |name: &str, text: String| Source { name: name.to_owned(), text };
+    let source = |name: &str, text: String| Source::file(name, text);
     read(&[source("nsg.json", document(subnet, interface, form)), source("vnet.json", NETWORK.to_owned())])
         .unwrap()
 }
@@ -453,7 +453,7 @@ proptest! {
 
     #[test]
     fn no_document_makes_reading_fail(text in "\\PC{0,200}", value in any_json()) {
-        let source = |text| [Source { name: "x".to_owned(), text }];
+        let source = |text: String| [Source::file("x", text)];
         let _ = read(&source(text));
         if let Ok(declared) = read(&source(value.to_string())) {
             answers(&declared, &Wanted::default());
