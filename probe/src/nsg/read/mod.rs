@@ -337,6 +337,8 @@ impl Reader {
             self.loose_rule(value, path);
         } else if get(value, "networkProfile").is_some() && get(value, "nodeResourceGroup").is_some() {
             self.cluster(value);
+        } else if has_list("publicIpAddresses") || has_list("publicIPAddresses") {
+            self.nat_gateway(value);
         } else if text(value, "kind") == Some("Service") {
             self.service(value, path);
         } else {

@@ -264,9 +264,19 @@ impl Reader {
 
     /// Of `az aks show`, the addresses with which nodes go out.
     pub(super) fn cluster(&mut self, value: &Value<'_>) {
-        let profile = get(value, "networkProfile").and_then(|it| get(it, "loadBalancerProfile"));
-        let Some(profile) = profile else { return };
-        let addresses = [list(profile, "effectiveOutboundIPs"), list(profile, "effectiveOutboundIps")];
+        let profile = get(value, "networkProfile");
+        for profile in
+            ["loadBalancerProfile", "natGatewayProfile"].map(|it| get(profile?, it)).into_iter().flatten()
+        {
+            let addresses = [list(profile, "effectiveOutboundIPs"), list(profile, "effectiveOutboundIps")];
+            let ids = addresses.into_iter().flatten().filter_map(|it| text(it, "id"));
+            self.outbound.extend(ids.map(str::to_ascii_lowercase));
+        }
+    }
+
+    /// A NAT gateway, by which whole subnets go out.
+    pub(super) fn nat_gateway(&mut self, value: &Value<'_>) {
+        let addresses = [list(value, "publicIpAddresses"), list(value, "publicIPAddresses")];
         let ids = addresses.into_iter().flatten().filter_map(|it| text(it, "id"));
         self.outbound.extend(ids.map(str::to_ascii_lowercase));
     }
