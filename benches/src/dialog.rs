@@ -14,7 +14,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
 
 use crate::identity::Identity;
-use crate::session::id;
+use crate::link::id;
 
 const PASSWORD: &str = "the password of all transports";
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use crate::measure::Setup;
 use crate::traffic::Outcome;
 
 /// One measurement.
@@ -46,13 +45,19 @@ pub(crate) const FIGURES: [Figure; 8] = [
 ];
 
 impl Measured {
-    /// `joins` is the server's CPU time for all of them, `idle` the bytes that all sessions added; the outcome observed
-    /// the CPU time of server and generator.
-    pub(crate) fn new(setup: &Setup, joins: Duration, idle: u64, outcome: &Outcome<[Duration; 2]>) -> Self {
-        let sessions = setup.sessions as f64;
+    /// `joins` is the server's CPU time for all sessions, `idle` the bytes that they added; the outcome of so many seconds
+    /// observed the CPU time of server and generator.
+    pub(crate) fn new(
+        sessions: usize,
+        seconds: u32,
+        joins: Duration,
+        idle: u64,
+        outcome: &Outcome<[Duration; 2]>,
+    ) -> Self {
+        let sessions = sessions as f64;
         let [before, after] = outcome.observed;
         let [server, generator] = [0, 1].map(|side| after[side].saturating_sub(before[side]));
-        let busy = |cpu: Duration| 100.0 * cpu.as_secs_f64() / f64::from(setup.traffic.seconds);
+        let busy = |cpu: Duration| 100.0 * cpu.as_secs_f64() / f64::from(seconds);
         let lost = outcome.sent - outcome.round_trips.len() as u64;
         Self {
             cpu_per_packet_us: micros(server) / outcome.relayed.max(1) as f64,

@@ -6,7 +6,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hubs_relay::wire::{Frame, StreamDecoder};
+use hubs_relay::wire::{Frame, Message, StreamDecoder, TransactionId};
+use ring::rand::SecureRandom as _;
 use rustls::{ClientConfig, ClientConnection};
 use rustls_pki_types::ServerName;
 
@@ -143,4 +144,29 @@ fn flush(connection: &mut ClientConnection, stream: &mut TcpStream) -> io::Resul
 /// What would have had to wait is no error.
 pub(crate) fn unless_blocked(result: io::Result<()>) -> io::Result<()> {
     result.or_else(|error| if error.kind() == io::ErrorKind::WouldBlock { Ok(()) } else { Err(error) })
+}
+
+/// Sends a request and waits for its answer.
+pub(crate) fn ask(link: &mut Link, request: &[u8]) -> io::Result<Message> {
+    let transaction = Message::parse(request).map_err(io::Error::other)?.transaction();
+    link.send(request)?;
+    loop {
+        let mut answer = None;
+        link.receive(|frame| {
+            if let Frame::Message(bytes) = frame {
+                answer = Message::parse(bytes).ok().filter(|it| it.transaction() == transaction);
+            }
+        })?;
+        if let Some(answer) = answer {
+            return Ok(answer);
+        }
+    }
+}
+
+/// A transaction id that nobody has.
+pub(crate) fn id() -> TransactionId {
+    let mut bytes = [0; 12];
+    // Without randomness there would be no TLS, either.
+    let _ = ring::rand::SystemRandom::new().fill(&mut bytes);
+    TransactionId(bytes)
 }

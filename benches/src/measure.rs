@@ -71,5 +71,5 @@ pub(crate) fn measure(program: &Program, transport: Transport, setup: &Setup) ->
     let observe = || Ok([cpu(pid)?, cpu(std::process::id())?]);
     let outcome = traffic::run(program.name(), &mut sessions, &mut echoes, setup.traffic, observe)?;
     drop(first);
-    Ok(Measured::new(setup, joins, idle, &outcome))
+    Ok(Measured::new(setup.sessions, setup.traffic.seconds, joins, idle, &outcome))
 }

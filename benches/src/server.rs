@@ -18,7 +18,7 @@ use crate::cpu;
 use crate::error::LoadError;
 use crate::identity::Identity;
 use crate::link::Link;
-use crate::session::{ask, id};
+use crate::link::{ask, id};
 
 /// What both servers are told, and all clients use.
 pub(crate) const REALM: &str = "turkey";

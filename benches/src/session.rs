@@ -6,15 +6,14 @@ use std::sync::Arc;
 
 use hubs_relay::wire::{
     Builder, ChannelData, ChannelNumber, Class, Frame, Indication, IndicationKind, IntegrityKey, Message,
-    Method, PROTOCOL_UDP, TransactionId,
+    Method, PROTOCOL_UDP,
 };
-use ring::rand::SecureRandom as _;
 use rustls::ClientConfig;
 
 use crate::dialog::{self, Signalling};
 use crate::echo::EchoPeer;
 use crate::error::LoadError;
-use crate::link::{Link, Transport, unless_blocked};
+use crate::link::{Link, Transport, ask, id, unless_blocked};
 use crate::server::{PASSWORD, REALM, Server, USER};
 
 /// How payloads travel between client and server.
@@ -206,31 +205,6 @@ impl Joining<'_> {
         };
         LoadError::Refused { server: self.server.name(), what, answer }
     }
-}
-
-/// Sends a request and waits for its answer.
-pub(crate) fn ask(link: &mut Link, request: &[u8]) -> io::Result<Message> {
-    let transaction = Message::parse(request).map_err(io::Error::other)?.transaction();
-    link.send(request)?;
-    loop {
-        let mut answer = None;
-        link.receive(|frame| {
-            if let Frame::Message(bytes) = frame {
-                answer = Message::parse(bytes).ok().filter(|it| it.transaction() == transaction);
-            }
-        })?;
-        if let Some(answer) = answer {
-            return Ok(answer);
-        }
-    }
-}
-
-/// A transaction id that nobody has.
-pub(crate) fn id() -> TransactionId {
-    let mut bytes = [0; 12];
-    // Without randomness there would be no TLS, either.
-    let _ = ring::rand::SystemRandom::new().fill(&mut bytes);
-    TransactionId(bytes)
 }
 
 fn no_answer(server: &Server, what: &'static str) -> impl FnOnce(io::Error) -> LoadError {

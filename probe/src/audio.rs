@@ -18,13 +18,32 @@ use bytes::Bytes;
 use rtc::rtp;
 use tokio::time::Instant;
 
-use crate::{media::Opus, random};
+use crate::random;
 
 /// One packet of Opus: what browsers send fifty times a second.
 pub(crate) const FRAME: Duration = Duration::from_millis(20);
 
 /// The same in ticks of RTP's clock for Opus (RFC 7587 section 4.1).
 const TICKS: u32 = 960;
+
+/// How packets of Opus are labelled (RFC 7587 section 4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opus {
+    /// Which stream they belong to.
+    pub ssrc: u32,
+    /// The number for the codec, below 128.
+    pub payload_type: u8,
+}
+
+impl Opus {
+    /// As browsers number it.
+    pub(crate) const CUSTOMARY: u8 = 111;
+
+    /// A stream of ours.
+    pub fn new(ssrc: u32) -> Self {
+        Self { ssrc, payload_type: Self::CUSTOMARY }
+    }
+}
 
 static TONE: &[u8] = include_bytes!("audio/tone.opus");
 

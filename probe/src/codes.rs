@@ -54,6 +54,7 @@ codes! {
     0108 AaaaReached "what a name has in IPv6 answers there";
     0109 CaaPermits "the CAA records permit the next certificates";
     0110 DnssecValid "the zone's signatures hold";
+    0111 ResolversAgree "the given resolver and this machine's own say the same";
 
     0130 MailOfAzure "Azure sends login mail";
     0131 SpfRecord "one SPF record lets Azure send mail";
@@ -92,6 +93,7 @@ codes! {
     0312 CorsProxy "the CORS proxy fetches what it is asked for";
     0313 Thumbnails "thumbnails are made";
     0314 PhoenixSocket "Reticulum's socket opens and answers";
+    0315 ConnectionsTaken "every connection to the entrance is taken";
 
     0401 RoomJoined "a room lets us in and gives TURN credentials";
     0402 SignallingOpens "dialog's WebSocket opens";
@@ -132,6 +134,7 @@ codes! {
 
     0660 TurnIdle "a connection to TURN outlives four silent minutes";
     0661 DirectIdle "the direct path outlives four silent minutes";
+    0662 GatewayIdle "the way through the gateway outlives four silent minutes";
 
     0680 RelayReady "hubs-relay says that it is ready";
     0681 RelayPeers "hubs-relay knows where dialog is";

@@ -3,7 +3,8 @@
 //! `cli` parses the command line into a [`target::Target`] and a [`check::Context`], [`engine::run`] runs the table
 //! `checks::CHECKS`, and the [`report::Report`] that comes out is printed. ARCHITECTURE.md has the map.
 
-mod audio;
+pub mod audio;
+pub mod baseline;
 pub mod candidate;
 pub mod check;
 mod checks;

@@ -42,6 +42,7 @@ use webrtc::{
 
 use self::{repeat::Repeats, runtime::OverPath};
 use crate::{
+    audio::Opus,
     ice::Path,
     protoo::{Fingerprint, Transport},
 };
@@ -54,34 +55,6 @@ pub const CONNECT_LIMIT: Duration = Duration::from_secs(9);
 const MOST_WAITING: usize = 64;
 
 type Datagram = (Vec<u8>, SocketAddr);
-
-/// How packets of Opus are labelled (RFC 7587 section 4).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Opus {
-    /// Which stream they belong to.
-    pub ssrc: u32,
-    /// The number for the codec, below 128.
-    pub payload_type: u8,
-}
-
-impl Opus {
-    /// As browsers number it.
-    const CUSTOMARY: u8 = 111;
-
-    /// A stream of ours.
-    pub fn new(ssrc: u32) -> Self {
-        Self { ssrc, payload_type: Self::CUSTOMARY }
-    }
-
-    fn codec() -> RTCRtpCodec {
-        RTCRtpCodec {
-            mime_type: MIME_TYPE_OPUS.to_owned(),
-            clock_rate: 48_000,
-            channels: 2,
-            ..RTCRtpCodec::default()
-        }
-    }
-}
 
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -178,7 +151,7 @@ impl<P: Path<Error: Send> + 'static> Media<P> {
         let runtime = OverPath::new(outgoing.clone(), incoming);
         let (hear, heard) = mpsc::channel(MOST_WAITING);
         let mut media_engine = MediaEngine::default();
-        let codec = RTCRtpCodecParameters { rtp_codec: Opus::codec(), payload_type: purpose.payload_type() };
+        let codec = RTCRtpCodecParameters { rtp_codec: codec(), payload_type: purpose.payload_type() };
         media_engine.register_codec(codec, RtpCodecKind::Audio)?;
         let settings = SettingEngineBuilder::new()
             .with_include_loopback_candidate(true)
@@ -345,13 +318,23 @@ fn read_fingerprint(sdp: &str) -> Option<Fingerprint> {
 }
 
 /// What is sent comes from here.
+/// Opus, as browsers offer it.
+fn codec() -> RTCRtpCodec {
+    RTCRtpCodec {
+        mime_type: MIME_TYPE_OPUS.to_owned(),
+        clock_rate: 48_000,
+        channels: 2,
+        ..RTCRtpCodec::default()
+    }
+}
+
 fn microphone(opus: Opus) -> TrackLocalStaticRTP {
     let coding = RTCRtpEncodingParameters {
         rtp_coding_parameters: RTCRtpCodingParameters {
             ssrc: Some(opus.ssrc),
             ..RTCRtpCodingParameters::default()
         },
-        codec: Opus::codec(),
+        codec: codec(),
         active: true,
         ..RTCRtpEncodingParameters::default()
     };

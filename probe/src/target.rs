@@ -145,7 +145,7 @@ impl std::str::FromStr for Room {
     }
 }
 
-/// Where hubs-relay answers `/readyz` and `/metrics`, over plain HTTP.
+/// Where hubs-relay answers `/readyz`, `/peers` and `/metrics`, over plain HTTP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RelayAdmin {
     /// The host: a name or an address.

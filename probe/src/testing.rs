@@ -5,7 +5,7 @@ pub(crate) mod names;
 use std::{
     fs,
     future::Future,
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
 };
 
@@ -114,6 +114,12 @@ impl Authority {
     ) -> Vec<CertificateDer<'static>> {
         let certificate = params(names, -1..60).signed_by(key, &self.intermediate).unwrap();
         vec![certificate.der().clone(), self.intermediate.der().clone()]
+    }
+}
+
+impl Clone for Identity {
+    fn clone(&self) -> Self {
+        Self { chain: self.chain.clone(), key: KeyPair::from_pem(&self.key.serialize_pem()).unwrap() }
     }
 }
 
@@ -326,7 +332,8 @@ pub(crate) fn context(ca_pem: Option<Vec<u8>>, detours: &[(Name, u16, SocketAddr
 pub(crate) fn bare_context(options: NetOptions) -> Context {
     // Nobody answers at port 9, so that no test depends on the resolver of the machine.
     let resolver = options.resolver.unwrap_or_else(|| "127.0.0.1:9".parse().unwrap());
-    let net = Net::new(&NetOptions { resolver: Some(resolver), ..options }).unwrap();
+    let system_resolvers = options.system_resolvers.or_else(|| Some(Vec::new()));
+    let net = Net::new(&NetOptions { resolver: Some(resolver), system_resolvers, ..options }).unwrap();
     Context {
         target: DOMAIN.parse().unwrap(),
         net,
@@ -366,9 +373,17 @@ pub(crate) async fn dns_server(
 
 /// A STUN server that answers each request, which came from there, as `answer` says.
 pub(crate) async fn stun_server(
+    answer: impl FnMut(&StunMessage, SocketAddr) -> Option<Vec<u8>> + Send + 'static,
+) -> SocketAddr {
+    stun_server_at(Ipv4Addr::LOCALHOST.into(), answer).await
+}
+
+/// The same at this address.
+pub(crate) async fn stun_server_at(
+    address: IpAddr,
     mut answer: impl FnMut(&StunMessage, SocketAddr) -> Option<Vec<u8>> + Send + 'static,
 ) -> SocketAddr {
-    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let socket = UdpSocket::bind((address, 0)).await.unwrap();
     let address = socket.local_addr().unwrap();
     tokio::spawn(async move {
         let mut buffer = [0; 2048];

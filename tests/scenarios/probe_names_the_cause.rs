@@ -1,6 +1,8 @@
 //! Of each way in which Hubs ships TURN broken, and of all of them together, `hubs-probe check` names the cause. With
 //! hubs-relay in coturn's place it finds nothing to name.
 
+use std::fs;
+
 use hubs_tests::bed::{Bed, DOMAIN, DialogKey, ROOM, Setup};
 use hubs_tests::certs::IdentityFiles;
 use hubs_tests::coturn;
@@ -67,6 +69,28 @@ fn nothing_when_hubs_relay_is_asked_itself() {
     let passed = checked.codes("pass");
     assert!(passed.is_superset(&["HP0680", "HP0681", "HP0683", "HP0684"].into()), "{:#}", checked.report);
     assert_eq!(checked.status, 0, "{:#}", checked.report);
+}
+
+#[test]
+fn when_it_was_well_if_an_earlier_report_says_so() {
+    if skip(&[need::BED]) {
+        return;
+    }
+    let bed = Bed::start();
+    let relay = relay::start_for(&bed, crate::RELAY);
+    let room = format!("https://{DOMAIN}/{ROOM}");
+    let well = probe::check(crate::PROBE, &bed, &["--room", &room, "--no-audio"]);
+    assert_eq!(well.status, 0, "{:#}", well.report);
+    let folder = tempfile::tempdir().unwrap();
+    let earlier = folder.path().join("well.json");
+    fs::write(&earlier, well.report.to_string()).unwrap();
+    drop(relay);
+    let earlier = earlier.to_str().unwrap();
+    let checked = probe::check(crate::PROBE, &bed, &["--room", &room, "--no-audio", "--baseline", earlier]);
+    let finished = well.report["run"]["finished"].as_str().unwrap();
+    let detail = checked.report["verdict"]["detail"].as_str().unwrap();
+    assert_eq!(checked.status, 1, "{:#}", checked.report);
+    assert!(detail.contains(&format!("It was well on {finished}: ")), "{detail}");
 }
 
 #[test]

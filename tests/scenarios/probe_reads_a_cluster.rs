@@ -24,8 +24,8 @@ struct Cluster {
     folder: TempDir,
     api: Api,
     kubeconfig: PathBuf,
-    /// Where each host is.
-    hosts: Vec<(&'static str, SocketAddr)>,
+    /// Where each port of each host is.
+    hosts: Vec<(&'static str, u16, SocketAddr)>,
 }
 
 impl Cluster {
@@ -34,7 +34,11 @@ impl Cluster {
         let authority = Authority::new();
         let identities = NAMES.map(|name| (name, authority.issue(name)));
         let shown = |identity: &Identity| hostile::behind_tls(identity, hostile::says_nothing);
-        let hosts = identities.iter().map(|(name, identity)| (*name, shown(identity))).collect();
+        let ports = |name| if name == STREAM { &[443, 4443, 5349][..] } else { &[443] };
+        let hosts = identities.iter().flat_map(|(name, identity)| {
+            ports(*name).iter().map(move |port| (*name, *port, shown(identity)))
+        });
+        let hosts = hosts.collect();
         let objects = identities
             .iter()
             .fold(Objects::with_relay(), |objects, (name, identity)| objects.certificate(name, identity));
@@ -51,8 +55,8 @@ impl Cluster {
     /// `hubs-probe lint --kube` with these arguments besides.
     fn lint(&self, arguments: &[&str]) -> Output {
         let mut program = lint(&self.kubeconfig, arguments);
-        for (host, address) in &self.hosts {
-            program.args(["--connect-to", &format!("{host}:443:{address}")]);
+        for (host, port, address) in &self.hosts {
+            program.args(["--connect-to", &format!("{host}:{port}:{address}")]);
         }
         finished(&mut program)
     }
@@ -106,7 +110,8 @@ fn a_cluster_that_is_in_order_is_good_and_is_only_asked() {
     assert_eq!((linted.status, linted.codes("fail")), (0, BTreeSet::new()), "{:#}", linted.report);
     assert_eq!(linted.report["target"]["domain"], "namespace hcce of the context hubs");
     let served = with_code(&linted, "HP0819");
-    assert_eq!((served.len(), linted.codes("pass").contains("HP0819")), (4, true), "{served:#?}");
+    // Four hosts, and dialog's and TURN's port of one of them.
+    assert_eq!((served.len(), linted.codes("pass").contains("HP0819")), (6, true), "{served:#?}");
     let counted = with_code(&linted, "HP0800")[0]["summary"].as_str().unwrap();
     // Eleven objects, five secrets, and the crowd, which came in three pieces.
     assert!(counted.starts_with("1216 objects are in the namespace hcce"), "{counted}");
@@ -147,9 +152,18 @@ fn a_host_that_shows_another_certificate_than_its_secret_has_is_told() {
         |objects: Objects, authority: &Authority| objects.certificate(STREAM, &authority.issue(STREAM));
     let linted = Cluster::start(renewed, Manner::Good).linted();
     assert_eq!((linted.status, linted.codes("fail")), (1, ["HP0819"].into()), "{:#}", linted.report);
-    let failing: Vec<_> =
-        with_code(&linted, "HP0819").into_iter().filter(|it| it["status"] == "fail").collect();
-    assert_eq!((failing.len(), &failing[0]["target"]), (1, &STREAM.into()), "{failing:#?}");
+    let failing = with_code(&linted, "HP0819").into_iter().filter(|it| it["status"] == "fail");
+    let failing: Vec<_> = failing.collect();
+    let targets: Vec<_> = failing.iter().filter_map(|it| it["target"].as_str()).collect();
+    // On each port, with what has to be restarted there.
+    assert_eq!(targets, [STREAM, "wss://stream.hubs.test:4443", "turns:stream.hubs.test:5349"]);
+    let restarts = failing.iter().filter_map(|it| it["remedy"]["commands"][0].as_str());
+    let expected = ["haproxy", "haproxy", "coturn"];
+    let expected = expected.map(|it| format!("kubectl rollout restart deployment/{it} -n hcce"));
+    assert_eq!(restarts.collect::<Vec<_>>(), expected, "{failing:#?}");
+    let mounted =
+        |it: &&Value| it["location"]["file"].as_str().unwrap().starts_with("Deployment/hcce/coturn ");
+    assert_eq!(failing.iter().filter(|it| mounted(it)).count(), 1, "{failing:#?}");
 }
 
 #[test]
@@ -256,8 +270,8 @@ fn a_program_that_the_kubeconfig_names_logs_in_and_what_it_prints_is_never_shown
         );
         let kubeconfig = cluster.api.kubeconfig_for(folder, &exec);
         let mut command = lint(&kubeconfig, &[]);
-        for (host, address) in &cluster.hosts {
-            command.args(["--connect-to", &format!("{host}:443:{address}")]);
+        for (host, port, address) in &cluster.hosts {
+            command.args(["--connect-to", &format!("{host}:{port}:{address}")]);
         }
         let output = finished(&mut command);
         let said = String::from_utf8_lossy(&output.stderr);
@@ -275,6 +289,14 @@ fn check(bed: &Bed, objects: Objects) -> Checked {
     let checked = probe::run(&mut program);
     assert!(!checked.report.to_string().contains(TOKEN), "{:#}", checked.report);
     checked
+}
+
+/// hubs-relay in coturn's place, with the bed's own certificate for it.
+fn relay_with_certificate(bed: &Bed) -> Objects {
+    let files = bed.turn_identity();
+    let read = |path: &Path| fs::read_to_string(path).unwrap();
+    let identity = Identity { certificate: read(&files.certificate), key: read(&files.key) };
+    Objects::with_relay().with_secret_of_turn("cert-turn").certificate_in("cert-turn", &identity)
 }
 
 /// The secrets of what the bed's ingress shows: for the domain it has two, and shows this one.
@@ -295,13 +317,13 @@ fn beside_what_packets_show_a_cluster_in_order_changes_nothing_and_another_certi
     }
     let bed = Bed::start();
     let _relay = relay::start_for(&bed, crate::RELAY);
-    let checked = check(&bed, with_certificates(&bed, Objects::with_relay()));
+    let checked = check(&bed, with_certificates(&bed, relay_with_certificate(&bed)));
     let report = &checked.report;
     assert_eq!((checked.status, &report["verdict"]["outcome"]), (0, &"good".into()), "{report:#}");
-    assert_eq!(with_code(&checked, "HP0819").len(), 4, "{report:#}");
+    assert_eq!(with_code(&checked, "HP0819").len(), 6, "{report:#}");
     assert!(checked.codes("pass").contains("HP0819"), "{report:#}");
-    let renewed =
-        with_certificates(&bed, Objects::with_relay()).certificate(DOMAIN, &bed.authority().issue(DOMAIN));
+    let renewed = with_certificates(&bed, relay_with_certificate(&bed))
+        .certificate(DOMAIN, &bed.authority().issue(DOMAIN));
     let checked = check(&bed, renewed);
     let verdict = &checked.report["verdict"];
     assert_eq!((checked.status, checked.codes("fail")), (1, ["HP0819"].into()), "{verdict:#}");

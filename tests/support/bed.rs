@@ -145,6 +145,8 @@ pub(crate) struct Ingress {
     pub(crate) http: Option<SocketAddr>,
     /// Where it shows the pages and dialog, with TLS.
     pub(crate) https: Vec<SocketAddr>,
+    /// Where it shows them with certificates of another folder, if anywhere.
+    pub(crate) dialog: Option<SocketAddr>,
     /// Where it takes what is for TURN.
     pub(crate) turn: SocketAddr,
     /// Reticulum.
@@ -181,6 +183,7 @@ impl Bed {
         let ingress = Ingress {
             http: Some(loopback(ports.http)),
             https: vec![loopback(ports.https), loopback(ports.dialog)],
+            dialog: None,
             turn: loopback(ports.turn),
             reticulum_backend: loopback(reticulum_port),
             dialog_backends: match setup.signalling {
@@ -286,6 +289,11 @@ pub fn own_address() -> Option<IpAddr> {
     Some(socket.local_addr().ok()?.ip())
 }
 
+/// The folder of the certificates that the ingress shows.
+pub(crate) const OF_ALL: &str = "ingress";
+/// The same where dialog's port has others.
+pub(crate) const OF_DIALOG: &str = "ingress-of-dialog";
+
 /// A room that anybody may join, of [`OPEN_ROOMS`]; the first is [`ROOM`].
 pub fn open_room(number: u32) -> String {
     format!("open{:03}", number + 1)
@@ -383,14 +391,14 @@ fn write_ingress_certificates(folder: &Path, authority: &Authority, default: Def
 }
 
 impl Ingress {
-    /// Starts haproxy with the certificates in `folder`'s folder `ingress`.
+    /// Starts haproxy with the certificates in `folder`'s folders.
     pub(crate) fn start(&self, folder: &Path) -> Process {
         let configuration = folder.join("haproxy.cfg");
-        fs::write(&configuration, self.configuration(&folder.join("ingress"))).unwrap();
+        fs::write(&configuration, self.configuration(folder)).unwrap();
         let program = need::program("haproxy").unwrap();
         let mut haproxy =
             Process::start("haproxy", Command::new(program).arg("-db").arg("-f").arg(&configuration));
-        for address in self.https.iter().chain(&self.http).chain([&self.turn]) {
+        for address in self.https.iter().chain(&self.dialog).chain(&self.http).chain([&self.turn]) {
             haproxy.wait_until_accepting(*address);
         }
         haproxy
@@ -398,19 +406,21 @@ impl Ingress {
 
     /// As Hubs' ingress controller writes it, as far as it matters: one HTTPS frontend behind both 443 and 4443, dialog's
     /// own certificate not verified, and TURN passed through as it is.
-    fn configuration(&self, certificates: &Path) -> String {
-        let certificates = certificates.display();
-        let Self { http, https, turn, reticulum_backend, dialog_backends, turn_backend } = self;
+    fn configuration(&self, folder: &Path) -> String {
+        let Self { http, https, dialog, turn, reticulum_backend, dialog_backends, turn_backend } = self;
         let http = http.map(|address| {
             format!("frontend http\n  bind {address}\n  http-request redirect scheme https code 302\n")
         });
         let http = http.unwrap_or_default();
-        let bind = |address| {
+        let bind = |address: &SocketAddr, name: &str| {
+            let certificates = folder.join(name);
+            let certificates = certificates.display();
             format!(
                 "  bind {address} ssl crt {certificates}/default.pem crt {certificates} alpn h2,http/1.1\n"
             )
         };
-        let https: String = https.iter().map(bind).collect();
+        let https = https.iter().map(|address| bind(address, OF_ALL));
+        let https: String = https.chain(dialog.iter().map(|address| bind(address, OF_DIALOG))).collect();
         let dialog = |(number, address): (usize, &SocketAddr)| {
             format!("  server dialog{number} {address} ssl verify none\n")
         };

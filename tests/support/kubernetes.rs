@@ -74,14 +74,28 @@ impl Objects {
         objects
     }
 
+    /// Lets the pod in coturn's place take its certificate from another secret.
+    #[must_use]
+    pub fn with_secret_of_turn(mut self, name: &str) -> Self {
+        let pod = &mut self.get("deployments", "coturn")["spec"]["template"]["spec"];
+        pod["volumes"][0]["secret"]["secretName"] = json!(name);
+        self
+    }
+
     /// Adds the secret of a host's certificate, or puts this one in the place of another.
     #[must_use]
-    pub fn certificate(mut self, host: &str, identity: &Identity) -> Self {
+    pub fn certificate(self, host: &str, identity: &Identity) -> Self {
+        self.certificate_in(&format!("cert-{host}"), identity)
+    }
+
+    /// The same for a secret of any name.
+    #[must_use]
+    pub fn certificate_in(mut self, name: &str, identity: &Identity) -> Self {
         let encoded = |text: &str| BASE64_STANDARD.encode(text);
         self.put(
             "secrets",
             json!({
-                "metadata": { "name": format!("cert-{host}"), "namespace": NAMESPACE, "resourceVersion": VERSION },
+                "metadata": { "name": name, "namespace": NAMESPACE, "resourceVersion": VERSION },
                 "type": "kubernetes.io/tls",
                 "data": { "tls.crt": encoded(&identity.certificate), "tls.key": encoded(&identity.key) },
             }),

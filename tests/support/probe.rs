@@ -45,8 +45,10 @@ pub fn watch(program: &str, bed: &Bed) -> Command {
 /// The subcommand, and how to get to the deployment.
 fn deployed(program: &str, subcommand: &str, bed: &Bed, ports: Ports) -> Command {
     let mut command = Command::new(program);
+    let resolver = dns::start().to_string();
     command
-        .args([subcommand, DOMAIN, "--resolver", &dns::start().to_string(), "--ca-file"])
+        // The machine's own resolver knows nothing of these names, and is left in peace.
+        .args([subcommand, DOMAIN, "--resolver", &resolver, "--system-resolver", &resolver, "--ca-file"])
         .arg(bed.ca_file());
     for name in NAMES {
         // TURN is where the room says, or where Hubs has it.

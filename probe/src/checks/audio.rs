@@ -15,15 +15,16 @@ use std::{
 use futures_util::future::{join_all, join3};
 
 use self::{
-    talk::{Obstacle, Signalling, talk},
-    way::{Direct, Gateway, Through, Way, Ways},
+    talk::{Signalling, talk},
+    way::{Direct, Gateway, Obstacle, Through, Way, Ways},
 };
 use crate::{
     audio::Figures,
     check::{Context, Outcome, Stop},
     checks::{
+        commands::{LOG, PODS},
         ports::OPEN,
-        turn::{LOG, PODS, holds, milliseconds},
+        turn::{holds, milliseconds},
     },
     codes::Code,
     facts::TurnCertificate,

@@ -8,6 +8,7 @@ pub(crate) mod dnssec;
 mod hostile;
 pub(crate) mod ipv6;
 pub(crate) mod missing;
+pub(crate) mod resolvers;
 pub(crate) mod zone;
 
 use std::{

@@ -6,7 +6,10 @@ use std::{io, net::SocketAddr, sync::Arc};
 
 use futures_util::future::join_all;
 
-use super::ice::testimony;
+use super::{
+    commands::{LOG, TCP_MAP},
+    ice::testimony,
+};
 use crate::{
     candidate::{Candidate, Kind, Protocol},
     check::{Context, Outcome, Stop},
@@ -22,8 +25,6 @@ const SERVICE: &str = "kubectl get service hubs-media -n hcce -o wide";
 const ENDPOINTS: &str = "kubectl get endpointslices -n hcce -l kubernetes.io/service-name=hubs-media";
 const APPLY: &str = "kubectl apply -n hcce -k deploy/gateway";
 const BALANCER: &str = "kubectl get service lb -n hcce";
-const TCP_MAP: &str = super::turn::TCP_MAP;
-const LOG: &str = super::turn::LOG;
 const PODS: &str = "kubectl get pods -n hcce -o wide -l 'app in (dialog, coturn)'";
 
 pub(crate) async fn paths(cx: Arc<Context>) -> Outcome {

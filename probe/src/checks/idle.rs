@@ -4,11 +4,11 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use futures_util::future::join;
+use futures_util::future::join3;
 use tokio::time::sleep;
 
 use crate::{
-    candidate::Candidate,
+    candidate::{Candidate, Protocol},
     check::{Context, Outcome, Stop},
     checks::turn::holds,
     codes::Code,
@@ -38,21 +38,31 @@ pub(crate) async fn silence(cx: Arc<Context>) -> Outcome {
 async fn outlive(cx: &Context, silence: Duration) -> Outcome {
     let endpoint = cx.facts.dialog.get()?;
     let direct = cx.facts.answering.get().ok().and_then(|known| known.first());
+    let gateway = cx.facts.gateway_ports.get().ok();
+    let gateway = gateway.and_then(|ports| ports.iter().find(|(_, is_answered)| *is_answered));
     let through = cx.facts.turn.get().ok().zip(cx.facts.relayed.get().ok());
     let certificate = cx.facts.turn_certificate.get().copied().unwrap_or(TurnCertificate::Refused);
     let direct = async {
         let peer = direct?.ip();
-        Some(judge_direct(&direct_outlives(&cx.net, endpoint, peer, silence).await).at(format!("udp:{peer}")))
+        let at_peer = |c: &Candidate| c.direct().filter(|address| address.ip() == peer);
+        let outlived = udp_outlives(&cx.net, endpoint, at_peer, silence).await;
+        Some(judge_udp(Code::DirectIdle, "the direct path", &outlived).at(format!("udp:{peer}")))
+    };
+    let gateway = async {
+        let port = gateway?.0;
+        let at_port = |c: &Candidate| c.gateway().filter(|at| c.protocol == Protocol::Udp && *at == port);
+        let outlived = udp_outlives(&cx.net, endpoint, at_port, silence).await;
+        Some(judge_udp(Code::GatewayIdle, "the way through the gateway", &outlived).at(format!("udp:{port}")))
     };
     let through = async {
         let (server, peer) = through?;
         let outlived = turn_outlives(&cx.net, endpoint, server, *peer, silence).await;
         Some(judge_turn(&outlived, certificate).at(format!("turns:{}:{}", server.host, server.port)))
     };
-    let (direct, through) = Box::pin(join(direct, through)).await;
-    let findings: Vec<_> = [through, direct].into_iter().flatten().collect();
+    let (direct, gateway, through) = Box::pin(join3(direct, gateway, through)).await;
+    let findings: Vec<_> = [through, direct, gateway].into_iter().flatten().collect();
     if findings.is_empty() {
-        return Err(Stop::Skip("dialog answers neither directly nor through TURN".to_owned()));
+        return Err(Stop::Skip("dialog answers neither directly nor through the gateway or TURN".to_owned()));
     }
     Ok(findings)
 }
@@ -76,11 +86,15 @@ struct Kept {
 }
 
 impl Kept {
-    async fn open(net: &Net, endpoint: &DialogFacts, ip: std::net::IpAddr) -> Result<Self, Unproven> {
+    /// With the first candidate of which `pick` says where to send.
+    async fn open(
+        net: &Net,
+        endpoint: &DialogFacts,
+        pick: impl Fn(&Candidate) -> Option<SocketAddr>,
+    ) -> Result<Self, Unproven> {
         let mut dialog = Dialog::open(net, &endpoint.host, endpoint.port, Trust::Anything).await?;
         let transport = dialog.create_transport().await?;
-        let mut addresses = transport.candidates.iter().filter_map(Candidate::direct);
-        let peer = addresses.find(|a| a.ip() == ip).ok_or(Unproven::NotAnswered)?;
+        let peer = transport.candidates.iter().find_map(pick).ok_or(Unproven::NotAnswered)?;
         Ok(Self { dialog, transport, peer })
     }
 
@@ -104,16 +118,18 @@ struct Outlived {
     after: ice::Outcome,
 }
 
-async fn direct_outlives(
+async fn udp_outlives(
     net: &Net,
     endpoint: &DialogFacts,
-    ip: std::net::IpAddr,
+    pick: impl Fn(&Candidate) -> Option<SocketAddr>,
     silence: Duration,
 ) -> Result<Outlived, Unproven> {
-    let mut kept = Kept::open(net, endpoint, ip).await?;
-    let agent = Agent::new(&kept.transport.ice);
+    let mut kept = Kept::open(net, endpoint, pick).await?;
+    let (agent, peer) = (Agent::new(&kept.transport.ice), kept.peer);
+    let ways = net.route(&peer.ip().to_string(), peer.port()).await;
+    let way = ways.ok().and_then(|ways| ways.first().copied()).unwrap_or(peer);
     let broken = |e: std::io::Error| Unproven::Path(e.to_string());
-    let mut path = DirectPath::open(kept.peer).await.map_err(broken)?;
+    let mut path = DirectPath::open_by(way, peer).await.map_err(broken)?;
     let before = path.check(&agent, Schedule::default()).await.map_err(broken)?;
     let ice::Outcome::Answered { mapped: before, .. } = before else { return Err(Unproven::NotAnswered) };
     kept.wait(silence).await?;
@@ -122,18 +138,18 @@ async fn direct_outlives(
     Ok(Outlived { before, after })
 }
 
-fn judge_direct(outlived: &Result<Outlived, Unproven>) -> Finding {
-    let code = Code::DirectIdle;
+fn judge_udp(code: Code, way: &str, outlived: &Result<Outlived, Unproven>) -> Finding {
+    let carries_on = format!("{way} carries on after more than four silent minutes");
     match outlived {
         Ok(Outlived { before, after: ice::Outcome::Answered { mapped, .. } }) if mapped == before => {
-            Finding::pass(code, "the direct path carries on after more than four silent minutes").seen("seen by dialog as", before)
+            Finding::pass(code, carries_on).seen("seen by dialog as", before)
         }
         Ok(Outlived { before, after: ice::Outcome::Answered { mapped, .. } }) => {
-            Finding::pass(code, "the direct path carries on after more than four silent minutes, from another port")
+            Finding::pass(code, format!("{carries_on}, from another port"))
                 .seen("seen by dialog as", format!("{before}, then {mapped}"))
                 .seen("what it means", "a NAT, most often this network's own, forgot us meanwhile; browsers are never silent for so long")
         }
-        Ok(Outlived { after, .. }) => Finding::warn(code, "the direct path is dead after more than four silent minutes")
+        Ok(Outlived { after, .. }) => Finding::warn(code, format!("{way} is dead after more than four silent minutes"))
             .because("a firewall or NAT on the way, perhaps this network's own, takes what comes after a pause for something new and drops it")
             .seen("after the silence", after)
             .fix("None is needed as long as browsers stay connected, since they ask every five seconds; a muted laptop that slept reconnects", NONE),
@@ -148,7 +164,8 @@ async fn turn_outlives(
     ip: std::net::IpAddr,
     silence: Duration,
 ) -> Result<Result<ice::Outcome, TurnError>, Unproven> {
-    let mut kept = Kept::open(net, endpoint, ip).await?;
+    let at_peer = |c: &Candidate| c.direct().filter(|address| address.ip() == ip);
+    let mut kept = Kept::open(net, endpoint, at_peer).await?;
     let agent = Agent::new(&kept.transport.ice);
     let broken = |e: TurnError| Unproven::Path(e.to_string());
     let mut allocation = allocate(net, server, kept.peer).await.map_err(broken)?;
@@ -195,9 +212,10 @@ fn judge_turn(
 mod tests {
     use super::*;
     use crate::{
-        checks::{dialog, media, room, tls, turn},
+        checks::{dialog, gateway, media, room, tls, turn},
         demo::{Deployment, Turn},
         finding::Status,
+        target::Name,
         testing::context,
     };
 
@@ -211,13 +229,7 @@ mod tests {
     async fn a_path_through_turn_is_tried_again_after_the_silence() {
         let deployment = Deployment::start(Turn::Relay).await.unwrap();
         let cx = deployment.context().unwrap();
-        cx.facts.addresses.learn(
-            [
-                (crate::target::Name::Stream, vec![[127, 0, 0, 1].into()]),
-                (crate::target::Name::Root, vec![[127, 0, 0, 1].into()]),
-            ]
-            .into(),
-        );
+        cx.facts.addresses.learn(Name::ALL.map(|name| (name, vec![[127, 0, 0, 1].into()])).into());
         room::join(Arc::clone(&cx)).await.unwrap();
         tls::certificates(Arc::clone(&cx)).await.unwrap();
         dialog::candidates(Arc::clone(&cx)).await.unwrap();
@@ -228,8 +240,24 @@ mod tests {
         assert_eq!(outcomes, [(Code::TurnIdle, Status::Pass)], "{findings:#?}");
     }
 
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_way_through_the_gateway_is_tried_again_after_the_silence() {
+        let deployment = Deployment::start(Turn::Gateway).await.unwrap();
+        let cx = deployment.context().unwrap();
+        cx.facts.addresses.learn(Name::ALL.map(|name| (name, vec![[127, 0, 0, 1].into()])).into());
+        dialog::candidates(Arc::clone(&cx)).await.unwrap();
+        gateway::paths(Arc::clone(&cx)).await.unwrap();
+        let findings = Box::pin(outlive(&cx, Duration::from_millis(10))).await.unwrap();
+        let outcomes: Vec<_> = findings.iter().map(|f| (f.code, f.status)).collect();
+        assert_eq!(outcomes, [(Code::GatewayIdle, Status::Pass)], "{findings:#?}");
+    }
+
     fn direct(after: ice::Outcome) -> Finding {
-        judge_direct(&Ok(Outlived { before: ([192, 0, 2, 7], 50_000).into(), after }))
+        judge_udp(
+            Code::DirectIdle,
+            "the direct path",
+            &Ok(Outlived { before: ([192, 0, 2, 7], 50_000).into(), after }),
+        )
     }
 
     fn answered(port: u16) -> ice::Outcome {
@@ -242,7 +270,7 @@ mod tests {
         assert_eq!(direct(answered(50_000)).status, Status::Pass);
         assert_eq!(direct(answered(50_001)).status, Status::Pass);
         assert_eq!(direct(ice::Outcome::Silent { sent: 10 }).status, Status::Warn);
-        assert_eq!(judge_direct(&Err(Unproven::NotAnswered)).status, Status::Error);
+        assert_eq!(judge_udp(Code::GatewayIdle, "", &Err(Unproven::NotAnswered)).status, Status::Error);
     }
 
     #[test]

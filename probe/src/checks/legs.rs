@@ -1,13 +1,13 @@
 //! The two ways in which a client sends through TURN, each by itself: Firefox uses nothing but Send indications, and Chromium's
 //! media is on channels.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use crate::{
     checks::{
-        media::{Trial, broken},
-        refusals::refused,
-        turn::{LOG, REPLACE, holds, milliseconds},
+        commands::{LOG, REPLACE},
+        refusals::{broken, refused},
+        turn::{holds, milliseconds},
     },
     codes::Code,
     facts::TurnCertificate,
@@ -15,6 +15,21 @@ use crate::{
     ice,
     turn::TurnError,
 };
+
+/// A peer that we sent checks to, and what came of them.
+pub(super) struct Trial {
+    pub(super) peer: SocketAddr,
+    /// In Send indications, as all of a browser's first packets and all of Firefox's.
+    pub(super) indications: ice::Outcome,
+    /// On a channel, as Chromium's media; tried only if indications were answered.
+    pub(super) channel: Option<Result<ice::Outcome, TurnError>>,
+}
+
+impl Trial {
+    pub(super) fn answering_peer(&self) -> Option<SocketAddr> {
+        matches!(self.indications, ice::Outcome::Answered { .. }).then_some(self.peer)
+    }
+}
 
 /// What came of each; nothing if dialog did not answer at all, which has a finding of its own. `binding` is how long ChannelBind took.
 pub(super) fn judge(trial: &Trial, binding: Option<Duration>, certificate: TurnCertificate) -> Vec<Finding> {
@@ -48,8 +63,6 @@ fn judge_channel(outcome: &Result<ice::Outcome, TurnError>, certificate: TurnCer
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
-
     use hubs_relay::wire::ErrorCode;
 
     use super::*;
@@ -67,7 +80,7 @@ mod tests {
         indications: ice::Outcome,
         channel: Option<Result<ice::Outcome, TurnError>>,
     ) -> Vec<(Code, Status)> {
-        let trial = Trial::new(([203, 0, 113, 9], 40_001).into(), indications, channel);
+        let trial = Trial { peer: ([203, 0, 113, 9], 40_001).into(), indications, channel };
         let findings = judge(&trial, Some(Duration::from_millis(5)), TurnCertificate::Accepted);
         findings.iter().map(|f| (f.code, f.status)).collect()
     }
@@ -91,7 +104,8 @@ mod tests {
     fn a_refused_channel_is_decoded() {
         let refusal = Refusal { code: ErrorCode(403), reason: "Forbidden".to_owned() };
         let refused = TurnError::Refused { request: Request::ChannelBind, refusal };
-        let trial = Trial::new(([203, 0, 113, 9], 40_001).into(), answered(), Some(Err(refused)));
+        let peer = ([203, 0, 113, 9], 40_001).into();
+        let trial = Trial { peer, indications: answered(), channel: Some(Err(refused)) };
         let findings = judge(&trial, None, TurnCertificate::Accepted);
         assert!(findings[1].summary.contains("refuses ChannelBind: 403"), "{findings:#?}");
     }

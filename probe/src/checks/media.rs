@@ -10,10 +10,11 @@ use crate::{
     candidate::Candidate,
     check::{Context, Outcome, Stop},
     checks::{
+        commands::{LOG, PODS, REPLACE},
         ice::testimony,
-        legs,
-        refusals::refused,
-        turn::{LOG, PODS, REPLACE, holds, milliseconds},
+        legs::{self, Trial},
+        refusals::{broken, refused},
+        turn::{holds, milliseconds},
     },
     codes::Code,
     facts::{TurnCertificate, TurnFacts},
@@ -142,30 +143,6 @@ async fn permit(allocation: &mut Allocation, peers: &[SocketAddr]) -> Result<Vec
         permits.push(Permit { peer, refusal });
     }
     Ok(permits)
-}
-
-/// A peer that we sent checks to, and what came of them.
-pub(super) struct Trial {
-    peer: SocketAddr,
-    /// In Send indications, as all of a browser's first packets and all of Firefox's.
-    pub(super) indications: ice::Outcome,
-    /// On a channel, as Chromium's media; tried only if indications were answered.
-    pub(super) channel: Option<Result<ice::Outcome, TurnError>>,
-}
-
-impl Trial {
-    #[cfg(test)]
-    pub(super) fn new(
-        peer: SocketAddr,
-        indications: ice::Outcome,
-        channel: Option<Result<ice::Outcome, TurnError>>,
-    ) -> Self {
-        Self { peer, indications, channel }
-    }
-
-    fn answering_peer(&self) -> Option<SocketAddr> {
-        matches!(self.indications, ice::Outcome::Answered { .. }).then_some(self.peer)
-    }
 }
 
 /// Sends checks to one peer after the other, until one answers.
@@ -341,13 +318,6 @@ fn judge_connection(
             .seen("dialog received", format!("{} bytes", stats.bytes_received)),
         Err(e) => finding.seen("dialog", e),
     }
-}
-
-/// TURN's connection did not live through it.
-pub(super) fn broken(code: Code, error: &TurnError) -> Finding {
-    Finding::fail(code, error.to_string())
-        .because("the TURN server has just allocated, and breaks when the allocation is used")
-        .fix("Look at its pod and its log:", [PODS, LOG])
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ pub(crate) mod addresses;
 pub(crate) mod assets;
 pub(crate) mod audio;
 mod clock;
+mod commands;
 pub(crate) mod dialog;
 pub(crate) mod dns;
 pub(crate) mod gateway;
@@ -29,6 +30,7 @@ mod refusals;
 mod registry;
 pub(crate) mod room;
 pub(crate) mod socket;
+pub(crate) mod steady;
 pub(crate) mod steps;
 pub(crate) mod sweep;
 pub(crate) mod tls;
@@ -72,6 +74,17 @@ pub(crate) static CHECKS: &[Check] = &[
         after: &[],
         timeout: SECOND.saturating_mul(12),
         run: |cx| Box::pin(dns::addresses(cx)),
+    },
+    Check {
+        id: "dns.resolvers",
+        group: Group::Dns,
+        question: "does this machine's own resolver say what the given one says?",
+        code: Code::ResolversAgree,
+        also: &[],
+        contacts: "with --resolver, this machine's own DNS resolver as well",
+        after: &[],
+        timeout: SECOND.saturating_mul(20),
+        run: |cx| Box::pin(dns::resolvers::resolvers(cx)),
     },
     Check {
         id: "dns.authority",
@@ -220,6 +233,17 @@ pub(crate) static CHECKS: &[Check] = &[
         run: |cx| Box::pin(http::hubs(cx)),
     },
     Check {
+        id: "http.steady",
+        group: Group::Http,
+        question: "is every connection taken, or only some?",
+        code: Code::ConnectionsTaken,
+        also: &[],
+        contacts: "the deployment, on 443",
+        after: &["dns.addresses"],
+        timeout: SECOND.saturating_mul(15),
+        run: |cx| Box::pin(steady::steady(cx)),
+    },
+    Check {
         id: "http.dialog",
         group: Group::Http,
         question: "does the ingress lead to dialog?",
@@ -248,7 +272,7 @@ pub(crate) static CHECKS: &[Check] = &[
         code: Code::PageHosts,
         also: &[Code::PagePolicy],
         contacts: "the deployment, over HTTPS",
-        after: &["dns.addresses", "http.hubs"],
+        after: &["dns.addresses", "room.join", "http.hubs"],
         timeout: SECOND.saturating_mul(40),
         run: |cx| Box::pin(pages::pages(cx)),
     },
@@ -324,7 +348,7 @@ pub(crate) static CHECKS: &[Check] = &[
         question: "does UDP leave this network, and how long may packets be?",
         code: Code::UdpLeaves,
         also: &[Code::NatMapping, Code::PathMtu],
-        contacts: "dialog, TURN and the zone's DNS servers, over UDP",
+        contacts: "dialog, its media gateway and TURN over UDP, and what --stun names",
         after: &["dns.addresses", "dns.authority", "room.join", "dialog.candidates"],
         timeout: SECOND.saturating_mul(30),
         run: |cx| Box::pin(you::udp::udp(cx)),
@@ -457,7 +481,7 @@ pub(crate) static CHECKS: &[Check] = &[
         code: Code::RelayReady,
         also: &[Code::RelayPeers, Code::RelayDatabase, Code::RelayCertificate, Code::RelayVersion],
         contacts: "the address of --relay-admin",
-        after: &[],
+        after: &["dialog.candidates"],
         timeout: SECOND.saturating_mul(20),
         run: |cx| Box::pin(neighbour::relay(cx)),
     },
@@ -466,9 +490,9 @@ pub(crate) static CHECKS: &[Check] = &[
         group: Group::Turn,
         question: "does a path outlive four silent minutes?",
         code: Code::TurnIdle,
-        also: &[Code::DirectIdle],
-        contacts: "the TURN server and dialog, with --long only",
-        after: &["ice.direct", "turn.media"],
+        also: &[Code::DirectIdle, Code::GatewayIdle],
+        contacts: "the TURN server, dialog and its media gateway, with --long only",
+        after: &["gateway.paths", "ice.direct", "turn.media"],
         timeout: SECOND.saturating_mul(330),
         run: |cx| Box::pin(idle::silence(cx)),
     },
@@ -578,8 +602,8 @@ pub(crate) static CHECKS: &[Check] = &[
         question: "does each host show the certificate that the cluster has for it?",
         code: Code::SecretsServed,
         also: &[],
-        contacts: "each host of the cluster's Ingresses",
-        after: &[],
+        contacts: "each host of the cluster's Ingresses, on 443, 4443 and 5349",
+        after: &["room.join"],
         timeout: SECOND.saturating_mul(15),
         run: |cx| Box::pin(manifest::served(cx)),
     },

@@ -1,17 +1,21 @@
 //! hubs-relay, as its operators see it: is it ready, does it know dialog and the secrets, how long does its certificate live?
 //!
-//! It is asked where it answers them, `/readyz` and `/metrics`, which nobody outside of the cluster reaches.
+//! It is asked where it answers them, `/readyz`, `/peers` and `/metrics`, which nobody outside of the cluster reaches.
 
 use std::{
+    net::{IpAddr, SocketAddr},
+    ops::RangeInclusive,
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use ipnet::IpNet;
+
 use crate::{
     check::{Context, Outcome, Stop},
-    checks::turn::LOG,
+    checks::commands::LOG,
     codes::Code,
-    finding::Finding,
+    finding::{Finding, Status},
     net::{Answer, HttpError, TlsError},
 };
 
@@ -37,6 +41,70 @@ struct Metrics {
     needs: Vec<(String, bool)>,
 }
 
+/// Whom it lets clients reach, as it says itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Peers {
+    /// Announced addresses that stand for others.
+    map: Vec<(IpAddr, IpAddr)>,
+    /// The addresses where packets go, with their ports.
+    allow: Vec<(IpNet, RangeInclusive<u16>)>,
+}
+
+impl Peers {
+    /// Reads what the relay says a line each. What is not understood is passed over.
+    fn read(text: &str) -> Self {
+        let mut peers = Self::default();
+        for line in text.lines().take(MOST_PEERS) {
+            match line.split(' ').collect::<Vec<_>>()[..] {
+                ["map", announced, actual] => {
+                    peers.map.extend(announced.parse().ok().zip(actual.parse().ok()));
+                }
+                ["allow", network, ports] => {
+                    let ports = ports.split_once('-');
+                    let ports =
+                        ports.and_then(|(first, last)| Some(first.parse().ok()?..=last.parse().ok()?));
+                    peers.allow.extend(network.parse().ok().zip(ports));
+                }
+                _ => {}
+            }
+        }
+        peers
+    }
+
+    /// Where what is sent to an announced address goes, and whether that is allowed.
+    fn decide(&self, announced: SocketAddr) -> (IpAddr, bool) {
+        let mapped = self.map.iter().find(|(from, _)| *from == announced.ip());
+        let actual = mapped.map_or_else(|| announced.ip(), |(_, actual)| *actual);
+        let mut allowed = self.allow.iter().filter(|(network, _)| network.contains(&actual));
+        (actual, allowed.any(|(_, ports)| ports.contains(&announced.port())))
+    }
+
+    /// Holds it against what dialog told browsers: from these addresses all media has to find to dialog. One of them is enough.
+    fn held_against(&self, announced: &[SocketAddr], finding: Finding) -> Finding {
+        let decided: Vec<_> = announced.iter().map(|address| (address, self.decide(*address))).collect();
+        let is_lost = !decided.is_empty() && decided.iter().all(|(_, (_, is_allowed))| !is_allowed);
+        let finding = if is_lost && finding.status == Status::Pass {
+            Finding::fail(Code::RelayPeers, "hubs-relay lets nobody reach the address that dialog tells browsers")
+                .because("its map does not have that address, and no peer rule allows it: dialog announces another one than when the rules were written, or the rules are about another dialog")
+                .fix("Let the relay find out what dialog announces (peers.map with announced = \"auto\"), and look at what it has:", [PEERS, DIALOG])
+        } else {
+            finding
+        };
+        let finding = decided.into_iter().fold(finding, |finding, (announced, (actual, is_allowed))| {
+            let verdict = if is_allowed { "is allowed" } else { "is not allowed" };
+            finding.seen(&announced.to_string(), format!("leads to {actual}, which {verdict}"))
+        });
+        if announced.is_empty() {
+            let map = self.map.iter().map(|(announced, actual)| format!("{announced} stands for {actual}"));
+            return map.fold(finding, |finding, line| finding.seen("its map", line));
+        }
+        finding
+    }
+}
+
+/// More than it has.
+const MOST_PEERS: usize = 256;
+
 pub(crate) async fn relay(cx: Arc<Context>) -> Outcome {
     let Some(admin) = &cx.options.relay_admin else {
         return Err(Stop::Skip(format!(
@@ -44,7 +112,7 @@ pub(crate) async fn relay(cx: Arc<Context>) -> Outcome {
         )));
     };
     let get = |path| cx.net.get_plain(&admin.host, admin.port, path);
-    let (ready, metrics) = tokio::join!(get("/readyz"), get("/metrics"));
+    let (ready, metrics, peers) = tokio::join!(get("/readyz"), get("/metrics"), get("/peers"));
     let ready = match ready {
         Ok(ready) => ready,
         Err(HttpError::Tls(TlsError::Connect(e))) => {
@@ -53,8 +121,16 @@ pub(crate) async fn relay(cx: Arc<Context>) -> Outcome {
         Err(e) => return Err(Stop::Unable(e.to_string())),
     };
     let metrics = metrics.ok().filter(|answer| answer.status.is_success()).map(|answer| read(&answer.text()));
+    let peers =
+        peers.ok().filter(|answer| answer.status.is_success()).map(|answer| Peers::read(&answer.text()));
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs().cast_signed());
-    let findings = judge(&ready, metrics.as_ref(), now);
+    let mut findings = judge(&ready, metrics.as_ref(), now);
+    if let Some(peers) = peers
+        && let Some(finding) = findings.iter_mut().find(|f| f.code == Code::RelayPeers)
+    {
+        let announced = cx.facts.announced.get().map_or(&[][..], Vec::as_slice);
+        *finding = peers.held_against(announced, finding.clone());
+    }
     Ok(findings.into_iter().map(|finding| finding.at(admin.to_string())).collect())
 }
 
@@ -217,7 +293,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{check::Options, finding::Status, net::NetOptions, testing::bare_context};
+    use crate::{check::Options, net::NetOptions, testing::bare_context};
 
     const NOW: i64 = 1_800_000_000;
 
@@ -301,6 +377,28 @@ mod tests {
         assert!(silent[1..].iter().all(|(_, status)| *status == Status::Error), "{silent:?}");
     }
 
+    #[test]
+    fn an_address_that_dialog_tells_browsers_has_to_lead_to_an_allowed_one() {
+        let text =
+            "map 203.0.113.9 10.224.0.4\nallow 10.224.0.4/32 40000-49999\nnonsense\nmap x y\nallow 1-2 z";
+        let peers = Peers::read(text);
+        assert_eq!((peers.map.len(), peers.allow.len()), (1, 1));
+        let judged = |announced: &[&str]| {
+            let announced: Vec<_> = announced.iter().map(|it| it.parse().unwrap()).collect();
+            peers.held_against(&announced, Finding::pass(Code::RelayPeers, "so")).status
+        };
+        assert_eq!(judged(&[]), Status::Pass);
+        assert_eq!(judged(&["203.0.113.9:40001"]), Status::Pass);
+        assert_eq!(judged(&["10.224.0.4:40001"]), Status::Pass);
+        assert_eq!(judged(&["203.0.113.9:35000"]), Status::Fail);
+        assert_eq!(judged(&["203.0.113.8:40001"]), Status::Fail);
+        assert_eq!(judged(&["203.0.113.8:40001", "203.0.113.9:40001"]), Status::Pass);
+        // What it says of itself comes first.
+        let unmet = Finding::fail(Code::RelayPeers, "it does not know");
+        let finding = peers.held_against(&["203.0.113.8:40001".parse().unwrap()], unmet);
+        assert_eq!(finding.summary, "it does not know");
+    }
+
     #[tokio::test]
     async fn the_real_relay_is_understood() {
         let text = "listen = ['udp://127.0.0.1:0']\n[admin]\naddress = '127.0.0.1:0'\n[relay]\naddress = '127.0.0.1'\nworkers = 1\n\
@@ -311,9 +409,13 @@ mod tests {
         let cx = bare_context(NetOptions::default());
         let relay_admin = Some(format!("http://{address}").parse().unwrap());
         let cx = Arc::new(Context { options: Options { relay_admin, ..Options::default() }, ..cx });
-        let findings = super::relay(cx).await.unwrap();
+        cx.facts.announced.learn(vec!["127.0.0.1:40001".parse().unwrap()]);
+        let findings = super::relay(Arc::clone(&cx)).await.unwrap();
         let outcomes: Vec<_> = findings.iter().map(|f| (f.code, f.status)).collect();
         assert_eq!(outcomes, CODES.map(|code| (code, Status::Pass)), "{findings:#?}");
+        let said = findings[1].evidence.iter().map(|e| format!("{} {}", e.label, e.value));
+        let said: Vec<_> = said.collect();
+        assert_eq!(said, ["127.0.0.1:40001 leads to 127.0.0.1, which is allowed"]);
     }
 
     #[tokio::test]

@@ -10,11 +10,11 @@ use crate::{
     checks::no_connection,
     codes::Code,
     csp::Policies,
-    facts::{Entity, PageFacts},
+    facts::{DialogFacts, Entity, PageFacts},
     finding::Finding,
     html::Page,
     net::{Answer, HttpError, Scheme, Trust},
-    target::{DIALOG, HTTPS, Name, Target},
+    target::{HTTPS, Name, Target},
 };
 
 const GENERATE: [&str; 3] =
@@ -29,6 +29,7 @@ pub(crate) async fn pages(cx: Arc<Context>) -> Outcome {
     wanted.push((Entity::Spoke, "/spoke".to_owned()));
     let got = join_all(wanted.iter().map(|(entity, path)| read(&cx, *entity, path))).await;
 
+    let signalling = cx.facts.signalling(&cx.target);
     let mut pages = Vec::new();
     let mut findings = Vec::new();
     for answer in got {
@@ -36,7 +37,9 @@ pub(crate) async fn pages(cx: Arc<Context>) -> Outcome {
             Ok((facts, policies)) => {
                 if facts.entity != Entity::Spoke {
                     findings.push(judge_hosts(&facts.page, &cx.target).at(&facts.url));
-                    findings.push(judge_policy(&policies, &facts.url, &cx.target).at(&facts.url));
+                    findings.push(
+                        judge_policy(&policies, &facts.url, &needs(&cx.target, &signalling)).at(&facts.url),
+                    );
                 }
                 pages.push(facts);
             }
@@ -147,10 +150,11 @@ fn is_same(said: &str, expected: &str) -> bool {
 }
 
 /// What a page must be allowed, under which directive, and whether nobody hears anybody without it.
-fn needs(target: &Target) -> Vec<(&'static str, String, bool)> {
+fn needs(target: &Target, signalling: &DialogFacts) -> Vec<(&'static str, String, bool)> {
     let host = |name| target.host(name);
+    let DialogFacts { host: dialog, port } = signalling;
     vec![
-        ("connect-src", format!("wss://{}:{DIALOG}", host(Name::Stream)), true),
+        ("connect-src", format!("wss://{dialog}:{port}"), true),
         ("connect-src", format!("wss://{}/socket/websocket", host(Name::Root)), true),
         ("script-src", format!("https://{}/hubs/", host(Name::Assets)), true),
         ("connect-src", format!("https://{}/hubs/", host(Name::Assets)), false),
@@ -161,15 +165,15 @@ fn needs(target: &Target) -> Vec<(&'static str, String, bool)> {
     ]
 }
 
-fn judge_policy(policies: &Policies, page: &Url, target: &Target) -> Finding {
+fn judge_policy(policies: &Policies, page: &Url, needs: &[(&'static str, String, bool)]) -> Finding {
     let code = Code::PagePolicy;
     let mut forbidden = Vec::new();
     let mut silences = false;
-    for (directive, url, needed) in needs(target) {
+    for (directive, url, needed) in needs {
         let Some(by) = url.parse().ok().and_then(|parsed| policies.forbids(directive, &parsed, page)) else {
             continue;
         };
-        silences |= needed;
+        silences |= *needed;
         forbidden.push(format!("{url} (by {by})"));
     }
     let Some(first) = forbidden.first() else {
@@ -188,6 +192,8 @@ fn judge_policy(policies: &Policies, page: &Url, target: &Target) -> Finding {
 
 #[cfg(test)]
 mod tests {
+    use std::iter;
+
     use super::*;
     use crate::{
         finding::Status,
@@ -285,6 +291,20 @@ mod tests {
             assert_eq!((finding.code, finding.status), (Code::PagePolicy, status), "{finding:?}");
             assert!(finding.remedy.is_some());
         }
+    }
+
+    #[test]
+    fn the_policy_has_to_cover_dialog_where_the_room_has_it() {
+        let target: Target = DOMAIN.parse().unwrap();
+        let policies = Policies::read(iter::once(
+            "connect-src https://*.hubs.example.test wss://hubs.example.test wss://stream.hubs.example.test:4443",
+        ));
+        let page = Url::parse("https://hubs.example.test/").unwrap();
+        let judged = |port| {
+            let signalling = DialogFacts { host: target.host(Name::Stream), port };
+            judge_policy(&policies, &page, &needs(&target, &signalling)).status
+        };
+        assert_eq!((judged(4443), judged(7443)), (Status::Pass, Status::Fail));
     }
 
     #[tokio::test]

@@ -173,10 +173,12 @@ fn judge(mut ports: Vec<Port>) -> Finding {
         return Finding::skip(code, reason).seen("sampled", range);
     }
     let finding = if open == all {
-        Finding::pass(code, format!("all {all} sampled ports of dialog answer")).seen(
-            "with 95 % confidence",
-            format!("at most {:.0} % of its ports are closed", most_closed(all) * 100.0),
-        )
+        Finding::pass(code, format!("all {all} sampled ports of dialog answer"))
+            .seen("answer", answering(&ports))
+            .seen(
+                "with 95 % confidence",
+                format!("at most {:.0} % of its ports are closed", most_closed(all) * 100.0),
+            )
     } else if let Some(doubt) = doubt(&ports, share_lost) {
         Finding::error(
             code,
@@ -215,12 +217,15 @@ fn closed(ports: &[Port], open: usize) -> Finding {
             .fix("Run the check from another network; if it finds the same, look at what stands in front of the node:", [RULES])
     };
     let silent: Vec<_> = intervals.iter().map(ToString::to_string).collect();
-    let answering = ports.iter().filter(|port| port.answers()).map(|port| port.address.port().to_string());
-    let finding = finding.seen("answer", answering.collect::<Vec<_>>().join(", "));
-    finding.seen("silent", silent.join(", ")).seen(
+    finding.seen("answer", answering(ports)).seen("silent", silent.join(", ")).seen(
         "with 95 % confidence",
         format!("{:.0} to {:.0} % of its ports answer", least * 100.0, most * 100.0),
     )
+}
+
+fn answering(ports: &[Port]) -> String {
+    let ports = ports.iter().filter(|port| port.answers()).map(|port| port.address.port().to_string());
+    ports.collect::<Vec<_>>().join(", ")
 }
 
 fn span(ports: &[Port]) -> String {
@@ -352,6 +357,7 @@ mod tests {
         // 1 - 0.05^(1/16)
         assert_eq!(seen(&finding, "with 95 % confidence"), "at most 17 % of its ports are closed");
         assert_eq!(seen(&finding, "sampled"), "16 ports between 40000 and 47500");
+        assert!(seen(&finding, "answer").starts_with("40000, 40500, "), "{finding:#?}");
     }
 
     #[test]

@@ -4,10 +4,10 @@
 use hubs_relay::wire::ErrorCode;
 
 use crate::{
-    checks::turn::{LOG, PODS, REPLACE, TCP_MAP},
+    checks::commands::{LOG, PODS, REPLACE, TCP_MAP},
     codes::Code,
     finding::Finding,
-    turn::{Refusal, Request},
+    turn::{Refusal, Request, TurnError},
 };
 
 const DIALOG_ENV: &str =
@@ -25,6 +25,13 @@ pub(super) fn refused(code: Code, summary: String, request: Request, refusal: &R
     }
     let (cause, remedy, commands) = explain(request, refusal.code);
     Finding::fail(code, summary).because(cause).fix(remedy, commands)
+}
+
+/// TURN's connection did not live through it.
+pub(super) fn broken(code: Code, error: &TurnError) -> Finding {
+    Finding::fail(code, error.to_string())
+        .because("the TURN server has just allocated, and breaks when the allocation is used")
+        .fix("Look at its pod and its log:", [PODS, LOG])
 }
 
 type Explanation = (&'static str, &'static str, &'static [&'static str]);

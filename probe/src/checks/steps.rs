@@ -17,9 +17,9 @@ use crate::{
     candidate::Kind,
     check::{Context, Outcome, Stop},
     checks::{
-        media::broken,
-        refusals::refused,
-        turn::{PODS, REPLACE, holds, milliseconds},
+        commands::{PODS, REPLACE},
+        refusals::{broken, refused},
+        turn::{holds, milliseconds},
     },
     codes::Code,
     facts::TurnCertificate,

@@ -9,8 +9,9 @@ pub(super) mod versions;
 
 use std::{collections::BTreeMap, fmt, net::IpAddr, sync::Arc};
 
-use futures_util::future::{OptionFuture, join_all};
+use futures_util::future::join_all;
 use rustls::CertificateError;
+use rustls_pki_types::CertificateDer;
 use time::OffsetDateTime;
 
 use self::{judge::date, leaf::Leaf};
@@ -30,16 +31,16 @@ const CLOCKS_APART: time::Duration = time::Duration::DAY;
 pub(crate) async fn certificates(cx: Arc<Context>) -> Outcome {
     let known = cx.facts.addresses.get()?;
     let places = places(&cx.target, known, cx.facts.room.get().ok());
-    let (seen, without_name) = tokio::join!(
+    let nameless: Vec<_> =
+        places.iter().filter(|place| place.stands_for_its_port(&cx.target)).cloned().collect();
+    let (mut seen, nameless) = tokio::join!(
         join_all(places.into_iter().map(|place| look(&cx, place))),
-        OptionFuture::from(known.contains_key(&Name::Root).then(|| look_without_name(&cx))),
+        join_all(nameless.into_iter().map(|place| look_without_name(&cx, place))),
     );
+    compare::tell_choosers(&mut seen);
     let now = OffsetDateTime::now_utc();
-    let mut judged: Vec<_> = seen
-        .iter()
-        .filter(|s| s.place.purpose != Purpose::Elsewhere)
-        .map(|s| (s, judge(&cx, s, &seen, now)))
-        .collect();
+    let of_browsers = || seen.iter().filter(|s| s.place.purpose.is_browsers());
+    let mut judged: Vec<_> = of_browsers().map(|s| (s, judge(&cx, s, &seen, now))).collect();
 
     let blames_dates = |f: &Finding| (f.code, f.status) == (Code::CertificateDates, Status::Fail);
     let apart = if judged.iter().any(|(_, finding)| blames_dates(finding)) {
@@ -64,8 +65,7 @@ pub(crate) async fn certificates(cx: Arc<Context>) -> Outcome {
             TurnCertificate::Refused
         });
     }
-    let reached = seen.iter().filter(|s| s.place.purpose != Purpose::Elsewhere);
-    let reached = reached.filter_map(|s| Some((s.place.port, reached_by(s.shown.as_ref().err())?)));
+    let reached = of_browsers().filter_map(|s| Some((s.place.port, reached_by(s.shown.as_ref().err())?)));
     cx.facts.entrances.learn(reached.collect());
     cx.facts.issuers.learn(seen.iter().filter_map(Seen::issuer).collect());
 
@@ -76,7 +76,7 @@ pub(crate) async fn certificates(cx: Arc<Context>) -> Outcome {
     }
     findings.extend(judge::strength(&seen, cx.target.domain()));
     findings.extend(judge::staples(&seen));
-    findings.extend(without_name.and_then(|shown| judge::without_name(shown, cx.target.domain())));
+    findings.extend(judge::without_name(&nameless, &seen, cx.target.domain()));
     Ok(findings)
 }
 
@@ -102,7 +102,14 @@ fn judge(cx: &Context, seen: &Seen, all: &[Seen], now: OffsetDateTime) -> Findin
     };
     let finding = match compare::trusted_beside(seen, all) {
         Some(other) if is_foreign(&finding) => compare::shown_on_the_way(&finding, seen, other),
+        Some(other) if finding.code == Code::CertificateDefault => {
+            compare::not_read_here(finding, seen, other)
+        }
         _ => finding,
+    };
+    let finding = match compare::to_other_names(seen, all, cx.target.domain()) {
+        Some(shown) => finding.seen("to other names", shown),
+        None => finding,
     };
     finding.at(seen.place.to_string())
 }
@@ -122,11 +129,11 @@ async fn look(cx: &Context, place: Place) -> Seen {
     Seen::new(place, shown.map(|(_, presented)| presented))
 }
 
-/// What is shown to a client that says no name; every browser of today says one.
-async fn look_without_name(cx: &Context) -> Result<Presented, TlsError> {
+/// What is shown there to a client that says no name; every browser of today says one.
+async fn look_without_name(cx: &Context, place: Place) -> Seen {
     let form = Handshake { name: Sni::Unsaid, ..Handshake::default() };
-    let host = cx.target.host(Name::Root);
-    cx.net.tls_with(&host, HTTPS, Trust::Anything, &form).await.map(|(_, presented)| presented)
+    let shown = cx.net.tls_with(&place.via, place.port, Trust::Anything, &form).await;
+    Seen::new(place, shown.map(|(_, presented)| presented))
 }
 
 /// That this machine and the server do not agree on the day, so that nothing can be said about a certificate's dates.
@@ -146,26 +153,27 @@ fn clocks_apart(here: OffsetDateTime, there: Option<OffsetDateTime>) -> Option<F
 }
 
 /// Where browsers meet a certificate: where the room sends them, or else where Hubs has dialog and TURN. Behind dialog's port is the
-/// same ingress as behind that of the pages, so it should have the other names' certificates as well.
+/// same ingress as behind that of the pages, so it should have the other names' certificates as well; TURN needs one, and shows others
+/// if an ingress does TLS for it.
 fn places(target: &Target, known: &BTreeMap<Name, Vec<IpAddr>>, room: Option<&RoomFacts>) -> Vec<Place> {
     let place = |purpose, host: String, port| Place { purpose, via: host.clone(), host, port };
     let mut places: Vec<_> =
         known.keys().map(|name| place(Purpose::Pages, target.host(*name), HTTPS)).collect();
     let stream = known.contains_key(&Name::Stream).then(|| target.host(Name::Stream));
-    if let Some(host) = room.map(|r| r.host.clone()).or(stream) {
-        let port = room.map_or(DIALOG, |r| r.port);
-        places.push(place(Purpose::Dialog, host.clone(), port));
-        let ports = room.and_then(|r| r.turn.as_ref()).map_or(&[TURN][..], |turn| &turn.ports);
-        places.extend(ports.iter().map(|port| place(Purpose::Turn, host.clone(), *port)));
+    let Some(host) = room.map(|r| r.host.clone()).or(stream) else { return places };
+    let turn = room.and_then(|r| r.turn.as_ref()).map_or(&[TURN][..], |turn| &turn.ports);
+    let turn = turn.iter().map(|port| (Purpose::Turn, Purpose::BesideTurn, *port));
+    let dialog = (Purpose::Dialog, Purpose::BesideDialog, room.map_or(DIALOG, |r| r.port));
+    for (purpose, beside, port) in std::iter::once(dialog).chain(turn) {
+        places.push(place(purpose, host.clone(), port));
         let others = known.keys().map(|name| target.host(*name)).filter(|other| *other != host);
-        places.extend(
-            others.map(|other| Place { via: host.clone(), ..place(Purpose::Elsewhere, other, port) }),
-        );
+        places.extend(others.map(|other| Place { via: host.clone(), ..place(beside, other, port) }));
     }
     places
 }
 
 /// Where a certificate was looked for.
+#[derive(Clone)]
 struct Place {
     purpose: Purpose,
     /// The host that the certificate is to be for.
@@ -175,14 +183,41 @@ struct Place {
     port: u16,
 }
 
+impl Place {
+    /// Whether it is the one of its port whose answer to clients that say no name is worth knowing.
+    fn stands_for_its_port(&self, target: &Target) -> bool {
+        match self.purpose {
+            Purpose::Pages => self.host == target.domain(),
+            purpose => purpose.is_browsers(),
+        }
+    }
+
+    /// Whether both are at the same port of the same host.
+    fn shares_port_with(&self, other: &Self) -> bool {
+        (&self.via, self.port, self.purpose.is_turns()) == (&other.via, other.port, other.purpose.is_turns())
+    }
+}
+
 /// What browsers go there for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Purpose {
     Pages,
     Dialog,
     Turn,
-    /// They do not; but it shows whether each port knows the newest certificate.
-    Elsewhere,
+    /// They do not, but it shows whether dialog's port knows the newest certificate of another name.
+    BesideDialog,
+    /// The same of TURN's. There it also shows who does TLS: TURN itself has one certificate, an ingress before it one for each name.
+    BesideTurn,
+}
+
+impl Purpose {
+    fn is_browsers(self) -> bool {
+        matches!(self, Self::Pages | Self::Dialog | Self::Turn)
+    }
+
+    fn is_turns(self) -> bool {
+        matches!(self, Self::Turn | Self::BesideTurn)
+    }
 }
 
 impl fmt::Display for Place {
@@ -191,8 +226,8 @@ impl fmt::Display for Place {
         match self.purpose {
             Purpose::Pages => write!(f, "https://{}", self.host),
             Purpose::Dialog => write!(f, "wss://{}:{}", self.host, self.port),
-            Purpose::Turn => write!(f, "turns:{}:{}", self.host, self.port),
-            Purpose::Elsewhere => write!(f, "https://{}:{}", self.host, self.port),
+            Purpose::Turn | Purpose::BesideTurn => write!(f, "turns:{}:{}", self.host, self.port),
+            Purpose::BesideDialog => write!(f, "https://{}:{}", self.host, self.port),
         }
     }
 }
@@ -203,12 +238,33 @@ struct Seen {
     shown: Result<Presented, TlsError>,
     /// The server's own certificate, if one was shown that can be read.
     leaf: Option<Leaf>,
+    /// Who chose it, as far as the other names of the port tell.
+    shown_by: ShownBy,
+}
+
+/// Who does TLS at a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ShownBy {
+    /// What stands there in Hubs: haproxy, and at TURN's port the TURN server.
+    Usual,
+    /// At TURN's port somebody who has a certificate for each name, as haproxy if its TCP service ends in `:ssl`.
+    Ingress,
 }
 
 impl Seen {
     fn new(place: Place, shown: Result<Presented, TlsError>) -> Self {
         let leaf = shown.as_ref().ok().and_then(|presented| Leaf::read(&presented.chain));
-        Self { place, shown, leaf }
+        Self { place, shown, leaf, shown_by: ShownBy::Usual }
+    }
+
+    /// The server's own certificate as it was sent.
+    fn first(&self) -> Option<&CertificateDer<'static>> {
+        self.shown.as_ref().ok()?.chain.first()
+    }
+
+    /// Whether TURN itself does TLS there.
+    fn is_by_turn(&self) -> bool {
+        self.place.purpose.is_turns() && self.shown_by == ShownBy::Usual
     }
 
     fn is_accepted(&self) -> bool {

@@ -10,7 +10,10 @@ use hubs_relay::wire::ErrorCode;
 
 use crate::{
     check::{Context, Outcome},
-    checks::refusals::refused,
+    checks::{
+        commands::{LOG, PODS, REPLACE, TCP_MAP},
+        refusals::refused,
+    },
     codes::Code,
     facts::{TurnCertificate, TurnFacts},
     finding::Finding,
@@ -19,11 +22,7 @@ use crate::{
     turn::{Allocation, Challenge, Client, Login, Request, TurnError},
 };
 
-pub(super) const LOG: &str = "kubectl logs -n hcce deployment/coturn --tail=50";
-pub(super) const PODS: &str = "kubectl get pods -n hcce -l app=coturn";
-pub(super) const TCP_MAP: &str = "kubectl get configmap haproxy-tcp-config -n hcce -o yaml";
 const LB_PORTS: &str = "kubectl get service lb -n hcce -o jsonpath='{.spec.ports[*].port}'";
-pub(super) const REPLACE: &str = "kubectl apply -n hcce -k deploy/kustomize";
 
 pub(crate) async fn allocate(cx: Arc<Context>) -> Outcome {
     // Without it there is no TLS connection either, which has a finding of its own.

@@ -1,16 +1,21 @@
 //! `hubs-probe check`.
 
-use std::time::Duration;
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::Args;
 
 use super::{
     deployment::{DeploymentArgs, UsageError, parse_duration},
+    files,
     output::ReportArgs,
     progress::{Scroll, progress},
     terminal::interrupted,
 };
 use crate::{
+    baseline::Baseline,
     checks::CHECKS,
     choice::{Choice, Pattern},
     engine::{self, Patience, Plan},
@@ -33,6 +38,9 @@ pub(super) struct CheckArgs {
     /// Look again at what is not good until it is, or until this time has passed: 90s, 5m.
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     wait: Option<Duration>,
+    /// Say of what is not well whether it was in this earlier report, which `check --output json` wrote.
+    #[arg(long, value_name = "FILE")]
+    baseline: Option<PathBuf>,
 }
 
 impl CheckArgs {
@@ -41,7 +49,15 @@ impl CheckArgs {
             Choice { only: self.only.clone(), skip: self.skip.clone(), suppress: self.told.suppress.clone() };
         choice.validate(CHECKS)?;
         let patience = self.wait.map(|wait| Patience { wait, fail_on: self.told.fail_on });
-        Ok(Plan { limit: self.deployment.time_limit(), choice, patience, redact: self.told.redact })
+        let baseline = self.baseline.as_ref().map(|path| self.read_baseline(path)).transpose()?;
+        let limit = self.deployment.time_limit();
+        Ok(Plan { limit, choice, patience, baseline, redact: self.told.redact })
+    }
+
+    fn read_baseline(&self, path: &Path) -> Result<Baseline, UsageError> {
+        let text = files::text(path)?.text;
+        Baseline::read(&text, self.deployment.domain())
+            .map_err(|source| UsageError::Baseline { path: path.to_owned(), source })
     }
 }
 

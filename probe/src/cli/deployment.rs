@@ -14,6 +14,7 @@ use super::{
     files,
 };
 use crate::{
+    baseline::BaselineError,
     check::{Context, Options},
     choice::ChoiceError,
     facts::Facts,
@@ -69,6 +70,9 @@ pub(crate) struct WayArgs {
 pub(crate) struct DeploymentArgs {
     #[command(flatten)]
     way: WayArgs,
+    /// With --resolver: compare it with this one, which browsers here ask, and not with what the system is set up with.
+    #[arg(long, value_name = "IP:PORT", requires = "resolver")]
+    system_resolver: Option<SocketAddr>,
     /// Without a room: derive TURN credentials from this secret, as Reticulum does.
     #[arg(
         long,
@@ -135,6 +139,8 @@ pub(crate) enum UsageError {
     Report { path: PathBuf, source: io::Error },
     #[error("{}: {source}", path.display())]
     File { path: PathBuf, source: io::Error },
+    #[error("--baseline {}: {source}", path.display())]
+    Baseline { path: PathBuf, source: BaselineError },
     #[error("--replay {}: {source}", path.display())]
     Replay { path: PathBuf, source: ReplayError },
     #[error("--fix {}: it is there already, and is not written over", .0.display())]
@@ -205,8 +211,8 @@ impl WayArgs {
         Ok(Some(SweepOptions { agent, token, ports }))
     }
 
-    /// A fresh context: nothing is known yet, and nothing is asked for besides.
-    pub(super) fn context(&self) -> Result<Context, UsageError> {
+    /// A fresh context: nothing is known yet, and nothing is asked for besides. With a resolver given, `system_resolver` is compared with it.
+    pub(super) fn context(&self, system_resolver: Option<SocketAddr>) -> Result<Context, UsageError> {
         let ca_pem = match &self.ca_file {
             None => None,
             Some(path) => {
@@ -218,6 +224,7 @@ impl WayArgs {
         }
         let net = Net::new(&NetOptions {
             resolver: self.resolver,
+            system_resolvers: system_resolver.map(|address| vec![address]),
             ca_pem,
             connect_to: self.connect_to.clone(),
             family: match (self.ipv4, self.ipv6) {
@@ -242,6 +249,11 @@ impl WayArgs {
 }
 
 impl DeploymentArgs {
+    /// The domain that is looked at.
+    pub(crate) fn domain(&self) -> &str {
+        self.way.domain.domain()
+    }
+
     /// When to end with what was found by then.
     pub(crate) fn time_limit(&self) -> Duration {
         if self.long { self.way.timeout.max(LONG) } else { self.way.timeout }
@@ -249,7 +261,7 @@ impl DeploymentArgs {
 
     /// A fresh context: nothing is known yet.
     pub(crate) fn context(&self) -> Result<Arc<Context>, UsageError> {
-        let cx = self.way.context()?;
+        let cx = self.way.context(self.system_resolver)?;
         let turn_login = match (&self.turn_secret, &self.turn_user, &self.turn_password) {
             (Some(secret), ..) => Some(TurnLogin::Secret(secret.clone())),
             (None, Some(name), Some(password)) => {

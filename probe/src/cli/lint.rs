@@ -59,7 +59,7 @@ pub(super) async fn lint(args: LintArgs) -> Result<u8, UsageError> {
     }
     if let Some(live) = args.cluster.fetch()? {
         found.push(("manifest.lint", lint::lint_live(&live)));
-        found.push(("manifest.served", manifest::compare(&args.net()?, &live).await));
+        found.push(("manifest.served", manifest::compare(&args.net()?, &live, None).await));
         name.clone_from(&live.name);
     }
     let row = |id| CHECKS.iter().find(|check| check.id == id);

@@ -99,7 +99,7 @@ mod tests {
             }
         }
         assert!(text.lines().all(|line| line.chars().count() <= 115), "{text}");
-        for option in ["--stun", "--azure", "--kube", "--agent", "--relay-admin"] {
+        for option in ["--resolver", "--stun", "--azure", "--kube", "--agent", "--relay-admin"] {
             assert!(text.contains(option), "who is contacted with {option} is not said");
         }
     }

@@ -102,7 +102,7 @@ pub(super) async fn sweep(args: SweepArgs) -> Result<u8, UsageError> {
         return Err(UsageError::ExpectApart { expected, asked });
     }
     let (telling, sinks) = args.told.begin()?;
-    let cx = Arc::new(args.deployment.context()?);
+    let cx = Arc::new(args.deployment.context(None)?);
     let options = args.deployment.sweep(args.ports.0.clone())?;
 
     let sink = Sink::all(sinks);

@@ -26,7 +26,7 @@ use super::{
     permission::Key,
     plain,
     reticulum::Reticulum,
-    turn::{self, TurnError},
+    turn::{self, GATEWAY, STUN, TurnError},
     web::Web,
 };
 use crate::{
@@ -46,15 +46,10 @@ const ROOM: &str = "demo-room";
 /// address with which a cluster goes out to the internet.
 pub(crate) const ANNOUNCED: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 9));
 
-/// Where browsers are told that the media gateway is: the address of the load balancer, of which the demo has none.
-pub(crate) const GATEWAY: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 10));
-
 const HERE: Ipv4Addr = Ipv4Addr::LOCALHOST;
 
 /// Enough to be heard, and short enough to be waited for.
 const AUDIO: Duration = Duration::from_secs(1);
-/// STUN's own port, over UDP.
-pub(super) const STUN: u16 = 3478;
 
 /// The certificate of the demo's authority, in the deployment's folder.
 const CA_FILE: &str = "ca.pem";
@@ -214,6 +209,8 @@ impl Deployment {
         let detours = self.detours();
         let net = Net::new(&NetOptions {
             resolver: Some(self.resolver),
+            // No resolver of the world knows these names.
+            system_resolvers: Some(Vec::new()),
             ca_pem: Some(self.ca_pem.clone().into_bytes()),
             connect_to: detours.iter().filter_map(|detour| detour.parse().ok()).collect(),
             ..NetOptions::default()
@@ -234,7 +231,7 @@ impl Deployment {
         let mut words = vec![
             format!("{program} {verb} {}", self.target),
             format!("--room {}", self.room.sid()),
-            format!("--resolver {}", self.resolver),
+            format!("--resolver {0} --system-resolver {0}", self.resolver),
             format!("--ca-file {}", ca_file.display()),
         ];
         words.extend(self.detours().iter().map(|detour| format!("--connect-to {detour}")));

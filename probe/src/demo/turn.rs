@@ -3,18 +3,20 @@
 
 use std::{
     fs, io,
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
 };
 
 use hubs_relay::{Config, Relay, StartError, auth::Secret, config::ConfigError};
 
-use super::{
-    authority::Identity,
-    deployment::{GATEWAY, STUN},
-    dialog,
-};
+use super::{authority::Identity, dialog};
 use crate::target::TURN;
+
+/// Where browsers are told that the media gateway is: the address of the load balancer, of which the demo has none.
+pub(super) const GATEWAY: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 10));
+
+/// STUN's own port, over UDP.
+pub(super) const STUN: u16 = 3478;
 
 /// Why there is no TURN server.
 #[derive(Debug, thiserror::Error)]
@@ -46,7 +48,7 @@ pub(super) fn repaired(
     place: &Place<'_>,
     identity: &Identity,
     secret: &Secret,
-    announced: std::net::IpAddr,
+    announced: IpAddr,
 ) -> Result<Relay, TurnError> {
     let udp = SocketAddr::new(place.listen.ip(), 0);
     start(place, "hubs-relay", identity, secret, &peers(announced), Some(udp))
@@ -57,7 +59,7 @@ pub(super) fn with_gateway(
     place: &Place<'_>,
     identity: &Identity,
     secret: &Secret,
-    announced: std::net::IpAddr,
+    announced: IpAddr,
     dialog: SocketAddr,
 ) -> Result<Relay, TurnError> {
     let here = SocketAddr::new(place.listen.ip(), 0);
@@ -75,7 +77,7 @@ pub(super) fn told() -> String {
 }
 
 /// The lines of the configuration by which dialog is reached.
-pub(super) fn peers(announced: std::net::IpAddr) -> String {
+pub(super) fn peers(announced: IpAddr) -> String {
     let (actual, first, last) = (dialog::ACTUAL, dialog::PORTS.start(), dialog::PORTS.end());
     format!(
         "allow = [\"{actual}:{first}-{last}\"]\nmap = [{{ announced = \"{announced}\", actual = \"{actual}\" }}]"

@@ -6,11 +6,25 @@ use super::{
     seen::{Direct, Turn},
 };
 use crate::{
+    baseline::was_well,
     codes::Code,
     finding::{Finding, Status},
 };
 
 pub(super) const RULES: &[Rule] = &[
+    // D04. An earlier report says that it was let in.
+    Rule::new("direct.removed", RULES_OF_MEDIA, |_, _| {
+        "voice cannot go directly either: Azure's network let it in before, and does not any more".to_owned()
+    })
+    .status(Status::Warn)
+    .at(|_, finding| is_about_udp(finding) && was_well(finding).is_some())
+    .when(|seen, _| seen.direct() == Direct::Dead && seen.turn() == Turn::Broken)
+    .note(|_, _| {
+        " A rule was taken out or put before it. AKS does so itself with what it did not make in the group that it manages; rules with \
+         priorities from 100 to 499 and names of one's own, in a group on the subnet, it leaves alone."
+            .to_owned()
+    })
+    .explains(&[Code::DirectPath]),
     // D02, D03. A rule is known to be in the way, or known not to be.
     Rule::new("direct.rules", RULES_OF_MEDIA, |_, cause| match cause.code {
         Code::AdmittedArrives => {
@@ -19,7 +33,7 @@ pub(super) const RULES: &[Rule] = &[
         _ => "voice cannot go directly either: the rules of Azure's network keep it out".to_owned(),
     })
     .status(Status::Warn)
-    .at(|_, finding| finding.target.as_deref().is_some_and(|it| it.starts_with("udp/")))
+    .at(|_, finding| is_about_udp(finding))
     .when(|seen, _| seen.direct() == Direct::Dead && seen.turn() == Turn::Broken)
     .explains(&[Code::DirectPath]),
     // D01. With TURN broken as well, nothing is left.
@@ -45,6 +59,10 @@ pub(super) const RULES: &[Rule] = &[
     })
     .confidence(Confidence::Likely),
 ];
+
+fn is_about_udp(finding: &Finding) -> bool {
+    finding.target.as_deref().is_some_and(|it| it.starts_with("udp/"))
+}
 
 /// What the declared rules can be blamed for.
 const RULES_OF_MEDIA: &[Code] =

@@ -1,8 +1,9 @@
 //! What stands between a browser and a room: the certificates of pages and signalling, and the ports behind them.
 
 use super::{
+    Confidence,
     rule::Rule,
-    seen::{Seen, is_certificate, is_turn},
+    seen::{Seen, TOO_OLD, is_certificate, is_turn},
 };
 use crate::{
     codes::Code,
@@ -57,10 +58,43 @@ const DENIED: Rule = Rule::new("entrance.denied", DECLARED, |_, cause| match cau
 /// How findings about declared rules call TURN's port.
 pub(super) const TURN_FLOW: &str = "tcp/5349";
 
-/// What keeps browsers from a port whose certificate is good in itself.
-pub(super) const TOO_OLD: &[Code] = &[Code::CertificateStrength, Code::TlsVersions];
+/// What a connection that is lost can make fail; the next one may well succeed.
+const CONNECTED: &[Code] = &[
+    Code::TlsAnswers,
+    Code::TlsVersions,
+    Code::HubsHealthy,
+    Code::HubsMeta,
+    Code::HubsName,
+    Code::DialogBehindIngress,
+    Code::PageReached,
+    Code::PlainHttp,
+    Code::AssetsThere,
+    Code::AssetsShared,
+    Code::SpokeAssets,
+    Code::CorsProxy,
+    Code::Thumbnails,
+    Code::PhoenixSocket,
+    Code::RoomJoined,
+    Code::SignallingOpens,
+    Code::TransportCreated,
+    Code::PermissionAccepted,
+    Code::TurnChallenges,
+    Code::TurnAllocates,
+    Code::TurnPermits,
+    Code::TurnConnects,
+    Code::RelayedPath,
+    Code::RelayedDtls,
+    Code::AudioTurnTls,
+];
 
 pub(super) const RULES: &[Rule] = &[
+    // D12
+    Rule::new("entrance.some", &[Code::ConnectionsTaken], |_, _| {
+        "some of the connections to the load balancer are lost, always the same ones".to_owned()
+    })
+    .means(|_, _, why| format!("Some people get into a room and others do not: {why}."))
+    .explains(CONNECTED)
+    .confidence(Confidence::Likely),
     DENIED,
     Rule::new("entrance.closed", CERTIFICATE, |seen, cause| {
         let place = cause.target.as_deref().unwrap_or(seen.domain);

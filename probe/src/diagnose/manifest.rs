@@ -86,7 +86,7 @@ fn is_belied(declared: &Finding, observed: &Finding) -> bool {
 pub(super) fn is_unlike_its_secret(cause: &Finding, other: &Finding) -> bool {
     other.code == Code::SecretsServed
         && super::seen::is_certificate(cause.code)
-        && !cause.target.as_deref().is_some_and(is_turn)
+        && cause.target.as_deref().is_some_and(is_turn) == other.target.as_deref().is_some_and(is_turn)
         && cause.host().is_some()
         && cause.host() == other.host()
 }

@@ -11,6 +11,7 @@
 
 use super::{Cause, Confidence, Diagnosis, Whose, manifest, seen::Seen};
 use crate::{
+    baseline::was_well,
     codes::Code,
     finding::{Finding, Remedy, Status, Suppressed},
 };
@@ -240,8 +241,9 @@ impl Accounts<'_> {
             headline: (rule.means)(seen, cause, &why),
             cause: Cause { code: cause.code, sentence: sentence(&why) },
             detail: format!(
-                "Because {}.{}{}{}",
+                "Because {}.{}{}{}{}",
                 cause.cause.as_ref().unwrap_or(&cause.summary),
+                before(cause),
                 (rule.note)(seen, cause),
                 manifest::note(findings, &alike),
                 known(cause)
@@ -309,6 +311,10 @@ fn is_alike(cause: &Finding, finding: &Finding) -> bool {
 }
 
 /// That the person knows of it, and lives with it.
+fn before(cause: &Finding) -> String {
+    was_well(cause).map(|when| format!(" It was well {when}.")).unwrap_or_default()
+}
+
 fn known(cause: &Finding) -> String {
     match &cause.suppressed {
         None => String::new(),

@@ -1,6 +1,6 @@
 //! Findings, asked by what they mean.
 
-use super::{End, entrance::TOO_OLD};
+use super::End;
 use crate::{
     codes::Code,
     finding::{Finding, Remedy, Status},
@@ -31,6 +31,9 @@ pub(super) enum Turn {
     Broken,
     Untried,
 }
+
+/// What keeps browsers from a port whose certificate is good in itself.
+pub(super) const TOO_OLD: &[Code] = &[Code::CertificateStrength, Code::TlsVersions];
 
 /// What shows that media gets there without TURN.
 const WITHOUT_TURN: [Code; 3] = [Code::DirectPath, Code::GatewayUdp, Code::GatewayTcp];

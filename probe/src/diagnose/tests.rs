@@ -589,6 +589,20 @@ fn an_announced_load_balancer_is_told_from_an_address_that_leads_nowhere() {
 }
 
 #[test]
+fn a_rule_that_let_voice_in_before_is_said_to_have_gone() {
+    let denied =
+        || Finding::warn(Code::MediaAdmitted, "denied").at("udp/40000-49999").fix("Open it:", ["az"]);
+    let rules = |finding| named(turn_broken_at(Code::TurnAllocates).into_iter().chain([finding]));
+    assert_eq!(rules(denied()).last().unwrap(), &("direct.rules", vec![Code::DirectPath]));
+    let gone = denied().seen("was well", "on 2026-11-18T11:06:40Z: passes");
+    assert_eq!(rules(gone.clone()).last().unwrap(), &("direct.removed", vec![Code::DirectPath]));
+    let findings = run(turn_broken_at(Code::TurnAllocates).into_iter().chain([gone]));
+    let told = diagnose("example.org", &findings, End::Complete).diagnoses.pop().unwrap();
+    assert!(told.detail.contains("It was well on 2026-11-18T11:06:40Z: passes."), "{told:#?}");
+    assert!(told.detail.contains("from 100 to 499"), "{told:#?}");
+}
+
+#[test]
 fn a_second_dialog_is_the_cause_when_turn_leads_to_none() {
     let second = || Finding::warn(Code::OneDialog, "two dialogs").fix("Mend it:", ["mend"]);
     let rules: Vec<_> =

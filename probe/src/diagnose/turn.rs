@@ -2,9 +2,9 @@
 
 use super::{
     Confidence,
-    entrance::{CERTIFICATE, DECLARED, TOO_OLD, TURN_FLOW, renewed_elsewhere, says_it_is_old, shows_newer},
+    entrance::{CERTIFICATE, DECLARED, TURN_FLOW, renewed_elsewhere, says_it_is_old, shows_newer},
     rule::Rule,
-    seen::{Direct, Seen, Turn, is_turn},
+    seen::{Direct, Seen, TOO_OLD, Turn, is_turn},
 };
 use crate::{
     codes::Code,

@@ -25,6 +25,7 @@ const OVER_UDP: &[Code] = &[
     Code::GatewayUdp,
     Code::AudioGateway,
     Code::DirectIdle,
+    Code::GatewayIdle,
 ];
 
 pub(super) const RULES: &[Rule] = &[

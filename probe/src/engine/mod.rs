@@ -20,6 +20,7 @@ use tokio::{
 };
 
 use crate::{
+    baseline::Baseline,
     check::{Check, Context, Stop},
     choice::Choice,
     event::{Event, Sink},
@@ -40,6 +41,8 @@ pub struct Plan {
     pub choice: Choice,
     /// Whether to go on until all is good.
     pub patience: Option<Patience>,
+    /// What is to be compared with.
+    pub baseline: Option<Baseline>,
     /// Whether addresses, rooms and user names are taken out of everything that is told of it.
     pub redact: bool,
 }
@@ -56,7 +59,7 @@ pub struct Patience {
 impl From<Duration> for Plan {
     /// Every check, once.
     fn from(limit: Duration) -> Self {
-        Self { limit, choice: Choice::default(), patience: None, redact: false }
+        Self { limit, choice: Choice::default(), patience: None, baseline: None, redact: false }
     }
 }
 
@@ -219,6 +222,9 @@ impl<'a> Round<'a> {
             finding.check = check.id;
             finding.duration = duration;
             finding.needs = self.needed_by(finding);
+            if let Some(baseline) = &self.plan.baseline {
+                baseline.hold_against(finding);
+            }
             if let Some(redaction) = &mut self.redaction {
                 redaction.learn(self.cx);
                 redaction.apply(finding);

@@ -10,14 +10,18 @@ use x509_parser::{certificate::X509Certificate, extensions::GeneralName, prelude
 use super::{
     Found, HOST, Sheet,
     domain::covers,
-    live::Shown,
+    live::{Shown, ShownBy},
     manifest::{Manifest, Object},
+    turn,
     yaml::{Node, Place},
 };
 use crate::{codes::Code, finding::Finding};
 
 const CERTIFICATE: &str = "tls.crt";
 const KEY: &str = "tls.key";
+
+/// With what the name begins to which people come for dialog and TURN.
+const STREAM: &str = "stream.";
 
 /// What makes new ones.
 const ISSUE: [&str; 1] = ["npm run gen-ssl"];
@@ -186,20 +190,26 @@ fn hosts<'y>(manifest: &Manifest<'y>) -> impl Iterator<Item = (Place, &'y str, &
     })
 }
 
-/// Each host with the certificate that its secret has. A wildcard is no host that anybody opens.
+/// Each host with the certificate that its secret has. A wildcard is no host that anybody opens. For dialog and TURN people come to
+/// one of them, and there TURN may have the secret to itself.
 pub(super) fn shown(manifest: &Manifest<'_>, path: impl Fn(Place) -> String) -> Vec<Shown> {
     let pairs = pairs(manifest);
+    let shown = |by, host: &str, secret: &str, place| {
+        let pair = pairs.iter().find(|it| it.secret.name == secret)?;
+        let certificate = pair.chain.first()?.clone();
+        Some(Shown { host: host.to_owned(), by, secret: secret.to_owned(), certificate, place: path(place) })
+    };
     let mut seen = BTreeSet::new();
-    let shown = hosts(manifest).filter(|(.., host)| !host.contains('*') && seen.insert(*host)).filter_map(
-        |(place, secret, host)| {
-            let pair = pairs.iter().find(|it| it.secret.name == secret)?;
-            Some(Shown {
-                host: host.to_owned(),
-                secret: secret.to_owned(),
-                certificate: pair.chain.first()?.clone(),
-                place: path(place),
-            })
-        },
-    );
-    shown.collect()
+    let hosts: Vec<_> =
+        hosts(manifest).filter(|(.., host)| !host.contains('*') && seen.insert(*host)).collect();
+    let pages = hosts.iter().filter_map(|(place, secret, host)| shown(ShownBy::Pages, host, secret, *place));
+    let stream = hosts.iter().find(|(.., host)| host.starts_with(STREAM));
+    let dialog = stream.and_then(|(place, secret, host)| shown(ShownBy::Dialog, host, secret, *place));
+    let turn = stream.and_then(|(place, secret, host)| {
+        if turn::is_behind_tls(manifest) {
+            return shown(ShownBy::IngressOfTurn, host, secret, *place);
+        }
+        turn::secrets_of_pod(manifest).find_map(|node| shown(ShownBy::Turn, host, node.text()?, node.start))
+    });
+    pages.chain(dialog).chain(turn).collect()
 }

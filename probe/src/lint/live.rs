@@ -46,10 +46,24 @@ pub(crate) struct Untold {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Shown {
     pub(crate) host: String,
+    pub(crate) by: ShownBy,
     pub(crate) secret: String,
     pub(crate) certificate: CertificateDer<'static>,
     /// Where the secret is named.
     pub(crate) place: String,
+}
+
+/// Who has to show it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ShownBy {
+    /// haproxy, on the port of pages.
+    Pages,
+    /// haproxy, on dialog's port.
+    Dialog,
+    /// haproxy, which does TLS for TURN.
+    IngressOfTurn,
+    /// The TURN server itself.
+    Turn,
 }
 
 /// What is no declaration: the state of things, who wrote what, and a second copy of everything, secrets included.
@@ -150,7 +164,7 @@ impl Live {
         finding
     }
 
-    /// Each host of an Ingress with the certificate that is meant for it.
+    /// Each host of an Ingress with the certificate that is meant for it, and on which ports.
     pub(crate) fn shown(&self) -> Vec<Shown> {
         certificates::shown(&Manifest::new(&self.documents), |place| self.path(place))
     }

@@ -23,7 +23,7 @@ mod yaml;
 
 use time::OffsetDateTime;
 
-pub(crate) use self::live::{Live, Shown};
+pub(crate) use self::live::{Live, Shown, ShownBy};
 #[cfg(feature = "kube")]
 pub(crate) use self::live::{Untold, grants};
 use self::{fix::Mend, manifest::Manifest, yaml::Place};

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::{
     Found, Sheet,
     fix::{Edit, Mend, SPREAD, replacing},
-    manifest::{Container, Pod},
+    manifest::{Container, Manifest, Pod},
     yaml::Node,
 };
 use crate::{codes::Code, finding::Finding};
@@ -14,8 +14,19 @@ const RELAY: [&str; 1] = ["kubectl apply -n hcce -k deploy/kustomize"];
 const REPLACE: &str = "Put hubs-relay in coturn's place, see deploy/README.md:";
 
 /// The TURN server: whatever stands in coturn's place.
-fn turn<'y>(sheet: &Sheet<'y>) -> Option<Container<'y>> {
-    sheet.manifest.container("coturn").or_else(|| sheet.manifest.containers().find(is_coturn))
+fn turn<'y>(manifest: &Manifest<'y>) -> Option<Container<'y>> {
+    manifest.container("coturn").or_else(|| manifest.containers().find(is_coturn))
+}
+
+/// The names of the secrets that the TURN server's pod mounts.
+pub(super) fn secrets_of_pod<'y>(manifest: &Manifest<'y>) -> impl Iterator<Item = &'y Node<'y>> {
+    let volumes = turn(manifest).map_or(&[][..], |turn| turn.pod.spec.items_at("volumes"));
+    volumes.iter().filter_map(|volume| volume.at("secret.secretName"))
+}
+
+/// Whether haproxy does TLS for the TURN server.
+pub(super) fn is_behind_tls(manifest: &Manifest<'_>) -> bool {
+    terminates(manifest).and_then(|(_, value)| value.text()).is_some_and(|it| it.ends_with(":ssl"))
 }
 
 /// Whether it is coturn itself, going by the image's name.
@@ -32,7 +43,7 @@ fn of_turn(
     good: &str,
     find: impl FnOnce(Container<'_>) -> Option<Found>,
 ) -> Vec<Found> {
-    let Some(turn) = turn(sheet) else { return Vec::new() };
+    let Some(turn) = turn(&sheet.manifest) else { return Vec::new() };
     let found = find(turn).unwrap_or_else(|| sheet.at(Finding::pass(code, good), turn.place()).into());
     vec![Found {
         finding: found.finding.at(format!("{}/{}", turn.pod.object.kind, turn.pod.object.name)),
@@ -99,10 +110,7 @@ pub(super) fn certificate(sheet: &Sheet<'_>) -> Vec<Found> {
         code,
         "the TURN server is given a certificate, or haproxy shows one in its place",
         |turn| {
-            if turn.has_mount("/certs")
-                || terminates(sheet)
-                    .is_some_and(|(_, value)| value.text().is_some_and(|it| it.ends_with(":ssl")))
-            {
+            if turn.has_mount("/certs") || is_behind_tls(&sheet.manifest) {
                 return None;
             }
             let stream = sheet
@@ -118,8 +126,8 @@ pub(super) fn certificate(sheet: &Sheet<'_>) -> Vec<Found> {
 }
 
 /// Where haproxy is told of port 5349.
-fn terminates<'y>(sheet: &Sheet<'y>) -> Option<&'y (Node<'y>, Node<'y>)> {
-    let maps = sheet.manifest.of_kind("ConfigMap");
+fn terminates<'y>(manifest: &Manifest<'y>) -> Option<&'y (Node<'y>, Node<'y>)> {
+    let maps = manifest.of_kind("ConfigMap");
     let mut data = maps.filter(|it| it.name.contains("tcp")).filter_map(|it| it.node.get("data"));
     data.find_map(|data| data.field("5349"))
 }

@@ -52,6 +52,8 @@ const HEAD_START: Duration = Duration::from_millis(100);
 pub struct NetOptions {
     /// The resolver to ask instead of the system's.
     pub resolver: Option<SocketAddr>,
+    /// With which one it is compared then, if not with those of the system's configuration.
+    pub system_resolvers: Option<Vec<SocketAddr>>,
     /// Roots to trust besides Mozilla's, in PEM.
     pub ca_pem: Option<Vec<u8>>,
     /// Detours: connect there instead.
@@ -164,6 +166,7 @@ pub struct Net {
     resolver: TokioResolver,
     resolver_name: String,
     resolvers: Vec<SocketAddr>,
+    system_resolvers: Vec<SocketAddr>,
     strangers: Vec<String>,
     roots: Arc<RootCertStore>,
     detours: BTreeMap<(String, u16), SocketAddr>,
@@ -187,6 +190,11 @@ impl Net {
             resolver,
             resolver_name,
             resolvers: records::resolvers(options.resolver),
+            system_resolvers: match (&options.system_resolvers, options.resolver) {
+                (Some(these), _) => these.clone(),
+                (None, Some(_)) => records::resolvers(None),
+                (None, None) => Vec::new(),
+            },
             strangers: Vec::new(),
             roots: Arc::new(tls::roots(options.ca_pem.as_deref())?),
             detours: options.connect_to.iter().map(|c| ((c.host.clone(), c.port), c.to)).collect(),
@@ -209,6 +217,11 @@ impl Net {
     /// The servers to which questions about names go.
     pub fn resolvers(&self) -> &[SocketAddr] {
         &self.resolvers
+    }
+
+    /// Those of this machine, which browsers here ask, where another one was given. Nothing else goes by them.
+    pub fn system_resolvers(&self) -> &[SocketAddr] {
+        &self.system_resolvers
     }
 
     /// Which addresses are used.

@@ -244,20 +244,35 @@ pub(super) fn resolvers(given: Option<SocketAddr>) -> Vec<SocketAddr> {
 impl Net {
     /// What the resolver that is in use says: the first one that answers.
     pub async fn ask_resolver(&self, host: &str, kind: Kind, mode: Mode) -> Result<Reply, AskError> {
-        let mut failure = AskError::NoResolver;
-        for resolver in self.resolvers() {
-            match ask(*resolver, host, kind, mode).await {
-                Ok(reply) => return Ok(reply),
-                Err(e) => failure = e,
-            }
-        }
-        Err(failure)
+        ask_in_turn(self.resolvers(), host, kind, mode).await
+    }
+
+    /// What this machine's own resolver says, where another one is in use.
+    pub async fn ask_system_resolver(&self, host: &str, kind: Kind) -> Result<Reply, AskError> {
+        ask_in_turn(self.system_resolvers(), host, kind, Mode::Recursive).await
     }
 
     /// What the server at this address says.
     pub async fn ask_server(&self, server: SocketAddr, host: &str, kind: Kind) -> Result<Reply, AskError> {
         ask(server, host, kind, Mode::Authoritative).await
     }
+}
+
+/// What the first one says that answers.
+async fn ask_in_turn(
+    resolvers: &[SocketAddr],
+    host: &str,
+    kind: Kind,
+    mode: Mode,
+) -> Result<Reply, AskError> {
+    let mut failure = AskError::NoResolver;
+    for resolver in resolvers {
+        match ask(*resolver, host, kind, mode).await {
+            Ok(reply) => return Ok(reply),
+            Err(e) => failure = e,
+        }
+    }
+    Err(failure)
 }
 
 async fn ask(server: SocketAddr, host: &str, kind: Kind, mode: Mode) -> Result<Reply, AskError> {

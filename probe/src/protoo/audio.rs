@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::{ANSWER_LIMIT, Dialog, Frame, ProtooError, Purpose, Transport};
-use crate::{facts::PermsToken, media::Opus};
+use crate::{audio::Opus, facts::PermsToken};
 
 /// A consumer that dialog offers.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -47,11 +47,6 @@ pub enum Refused {
 }
 
 impl Credentials {
-    /// Those that a configuration names.
-    pub(crate) fn of(auth: &crate::config::Auth) -> Self {
-        Self { users: auth.users.clone(), secrets: auth.secrets.clone(), expiry_grace: auth.expiry_grace }
-    }
-
     /// Whether every user can show a USERHASH in place of its name. The names of REST credentials cannot be found by it:
     /// there is one for each second.
     pub const fn know_all_names(&self) -> bool {

@@ -16,7 +16,7 @@ use serde::Deserialize;
 use thiserror::Error;
 use toml::{Table, Value};
 
-use crate::auth::Secret;
+use crate::auth::{Credentials, Secret};
 
 pub use values::{
     Allow, Announced, Entry, Host, Listen, LogFormat, Mapping, Place, PortRange, ProxyProtocol, Service,
@@ -82,6 +82,17 @@ pub struct Auth {
     pub nonce_secret: Option<Secret>,
     #[serde(deserialize_with = "values::duration")]
     pub expiry_grace: Duration,
+}
+
+impl Auth {
+    /// Those that are written down.
+    pub(crate) fn credentials(&self) -> Credentials {
+        Credentials {
+            users: self.users.clone(),
+            secrets: self.secrets.clone(),
+            expiry_grace: self.expiry_grace,
+        }
+    }
 }
 
 /// `[peers]`

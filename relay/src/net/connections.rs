@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,11 +16,11 @@ use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
 use super::exchange::Shared;
+use super::presence::Presence;
 use super::proxy_protocol::{self, BadHeader, Named};
 use super::stream::{End, Spoken, serve_frames};
 use super::tls;
 use crate::config::{ProxyProtocol, Transport};
-use crate::turn::Client;
 use crate::wire::Opening;
 
 /// How long to wait when the system has no more descriptors.
@@ -148,15 +148,6 @@ async fn begins_tls(stream: &TcpStream) -> bool {
     Opening::tell(&first[..len]) == Some(Opening::Tls)
 }
 
-/// A connection as the exchange knows it. Whatever ends its task, the exchange forgets it.
-pub(super) struct Presence {
-    pub(super) exchange: Shared,
-    pub(super) client: Option<Client>,
-    pub(super) is_stranger: bool,
-    /// The address that it counts for, once that is known.
-    address: Option<IpAddr>,
-}
-
 impl Entrance {
     /// Whether a sender may say for whom it speaks.
     fn trusts(&self, sender: SocketAddr) -> bool {
@@ -200,20 +191,8 @@ impl std::fmt::Debug for Entrance {
 impl Presence {
     /// A new connection, if there is room for it. Of a proxy's nobody knows yet whose it is.
     fn admit(exchange: &Shared, entrance: &Entrance, sender: SocketAddr) -> Option<Self> {
-        if !exchange.borrow_mut().admit_stranger() {
-            return None;
-        }
-        let exchange = exchange.clone();
-        let mut presence = Self { exchange, client: None, is_stranger: true, address: None };
+        let mut presence = Self::stranger(exchange)?;
         (entrance.trusts(sender) || presence.is_of(sender)).then_some(presence)
-    }
-
-    /// Counts the connection for its client's address, unless it does already; false if there is no room for one more.
-    fn is_of(&mut self, client: SocketAddr) -> bool {
-        if self.address.is_none() && self.exchange.borrow_mut().admit_stranger_of(client.ip()) {
-            self.address = Some(client.ip());
-        }
-        self.address.is_some()
     }
 
     /// What may come without TLS.
@@ -275,27 +254,5 @@ impl Presence {
             Err(_) => counts.timed_out += 1,
         }
         shaken?
-    }
-
-    /// Notes whether the client has an allocation.
-    pub(super) fn set_stranger(&mut self, is_stranger: bool) {
-        if self.is_stranger != is_stranger {
-            let mut exchange = self.exchange.borrow_mut();
-            if is_stranger {
-                exchange.estrange(self.address);
-            } else {
-                exchange.dismiss_stranger(self.address);
-            }
-        }
-        self.is_stranger = is_stranger;
-    }
-}
-
-impl Drop for Presence {
-    fn drop(&mut self) {
-        self.set_stranger(false);
-        if let Some(client) = self.client {
-            self.exchange.borrow_mut().close_connection(client);
-        }
     }
 }

@@ -13,6 +13,7 @@ pub(crate) mod exchange;
 mod fragmentation;
 mod gate;
 pub(crate) mod icmp;
+mod presence;
 pub(crate) mod proxy_protocol;
 pub(crate) mod resolve;
 pub(crate) mod signalling;

@@ -13,8 +13,8 @@ use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-use super::connections::Presence;
 use super::exchange::now;
+use super::presence::Presence;
 use crate::config::Transport;
 use crate::turn::{Client, Link};
 use crate::wire::{NotTurn, Opening, PacketDecoder, PacketTooLong, StreamDecoder};

@@ -21,6 +21,7 @@ use tracing::{debug, warn};
 
 use super::metrics;
 use super::status::{Condition, Status};
+use crate::turn::PeerPolicy;
 
 /// Connections at a time. For one more the oldest is closed: who asks is answered at once, so that one is idle.
 const CONNECTIONS: usize = 64;
@@ -101,12 +102,13 @@ fn respond(method: &Method, path: &str, status: &Arc<Status>) -> Response<Full<B
     let (code, content_type, body) = match (method, path) {
         (&Method::GET | &Method::HEAD, "/livez") => liveness(status, Instant::now()),
         (&Method::GET | &Method::HEAD, "/readyz") => readiness(status),
+        (&Method::GET | &Method::HEAD, "/peers") => (StatusCode::OK, TEXT, peers(&status.peers())),
         (&Method::GET | &Method::HEAD, "/metrics") => match metrics::render(status) {
             Ok(document) => (StatusCode::OK, OPEN_METRICS, document),
             Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("{error}\n")),
         },
         (&Method::GET | &Method::HEAD, _) => {
-            (StatusCode::NOT_FOUND, TEXT, "there are /livez, /readyz and /metrics\n".to_owned())
+            (StatusCode::NOT_FOUND, TEXT, "there are /livez, /readyz, /peers and /metrics\n".to_owned())
         }
         _ => (StatusCode::METHOD_NOT_ALLOWED, TEXT, "GET or HEAD only\n".to_owned()),
     };
@@ -147,6 +149,18 @@ fn readiness(status: &Status) -> Answer {
         };
     }
     (if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, TEXT, lines)
+}
+
+/// Whom clients may reach, a line each: `map ANNOUNCED ACTUAL`, then `allow NETWORK FIRST-LAST` on the actual address.
+fn peers(policy: &PeerPolicy) -> String {
+    let mut lines = String::new();
+    for it in &policy.map {
+        let _ = writeln!(lines, "map {} {}", it.announced, it.actual);
+    }
+    for it in &policy.allow {
+        let _ = writeln!(lines, "allow {} {}-{}", it.network, it.ports.start(), it.ports.end());
+    }
+    lines
 }
 
 #[cfg(test)]

@@ -87,6 +87,7 @@ pub(super) fn resolve(
         let policy = Arc::new(resolver.policy());
         let mapped = resolver.has_mappings().then_some(policy.map.len());
         status.update(|facts| facts.mapped_addresses = mapped);
+        status.set_peers(Arc::clone(&policy));
         publish.send_if_modified(|published| {
             let is_new = *published != policy;
             *published = policy;

@@ -12,8 +12,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue, NoLabelSe
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::signalling::Shared;
-use super::status::{Condition, Need, Status};
+use super::status::{Condition, Need, Shared, Status};
 use crate::gateway::{Counts, Rejected};
 use crate::net::signalling::Tally;
 use crate::net::totals::{ByTransport, Totals, Ways};

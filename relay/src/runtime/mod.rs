@@ -22,7 +22,7 @@ use thiserror::Error;
 use tokio::sync::{Notify, mpsc, watch};
 use tracing::info;
 
-use crate::auth::{Credentials, Secret};
+use crate::auth::Secret;
 use crate::config::{Config, ConfigError, Limits, Listen, Transport};
 use crate::gateway::Directory;
 use crate::net::bind::{PortParity, Ports};
@@ -154,7 +154,7 @@ impl Relay {
         let (phase, phases) = watch::channel(Phase::Serving);
         let (publish, configs) = watch::channel(Arc::new(config.clone()));
         let (failed, failures) = mpsc::unbounded_channel();
-        let gateway = config.gateway.listen.is_some().then(|| signalling::Shared {
+        let gateway = config.gateway.listen.is_some().then(|| status::Shared {
             directory: Arc::new(Directory::new(Instant::now())),
             tally: Arc::default(),
         });
@@ -212,7 +212,7 @@ impl Relay {
         self.signalling.as_ref()?.actual().first()
     }
 
-    /// Answers `/livez`, `/readyz` and `/metrics` at this address as well, and returns it with the port that was taken.
+    /// Answers `/livez`, `/readyz`, `/peers` and `/metrics` at this address as well, and returns it with the port that was taken.
     pub fn serve_admin(&mut self, address: SocketAddr) -> Result<SocketAddr, StartError> {
         let failed = |source| StartError::Admin { address, source };
         let listener = std::net::TcpListener::bind(address).map_err(failed)?;
@@ -364,7 +364,7 @@ fn plan(
             Some(shared) => NonceKey::derived(shared),
             None => NonceKey::new(&random_key),
         },
-        credentials: Credentials::of(&config.auth),
+        credentials: config.auth.credentials(),
         secrets_rotate: config.auth.postgres.is_some(),
         peers,
         families: config.relay.address.iter().map(|ip| Family::of(SocketAddr::new(*ip, 0))).collect(),

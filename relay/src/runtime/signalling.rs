@@ -12,25 +12,17 @@ use tracing::{info, warn};
 
 use super::background::{Common, IMPATIENCE, runtime};
 use super::listeners::Share;
-use super::status::{Condition, Need};
+use super::status::{Condition, Need, Shared};
 use super::{Phase, StartError};
 use crate::config::{Config, Entry, Gateway, Host, Place, Service};
-use crate::gateway::Directory;
 use crate::gateway::signalling::Offer;
 use crate::net::bind::Listener;
 use crate::net::cluster::{Cluster, Port};
 use crate::net::resolve::Names;
-use crate::net::signalling::{Door, Proxy, Settings, Tally, serve_signalling};
+use crate::net::signalling::{Door, Proxy, Settings, serve_signalling};
 
 /// So many of a Service's ports are named in the log.
 const SHOWN: usize = 16;
-
-/// What the gateway's threads share, and metrics read.
-#[derive(Clone, Debug)]
-pub(super) struct Shared {
-    pub(super) directory: Arc<Directory>,
-    pub(super) tally: Arc<Tally>,
-}
 
 /// Serves these listeners until the relay ends.
 pub(super) fn serve(

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::signalling::Shared;
+use crate::gateway::Directory;
+use crate::net::signalling::Tally;
 use crate::net::totals::Totals;
+use crate::turn::PeerPolicy;
 
 /// A worker that has not reported for this long is stuck: it reports once a second.
 const STUCK: Duration = Duration::from_secs(30);
@@ -41,8 +43,16 @@ pub(crate) struct Status {
     workers: Vec<Mutex<Report>>,
     needs: Mutex<BTreeMap<Need, Condition>>,
     facts: Mutex<Facts>,
+    peers: Mutex<Arc<PeerPolicy>>,
     /// What the gateway's signalling counts, if there is a gateway.
     pub(super) gateway: Option<Shared>,
+}
+
+/// What the gateway's threads share, and metrics read.
+#[derive(Clone, Debug)]
+pub(super) struct Shared {
+    pub(super) directory: Arc<Directory>,
+    pub(super) tally: Arc<Tally>,
 }
 
 /// What is true of the whole relay.
@@ -73,7 +83,8 @@ impl Status {
     pub(crate) fn new(workers: usize) -> Self {
         let report = |_| Mutex::new(Report { made: Instant::now(), totals: Totals::default() });
         let workers = (0..workers).map(report).collect();
-        Self { workers, needs: Mutex::default(), facts: Mutex::default(), gateway: None }
+        let (needs, facts, peers) = Default::default();
+        Self { workers, needs, facts, peers, gateway: None }
     }
 
     /// The same with a gateway.
@@ -101,6 +112,16 @@ impl Status {
     /// Changes what is true of the whole relay.
     pub(crate) fn update(&self, change: impl FnOnce(&mut Facts)) {
         change(&mut lock(&self.facts));
+    }
+
+    /// Clients may reach these peers from now on.
+    pub(crate) fn set_peers(&self, policy: Arc<PeerPolicy>) {
+        *lock(&self.peers) = policy;
+    }
+
+    /// Whom clients may reach.
+    pub(crate) fn peers(&self) -> Arc<PeerPolicy> {
+        Arc::clone(&lock(&self.peers))
     }
 
     /// What each worker has counted.

@@ -58,7 +58,7 @@ pub fn summary(config: &Config) -> Result<Vec<Line>, super::TlsError> {
     }
     lines.extend(gateway(config));
     if let Some(address) = config.admin.address {
-        lines.push(Line::Fact(format!("answers /livez, /readyz and /metrics on http://{address}")));
+        lines.push(Line::Fact(format!("answers /livez, /readyz, /peers and /metrics on http://{address}")));
     }
     Ok(lines)
 }

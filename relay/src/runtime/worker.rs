@@ -8,7 +8,6 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{LocalSet, spawn_local};
 
-use crate::auth::Credentials;
 use crate::config::Config;
 use crate::net::bind::Listener;
 use crate::net::exchange::{Exchange, Plan, Shared};
@@ -134,7 +133,7 @@ async fn follow_configuration(
             }
             else => return,
         }
-        let mut credentials = Credentials::of(&configs.borrow().auth);
+        let mut credentials = configs.borrow().auth.credentials();
         let reading = readings.borrow_and_update();
         credentials.secrets.extend(reading.secrets.iter().cloned());
         exchange.borrow_mut().set_credentials(credentials, reading.began);

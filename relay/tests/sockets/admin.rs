@@ -223,6 +223,18 @@ fn a_peer_without_an_address_makes_it_unready_with_the_reason() {
 }
 
 #[test]
+fn whom_clients_may_reach_is_told_with_the_addresses_that_stand_for_others() {
+    let text = "listen = ['udp://127.0.0.1:0']\nrelay.address = '127.0.0.1'\n\
+                peers.allow = ['127.0.0.2:40000-49999', '[2001:db8::/64]:7-9']\n\
+                peers.map = [{ announced = '192.0.2.7', actual = '127.0.0.2' }]";
+    let mut relay = Relay::start(&Config::from_text(text, None, []).unwrap()).unwrap();
+    let admin = relay.serve_admin("127.0.0.1:0".parse().unwrap()).unwrap();
+    let said = get(admin, "/peers").2;
+    let expected = "map 192.0.2.7 127.0.0.2\nallow 127.0.0.2/32 40000-49999\nallow 2001:db8::/64 7-9\n";
+    assert_eq!(said, expected);
+}
+
+#[test]
 fn connections_that_ask_nothing_keep_nobody_else_from_asking() {
     let (_relay, admin) = start(&Identity::new("turn.test"));
     let connect = || {

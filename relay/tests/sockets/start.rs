@@ -134,7 +134,7 @@ fn the_summary_says_what_it_listens_on_and_whom_clients_reach() {
         "relays from 0.0.0.0 on ports 49152-65535, which it calls 203.0.113.7",
         "clients can reach dialog.hcce.svc:40000-49999, [2001:db8::]/32:5000 and nobody else",
         "203.0.113.9 is a name for dialog.hcce.svc: packets go there, to the same port",
-        "answers /livez, /readyz and /metrics on http://127.0.0.1:1234",
+        "answers /livez, /readyz, /peers and /metrics on http://127.0.0.1:1234",
     ];
     assert_eq!(lines, expected);
 }

@@ -111,17 +111,21 @@ impl Shop<'_> {
 
     fn start_ingress(&self, network: &Network) -> Option<Process> {
         let Self { folder, scenario, .. } = self;
-        let certificates = folder.join("ingress");
-        fs::create_dir(&certificates).unwrap();
-        let write = |file: &str, name: &str, certificate| {
+        let write = |folder: &Path, file: &str, name: &str, certificate| {
             let Some(identity) = self.identity(certificate, name) else { return };
-            let file = certificates.join(format!("{file}.pem"));
+            let file = folder.join(format!("{file}.pem"));
             fs::write(file, identity.certificate + &identity.key).unwrap();
         };
-        for name in NAMES {
-            write(name, name, scenario.ingress.certificates.get(name).copied().unwrap_or_default());
+        let of_dialog = scenario.ingress.certificates_of_dialog.as_ref();
+        let folders = [(bed::OF_ALL, Some(&scenario.ingress.certificates)), (bed::OF_DIALOG, of_dialog)];
+        for (name, certificates) in folders {
+            let (folder, Some(certificates)) = (folder.join(name), certificates) else { continue };
+            fs::create_dir(&folder).unwrap();
+            for name in NAMES {
+                write(&folder, name, name, certificates.get(name).copied().unwrap_or_default());
+            }
+            write(&folder, "default", DOMAIN, scenario.ingress.default);
         }
-        write("default", DOMAIN, scenario.ingress.default);
         let turn = match scenario.turn.server {
             Server::Coturn => coturn_node(network, scenario).1,
             Server::HubsRelay | Server::Stopped | Server::Mute => RELAY,
@@ -129,6 +133,7 @@ impl Shop<'_> {
         let ingress = Ingress {
             http: Some((HAPROXY, 8080).into()),
             https: vec![(HAPROXY, 4443).into()],
+            dialog: of_dialog.map(|_| (HAPROXY, 4444).into()),
             turn: (HAPROXY, TURN_PORT).into(),
             reticulum_backend: (RETICULUM, RETICULUM_PORT).into(),
             dialog_backends: match scenario.gateway {

@@ -39,6 +39,8 @@ const SOUND: [&str; 4] = ["HP0640", "HP0641", "HP0642", "HP0643"];
 #[derive(Debug)]
 pub struct Lab {
     room: String,
+    /// What the probe is told besides.
+    told: Vec<String>,
     /// What the laptop's programs find in their environment, and what clock.
     environment: BTreeMap<String, String>,
     clock: Option<String>,
@@ -66,6 +68,7 @@ impl Lab {
         let manifest = scenario.manifest().map(|manifest| write("hcce.yaml", manifest));
         Self {
             room: scenario.room.clone(),
+            told: scenario.arguments.clone(),
             environment: scenario.home.environment.clone(),
             clock: scenario.home.clock.clone(),
             rules,
@@ -83,6 +86,7 @@ impl Lab {
         let environment = BTreeMap::new();
         Self {
             room: String::new(),
+            told: Vec::new(),
             environment,
             clock: None,
             rules: None,
@@ -105,15 +109,18 @@ impl Lab {
 
     /// What `hubs-probe check` has to be told here.
     pub fn arguments(&self) -> Vec<String> {
-        let resolver = self.network.resolver.to_string();
         let ca_file = self.folder.path().join("ca.pem").display().to_string();
-        let known = [DOMAIN.to_owned(), "--resolver".to_owned(), resolver, "--ca-file".to_owned(), ca_file];
+        let known = [DOMAIN.to_owned(), "--ca-file".to_owned(), ca_file];
+        let is_told_whom_to_ask = self.told.iter().any(|argument| argument == "--resolver");
+        let resolver =
+            (!is_told_whom_to_ask).then(|| ["--resolver".to_owned(), self.network.resolver.to_string()]);
         let room = (!self.room.is_empty()).then(|| format!("https://{DOMAIN}/{}", self.room));
         let rules = self.rules.as_ref().map(|file| ["--nsg".to_owned(), file.display().to_string()]);
         let manifest =
             self.manifest.as_ref().map(|file| ["--manifest".to_owned(), file.display().to_string()]);
-        let known = known.into_iter().chain(rules.into_iter().chain(manifest).flatten());
-        known.chain(room.into_iter().flat_map(|room| ["--room".to_owned(), room])).collect()
+        let room = room.map(|room| ["--room".to_owned(), room]);
+        let options = [resolver, rules, manifest, room].into_iter().flatten().flatten();
+        known.into_iter().chain(options).chain(self.told.clone()).collect()
     }
 
     /// Puts these rules in the place of those that the scenario adds to the node's security group.

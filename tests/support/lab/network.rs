@@ -56,6 +56,7 @@ const AZURE_RESOLVER: Ipv4Addr = Ipv4Addr::new(168, 63, 129, 16);
 const CLUSTER_RESOLVER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 10);
 
 const DNS: u16 = 53;
+const STUN: u16 = 3478;
 /// Where the router of a hotel has its login page.
 const LOGIN_PORT: u16 = 8080;
 
@@ -185,7 +186,7 @@ impl Network {
         }
         let broken = (scenario.signatures == Signatures::Broken).then_some(DOMAIN);
         names::ask(at(SERVERS[0].1), scenario.remembered.clone(), broken, at(RESOLVER), internet);
-        names::ask(at(RESOLVER), Addresses::new(), None, self.resolver, home);
+        names::ask(at(RESOLVER), scenario.home.remembered.clone(), None, self.resolver, home);
         names::ask(at(RESOLVER), Addresses::new(), None, at(AZURE_RESOLVER), azure);
         let services = [("dialog", NODE), ("pgbouncer", PGBOUNCER)];
         let services = services.map(|(name, address)| {
@@ -195,6 +196,7 @@ impl Network {
         let services = Zone { addresses: services.into(), ..Zone::default() };
         names::know(services, at(CLUSTER_RESOLVER), &self.node);
         answer_with_address_of_sender(internet);
+        answer_stun(internet);
     }
 }
 
@@ -454,6 +456,29 @@ fn answer_with_address_of_sender(internet: &Namespace) {
     thread::spawn(move || {
         while let Ok((mut stream, sender)) = listener.accept() {
             let _ = std::io::Write::write_all(&mut stream, sender.ip().to_string().as_bytes());
+        }
+    });
+}
+
+/// A STUN server that has nothing to do with the deployment: it tells each who asks their address (RFC 8489 section 14.2).
+fn answer_stun(internet: &Namespace) {
+    const COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
+    let socket = internet.run(|| UdpSocket::bind((IPINFO, STUN)).unwrap());
+    thread::spawn(move || {
+        let mut datagram = [0; 1500];
+        while let Ok((length, client)) = socket.recv_from(&mut datagram) {
+            let (IpAddr::V4(address), true) = (client.ip(), length >= 20 && datagram[..2] == [0, 1]) else {
+                continue;
+            };
+            let masked =
+                |bytes: &[u8]| bytes.iter().zip(COOKIE).map(|(byte, mask)| byte ^ mask).collect::<Vec<_>>();
+            let mapped = [
+                &[0, 0x20, 0, 8, 0, 1][..],
+                &masked(&client.port().to_be_bytes()),
+                &masked(&address.octets()),
+            ];
+            let answer = [&[1, 1, 0, 12][..], &datagram[4..20], &mapped.concat()].concat();
+            let _ = socket.send_to(&answer, client);
         }
     });
 }

@@ -57,6 +57,9 @@ pub struct Scenario {
     /// Whether that is the media gateway as well.
     #[serde(default)]
     pub(super) gateway: Gateway,
+    /// What the person tells the probe besides. Without `--resolver` among it, it is the router at home.
+    #[serde(default)]
+    pub(super) arguments: Vec<String>,
     /// The manifest that the person gives to the probe.
     #[serde(default)]
     manifest: Manifest,
@@ -98,6 +101,8 @@ pub struct Home {
     pub(super) environment: BTreeMap<String, String>,
     /// By how much the laptop's clock is wrong: `-400d`.
     pub(super) clock: Option<String>,
+    /// What the router, which the laptop asks for names, remembers from earlier.
+    pub(super) remembered: Addresses,
     /// Added to each round trip.
     round_trip_ms: Option<u64>,
 }
@@ -223,6 +228,8 @@ pub(super) struct Ingress {
     pub(super) organisation: Option<String>,
     /// For each name, if it is not good.
     pub(super) certificates: BTreeMap<String, Certificate>,
+    /// The same where signalling comes to a port of its own: 4444 of the pod, see `ports`. There is none without.
+    pub(super) certificates_of_dialog: Option<BTreeMap<String, Certificate>>,
 }
 
 impl Default for Ingress {
@@ -233,6 +240,7 @@ impl Default for Ingress {
             default: Certificate::default(),
             organisation: None,
             certificates: BTreeMap::new(),
+            certificates_of_dialog: None,
         }
     }
 }

@@ -5,13 +5,13 @@ use std::time::Duration;
 use futures_util::future::{join, try_join};
 use tokio::time::{Instant, interval, timeout_at};
 
-use super::way::Way;
+use super::way::{Obstacle, Way};
 use crate::{
-    audio::{FRAME, Figures, Journey},
+    audio::{FRAME, Figures, Journey, Opus},
     facts::{DialogFacts, PermsToken},
-    media::{Media, MediaError, Opus, Purpose},
+    media::{Media, Purpose},
     net::{Net, Trust},
-    protoo::{Dialog, ProtooError, Transport, own_room},
+    protoo::{Dialog, Transport, own_room},
     random,
 };
 
@@ -30,31 +30,6 @@ pub(super) struct Signalling<'a> {
     pub(super) endpoint: &'a DialogFacts,
     pub(super) token: &'a PermsToken,
     pub(super) length: Duration,
-}
-
-/// Why nothing was heard.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Obstacle {
-    /// Dialog does not let us join.
-    #[error("dialog does not let us join: {0}")]
-    NotLetIn(ProtooError),
-    /// Dialog does not do its part.
-    #[error(transparent)]
-    Dialog(#[from] ProtooError),
-    /// What worked before does not any more.
-    #[error("this way worked a moment ago, and now: {0}")]
-    Lost(String),
-    /// The connection does not come about.
-    #[error(transparent)]
-    Media(#[from] MediaError),
-    /// Both connections stand, and nothing is heard.
-    #[error("both connections stand, and no sound comes back")]
-    Silent {
-        /// Bytes of sound that were sent.
-        sent: u64,
-        /// How many more bytes arrived at dialog meanwhile, if it says.
-        arrived: Option<u64>,
-    },
 }
 
 /// Somebody in the room.

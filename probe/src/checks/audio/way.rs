@@ -10,16 +10,15 @@ use std::{
 use futures_util::future::{BoxFuture, join_all};
 use tokio::time::timeout;
 
-use super::talk::Obstacle;
 use crate::{
     candidate::{Candidate, Protocol},
     check::Context,
     codes::Code,
     facts::{TurnCertificate, TurnFacts},
     ice::{DirectPath, Path},
-    media::Purpose,
+    media::{MediaError, Purpose},
     net::Net,
-    protoo::Transport,
+    protoo::{ProtooError, Transport},
     turn::{Allocation, Client, TurnError},
 };
 
@@ -28,6 +27,31 @@ const TURN_UDP: u16 = 3478;
 
 /// How long a server that takes datagrams may take to say so. No browser is told of it, so it is no loss if it does not.
 const OFFER_LIMIT: Duration = Duration::from_secs(1);
+
+/// Why nothing was heard.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Obstacle {
+    /// Dialog does not let us join.
+    #[error("dialog does not let us join: {0}")]
+    NotLetIn(ProtooError),
+    /// Dialog does not do its part.
+    #[error(transparent)]
+    Dialog(#[from] ProtooError),
+    /// What worked before does not any more.
+    #[error("this way worked a moment ago, and now: {0}")]
+    Lost(String),
+    /// The connection does not come about.
+    #[error(transparent)]
+    Media(#[from] MediaError),
+    /// Both connections stand, and nothing is heard.
+    #[error("both connections stand, and no sound comes back")]
+    Silent {
+        /// Bytes of sound that were sent.
+        sent: u64,
+        /// How many more bytes arrived at dialog meanwhile, if it says.
+        arrived: Option<u64>,
+    },
+}
 
 /// A way to dialog.
 pub(super) trait Way: Sync {

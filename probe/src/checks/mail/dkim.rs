@@ -1,12 +1,14 @@
 //! DKIM (RFC 6376) as Azure Communication Services has it: two names, each an alias of the same name at Azure, which holds the
 //! keys and changes them.
 
+use futures_util::future::join_all;
+
 use super::{NONE, alias, ask};
 use crate::{
     check::Context,
     codes::Code,
     finding::Finding,
-    net::{Data, Kind},
+    net::{Data, Kind, Reply},
 };
 
 pub(super) const SELECTORS: [&str; 2] = ["selector1-azurecomm-prod-net", "selector2-azurecomm-prod-net"];
@@ -24,25 +26,31 @@ pub(super) struct Selector {
 
 impl Selector {
     /// Looks at all of those places. Nothing if the resolver does not say what is in the right one.
-    pub(super) async fn look(cx: &Context, name: &'static str, domain: &str) -> Option<Self> {
+    pub(super) async fn look(
+        cx: &Context,
+        name: &'static str,
+        domain: &str,
+        suffixes: &[String],
+    ) -> Option<Self> {
         let host = format!("{name}._domainkey.{domain}");
         let reversed = format!("_domainkey.{name}.{domain}");
-        let doubled = format!("{host}.{domain}");
-        let (at_alias, key, at_reversed, at_doubled) = tokio::join!(
+        let appended = "the DNS provider's form appends the domain by itself";
+        let doubled = suffixes.iter().map(|suffix| (format!("{host}.{suffix}"), appended));
+        let wrong: Vec<_> =
+            [(reversed, "the selector comes first, then _domainkey")].into_iter().chain(doubled).collect();
+        let (at_alias, key, at_wrong) = tokio::join!(
             ask(cx, &host, Kind::Cname),
             ask(cx, &host, Kind::Txt),
-            ask(cx, &reversed, Kind::Cname),
-            ask(cx, &doubled, Kind::Cname),
+            join_all(wrong.iter().map(|(place, _)| ask(cx, place, Kind::Cname))),
         );
-        let misplaced = [
-            (reversed, at_reversed, "the selector comes first, then _domainkey"),
-            (doubled, at_doubled, "the DNS provider's form appends the domain by itself"),
-        ];
-        let misplaced = misplaced
+        let is_there = |place: &str, reply: Option<Reply>| {
+            reply.as_ref().and_then(|reply| alias(reply, place)) == Some(right(name))
+        };
+        let misplaced = wrong
             .into_iter()
-            .filter(|(place, reply, _)| reply.as_ref().and_then(|r| alias(r, place)) == Some(right(name)))
-            .map(|(place, _, rule)| (place, rule))
-            .collect();
+            .zip(at_wrong)
+            .filter_map(|(wrong, reply)| is_there(&wrong.0, reply).then_some(wrong));
+        let misplaced = misplaced.collect();
         let has_key = key.is_some_and(|reply| reply.texts().any(|text| text.contains("p=")));
         Some(Self { name, alias: alias(&at_alias?, &host), has_key, misplaced, host })
     }

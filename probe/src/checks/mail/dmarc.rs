@@ -1,6 +1,6 @@
 //! DMARC (RFC 7489): does the domain say what receivers shall do with mail that is not its own?
 
-use super::{Domain, NONE, ask};
+use super::{Domain, MISPLACED, NONE, ask, entered_as};
 use crate::{
     check::Context,
     checks::dns::zone::ancestors,
@@ -12,7 +12,6 @@ use crate::{
 pub(super) async fn judge(cx: &Context, domain: &Domain) -> Finding {
     let code = Code::DmarcPolicy;
     let name = &domain.name;
-    let doubled = format!("_dmarc.{name}.{name}");
     // Without a record of its own, that of the organisation's domain holds (RFC 7489 section 6.6.3).
     let mut found = None;
     for above in ancestors(name) {
@@ -32,14 +31,9 @@ pub(super) async fn judge(cx: &Context, domain: &Domain) -> Finding {
                 format!("Enter, as a line of the zone file: _dmarc.{name}. TXT \"v=DMARC1; p=quarantine; rua=mailto:postmaster@{name}\""),
                 NONE,
             );
-        let misplaced = ask(cx, &doubled, Kind::Txt).await.is_some_and(|reply| !records(&reply).is_empty());
-        return if misplaced {
-            finding.seen(
-                "misplaced",
-                format!("it was entered as {doubled}: the DNS provider's form appends the domain by itself"),
-            )
-        } else {
-            finding
+        return match domain.doubled(cx, &format!("_dmarc.{name}"), is_dmarc).await {
+            Some(place) => finding.seen(MISPLACED, entered_as(&place)),
+            None => finding,
         };
     };
     let [record] = there.as_slice() else {
@@ -75,10 +69,11 @@ pub(super) async fn judge(cx: &Context, domain: &Domain) -> Finding {
 }
 
 fn records(reply: &Reply) -> Vec<String> {
-    let version = |text: &&str| {
-        text.split(';').next().is_some_and(|first| first.replace(' ', "").eq_ignore_ascii_case("v=DMARC1"))
-    };
-    reply.texts().filter(version).map(str::to_owned).collect()
+    reply.texts().filter(|text| is_dmarc(text)).map(str::to_owned).collect()
+}
+
+fn is_dmarc(text: &str) -> bool {
+    text.split(';').next().is_some_and(|first| first.replace(' ', "").eq_ignore_ascii_case("v=DMARC1"))
 }
 
 fn tag(record: &str, wanted: &str) -> Option<String> {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
 
-use super::{Domain, NONE, ask};
+use super::{Domain, MISPLACED, NONE, ask, entered_as};
 use crate::{
     check::Context,
     codes::Code,
@@ -23,7 +23,15 @@ const MOST_LEVELS: usize = 10;
 
 pub(super) async fn judge(cx: &Context, domain: &Domain) -> Vec<Finding> {
     let records: Vec<_> = domain.texts.iter().filter(|text| is_spf(text)).collect();
-    let [record] = records.as_slice() else { return vec![not_one(domain, &records)] };
+    let [record] = records.as_slice() else {
+        let finding = not_one(domain, &records);
+        let misplaced =
+            if records.is_empty() { domain.doubled(cx, &domain.name, is_spf).await } else { None };
+        return vec![match misplaced {
+            Some(place) => finding.seen(MISPLACED, entered_as(&place)),
+            None => finding,
+        }];
+    };
     let followed = follow(cx, record).await;
     let mut findings = vec![judge_record(record, &followed)];
     findings.push(judge_lookups(&followed));

@@ -165,6 +165,53 @@ async fn there_is_one_dmarc_record_with_a_policy() {
 }
 
 #[tokio::test]
+async fn a_text_that_was_entered_with_the_domain_or_the_zone_twice_is_named_where_it_is_missing() {
+    let misplaced = |finding: &Finding| {
+        finding.evidence.iter().find(|e| e.label == "misplaced").map(|e| e.value.clone()).unwrap_or_default()
+    };
+    let host = format!("_dmarc.{DOMAIN}");
+    for twice in [DOMAIN, "example.test"] {
+        let of_zone = |zone: Zone| zone.ns("example.test", "ns.example.test");
+        let spf = of_zone(domain(DOMAIN, "spf")).txt(&format!("{DOMAIN}.{twice}"), SPF);
+        let said = fault(spf).await;
+        assert_eq!(said.code, Code::SpfRecord, "{said:#?}");
+        assert!(misplaced(&said).starts_with(&format!("it was entered as {DOMAIN}.{twice}:")), "{said:#?}");
+
+        let dmarc = of_zone(domain(DOMAIN, "dmarc")).txt(&format!("{host}.{twice}"), DMARC);
+        let said = fault(dmarc).await;
+        assert!(misplaced(&said).starts_with(&format!("it was entered as {host}.{twice}:")), "{said:#?}");
+
+        let [first, second] = dkim::SELECTORS;
+        let right = format!("{first}._domainkey.{DOMAIN}");
+        let dkim = selector(of_zone(domain(DOMAIN, "dkim")), first, &right);
+        let place = format!("{second}._domainkey.{DOMAIN}.{twice}");
+        let said = fault(selector(dkim, second, &place)).await;
+        assert!(said.evidence.iter().any(|e| e.value.contains(&place)), "{said:#?}");
+
+        // All that there is of Azure's.
+        let ownership = of_zone(azure()).txt(&format!("{DOMAIN}.{twice}"), "ms-domain-verification=0f1e");
+        let findings = found(ownership).await;
+        assert_eq!(
+            (findings[0].code, findings[0].status),
+            (Code::MailOfAzure, Status::Warn),
+            "{findings:#?}"
+        );
+        assert!(misplaced(&findings[0]).contains(&format!("{DOMAIN}.{twice}")), "{findings:#?}");
+    }
+}
+
+#[tokio::test]
+async fn a_text_that_a_wildcard_has_for_every_name_was_not_entered_twice() {
+    let wildcard = domain(DOMAIN, "spf").txt(&format!("*.{DOMAIN}"), "v=spf1 -all");
+    let fault = fault(wildcard).await;
+    assert_eq!(fault.code, Code::SpfRecord, "{fault:#?}");
+    assert!(fault.evidence.iter().all(|e| e.label != "misplaced"), "{fault:#?}");
+    let wildcard = Zone::default().txt(&format!("*.{DOMAIN}"), "ms-domain-verification=0f1e");
+    let outcome = records(wildcard.resolver().await).await;
+    assert!(matches!(outcome, Err(Stop::Skip(_))), "{outcome:?}");
+}
+
+#[tokio::test]
 async fn the_policy_of_the_domain_above_holds_where_there_is_no_other() {
     let above = |text: &str| domain(DOMAIN, "dmarc").txt("_dmarc.example.test", text);
     assert_eq!(faults(above("v=DMARC1; p=reject")).await, []);

@@ -15,14 +15,15 @@ use crate::{
 };
 
 pub(super) const RENEW: &str = "npm run gen-ssl";
-const EDIT_HAPROXY: &str = "kubectl edit deployment haproxy -n hcce";
+pub(super) const RESTART_HAPROXY: &str = "kubectl rollout restart deployment haproxy -n hcce";
+pub(super) const EDIT_HAPROXY: &str = "kubectl edit deployment haproxy -n hcce";
 const NONE: [&str; 0] = [];
 const LIVE_SHORT: &str = "Hubs' certificates live for 90 days and are not renewed by themselves";
 
 pub(super) fn judge(seen: &Seen, domain: &str, now: OffsetDateTime) -> Finding {
     let place = &seen.place;
     match (&seen.shown, &seen.leaf) {
-        (Ok(shown), Some(leaf)) => judge_chain(place, domain, shown, leaf, now),
+        (Ok(shown), Some(leaf)) => judge_chain(seen, domain, shown, leaf, now),
         (Ok(_), None) => Finding::fail(Code::CertificateValid, "what the server shows is no certificate"),
         (
             Err(
@@ -60,9 +61,7 @@ fn unreachable_port(place: &Place, error: &TlsError) -> Finding {
             "kubectl get configmap haproxy-tcp-config -n hcce -o yaml",
             "kubectl get pods -n hcce -l app=coturn",
         ],
-        Purpose::Pages | Purpose::Dialog | Purpose::Elsewhere => {
-            ["kubectl get pods -n hcce -l app=haproxy", "kubectl get ingress -n hcce"]
-        }
+        _ => ["kubectl get pods -n hcce -l app=haproxy", "kubectl get ingress -n hcce"],
     };
     finding.fix(
         format!("Look at whether the load balancer forwards port {}, and at what is behind it:", place.port),
@@ -70,7 +69,7 @@ fn unreachable_port(place: &Place, error: &TlsError) -> Finding {
     )
 }
 
-fn judge_chain(place: &Place, domain: &str, shown: &Presented, leaf: &Leaf, now: OffsetDateTime) -> Finding {
+fn judge_chain(seen: &Seen, domain: &str, shown: &Presented, leaf: &Leaf, now: OffsetDateTime) -> Finding {
     let finding = match &shown.judgement {
         Judgement::Accepted if !leaf::in_order(&shown.chain) => Finding::warn(
             Code::CertificateChain,
@@ -87,7 +86,7 @@ fn judge_chain(place: &Place, domain: &str, shown: &Presented, leaf: &Leaf, now:
                 .seen("issuer", &leaf.issuer)
                 .seen("key", &leaf.key);
         }
-        Judgement::Refused(reason) => refused(place, domain, &shown.chain, leaf, reason, now),
+        Judgement::Refused(reason) => refused(seen, domain, &shown.chain, leaf, reason, now),
     };
     described(finding, leaf)
 }
@@ -104,13 +103,14 @@ pub(super) fn described(finding: Finding, leaf: &Leaf) -> Finding {
 
 /// Names the fault. What is special to Hubs comes first, because it has a remedy of its own.
 fn refused(
-    place: &Place,
+    seen: &Seen,
     domain: &str,
     chain: &[CertificateDer<'_>],
     leaf: &Leaf,
     reason: &CertificateError,
     now: OffsetDateTime,
 ) -> Finding {
+    let place = &seen.place;
     if leaf.self_signed && place.purpose == Purpose::Turn && leaf.common_name == "dialog" {
         return Finding::fail(Code::CertificateOfCoturn, "TURN shows coturn's built-in certificate, which no browser accepts")
             .because("Hubs' coturn is built with a self-signed certificate for the name \"dialog\", and haproxy passes port 5349 through as it is")
@@ -124,7 +124,7 @@ fn refused(
             Code::CertificateSelfSigned,
             "the certificate is signed by itself, so no browser accepts it",
         )
-        .fix(renewal(place), [RENEW]);
+        .fix(renewal(seen), [RENEW]);
     }
     match reason {
         CertificateError::Expired | CertificateError::ExpiredContext { .. } if leaf.ran_out(now) => {
@@ -136,7 +136,7 @@ fn refused(
             let when = leaf::issuer_ran_out(chain, now).map_or_else(String::new, |when| format!(" on {}", date(when)));
             Finding::fail(Code::CertificateChain, format!("the certificate is good, but one of its issuers ran out{when}"))
                 .because("the secret holds an old chain: the authority has a newer intermediate certificate")
-                .fix(renewal(place), [RENEW])
+                .fix(renewal(seen), [RENEW])
         }
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
             Finding::fail(Code::CertificateDates, format!("the certificate is not valid before {}", date(leaf.not_before)))
@@ -144,16 +144,16 @@ fn refused(
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             Finding::fail(Code::CertificateWrongName, format!("the certificate is not for {}", place.host))
-                .fix(renewal(place), [RENEW])
+                .fix(renewal(seen), [RENEW])
         }
-        _ if leaf.weakness.is_some_and(|w| matches!(w, Weakness::BrokenHash(_))) => weak(leaf, place),
+        _ if leaf.weakness.is_some_and(|w| matches!(w, Weakness::BrokenHash(_))) => weak(leaf, seen),
         CertificateError::UnknownIssuer | CertificateError::BadSignature if leaf.is_by_interceptor() => {
             intercepted("a filter or a virus scanner shows its own certificate in the place of the server's")
         }
         CertificateError::UnknownIssuer | CertificateError::BadSignature if leaf.is_by_staging() => {
             Finding::fail(Code::CertificateUnknownIssuer, "the certificate was issued to try out how that is done")
                 .because("Let's Encrypt's staging environment issued it, which browsers do not trust")
-                .fix(renewal(place), [RENEW])
+                .fix(renewal(seen), [RENEW])
         }
         CertificateError::UnknownIssuer if chain.len() == 1 => {
             Finding::fail(Code::CertificateChain, "no way from the certificate to a trusted root: only the certificate itself is sent")
@@ -170,7 +170,7 @@ fn refused(
                 .fix("Issue the certificate with a public authority; for a private one give its certificate with --ca-file", NONE)
         }
         other => Finding::fail(Code::CertificateValid, format!("a browser refuses the certificate: {other}"))
-            .fix(renewal(place), [RENEW]),
+            .fix(renewal(seen), [RENEW]),
     }
 }
 
@@ -196,41 +196,41 @@ fn default_certificate(place: &Place, domain: &str) -> Finding {
                 [RENEW, EDIT_HAPROXY],
             )
     } else {
-        let secret = format!("kubectl get secret cert-{} -n hcce", place.host);
+        let host = &place.host;
+        let secret = format!("kubectl get secret cert-{host} -n hcce");
         fail.because(format!(
-            "haproxy finds no certificate for this name, which it looks for in the secret cert-{}",
-            place.host
+            "haproxy finds no certificate for this name, which it looks for in the secret cert-{host}, and shows what its argument \
+             --default-ssl-certificate=hcce/cert-hcce names"
         ))
         .fix(
-            "See whether the secret is there, and create the certificates if it is not:",
-            [secret.as_str(), RENEW],
+            format!(
+                "See whether the secret hcce/cert-{host} is there, create the certificates if it is not, and let the argument \
+                 --default-ssl-certificate of haproxy name hcce/cert-{domain}, or take it out:"
+            ),
+            [secret.as_str(), RENEW, EDIT_HAPROXY],
         )
     }
 }
 
-fn renewal(place: &Place) -> String {
-    match place.purpose {
-        Purpose::Turn => format!(
-            "Give the TURN server the certificate of {}, which Hubs keeps in the secret cert-{}:",
-            place.host, place.host
-        ),
-        Purpose::Pages | Purpose::Dialog | Purpose::Elsewhere => {
-            format!("Issue a certificate for {} and keep it in the secret cert-{}:", place.host, place.host)
-        }
+fn renewal(seen: &Seen) -> String {
+    let host = &seen.place.host;
+    if seen.is_by_turn() {
+        format!("Give the TURN server the certificate of {host}, which Hubs keeps in the secret cert-{host}:")
+    } else {
+        format!("Issue a certificate for {host} and keep it in the secret cert-{host}:")
     }
 }
 
 /// Keys and hashes: a finding for each place where one is weak, or one that none is. Where a certificate is refused, that is
 /// said already.
 pub(super) fn strength(all: &[Seen], domain: &str) -> Vec<Finding> {
-    let mut examined =
-        all.iter().filter(|s| s.place.purpose != Purpose::Elsewhere && s.is_accepted()).peekable();
+    let mut examined = all.iter().filter(|s| s.place.purpose.is_browsers() && s.is_accepted()).peekable();
     if examined.peek().is_none() {
         return Vec::new();
     }
     let weak: Vec<_> = examined
-        .filter_map(|s| Some((&s.place, s.leaf.as_ref().filter(|leaf| leaf.weakness.is_some())?)))
-        .map(|(place, leaf)| described(weak(leaf, place), leaf).at(place.to_string()))
+        .filter_map(|s| Some((s, s.leaf.as_ref().filter(|leaf| leaf.weakness.is_some())?)))
+        .map(|(seen, leaf)| described(weak(leaf, seen), leaf).at(seen.place.to_string()))
         .collect();
     if weak.is_empty() {
         vec![Finding::pass(Code::CertificateStrength, "keys and signatures are strong").at(domain)]
@@ -239,7 +239,7 @@ pub(super) fn strength(all: &[Seen], domain: &str) -> Vec<Finding> {
     }
 }
 
-fn weak(leaf: &Leaf, place: &Place) -> Finding {
+fn weak(leaf: &Leaf, seen: &Seen) -> Finding {
     let code = Code::CertificateStrength;
     match leaf.weakness {
         Some(Weakness::BrokenHash(hash)) => {
@@ -255,14 +255,14 @@ fn weak(leaf: &Leaf, place: &Place) -> Finding {
         .because("public authorities have not signed keys of fewer than 2048 bits since 2013"),
         None => return Finding::pass(code, "keys and signatures are strong"),
     }
-    .fix(renewal(place), [RENEW])
+    .fix(renewal(seen), [RENEW])
 }
 
 /// Of the certificates that demand an OCSP response beside them, whether they get one. Firefox insists on it.
 pub(super) fn staples(all: &[Seen]) -> Vec<Finding> {
     let code = Code::CertificateStapled;
     all.iter()
-        .filter(|s| s.place.purpose != Purpose::Elsewhere && s.is_accepted())
+        .filter(|s| s.place.purpose.is_browsers() && s.is_accepted())
         .filter_map(|s| Some((s, s.leaf.as_ref().filter(|leaf| leaf.must_staple)?)))
         .map(|(seen, leaf)| {
             let finding = if seen.shown.as_ref().is_ok_and(|shown| shown.stapled) {
@@ -279,31 +279,60 @@ pub(super) fn staples(all: &[Seen]) -> Vec<Finding> {
         .collect()
 }
 
-/// What clients get that say no name. It is worth knowing and no fault, because each browser says one.
-pub(super) fn without_name(shown: Result<Presented, TlsError>, domain: &str) -> Option<Finding> {
-    let code = Code::CertificateWithoutName;
-    let target = format!("https://{domain}");
-    let (summary, leaf) = match shown {
-        Ok(presented) => {
-            let leaf = Leaf::read(&presented.chain)?;
-            let what = if leaf.is_hubs_default(domain) {
-                "Hubs' default certificate".to_owned()
-            } else {
-                format!("the certificate of {}", leaf.names.first().unwrap_or(&leaf.subject))
-            };
-            (format!("clients that name no host, which no browser does, get {what}"), Some(leaf))
+/// What clients get that say no name, on each port. It is worth knowing and no fault, because each browser says one.
+pub(super) fn without_name(nameless: &[Seen], all: &[Seen], domain: &str) -> Option<Finding> {
+    let is_answered = |seen: &&Seen| matches!(seen.shown, Ok(_) | Err(TlsError::Handshake(_)));
+    // Of the others the finding on the port itself says what is wrong.
+    let answered: Vec<_> = nameless.iter().filter(is_answered).collect();
+    let mut shown: Vec<(String, Vec<String>)> = Vec::new();
+    for seen in &answered {
+        let (what, port) = (what_is_shown(seen, domain), seen.place.port.to_string());
+        match shown.iter_mut().find(|(known, _)| *known == what) {
+            Some((_, ports)) => ports.push(port),
+            None => shown.push((what, vec![port])),
         }
-        Err(TlsError::Handshake(_)) => {
-            ("clients that name no host, which no browser does, get no certificate".to_owned(), None)
+    }
+    let what = match shown.as_slice() {
+        [] => return None,
+        [(what, _)] => what.clone(),
+        several => {
+            let texts = several.iter().map(|(what, ports)| format!("{what} on {}", ports.join(" and ")));
+            texts.collect::<Vec<_>>().join(", ")
         }
-        // The finding on the port itself says so.
-        Err(_) => return None,
     };
-    let finding = Finding::pass(code, summary).at(target);
-    Some(match leaf {
-        Some(leaf) => described(finding, &leaf),
+    let finding = Finding::pass(
+        Code::CertificateWithoutName,
+        format!("clients that name no host, which no browser does, get {what}"),
+    )
+    .at(format!("https://{domain}"));
+    let refuses_nameless = |seen: &&&Seen| {
+        let named = all.iter().find(|s| s.place.purpose == Purpose::Turn && s.place.port == seen.place.port);
+        !seen.is_accepted() && named.is_some_and(Seen::is_accepted)
+    };
+    let of_turn = answered.iter().filter(|seen| seen.place.purpose == Purpose::Turn);
+    let finding = of_turn.filter(refuses_nameless).fold(finding, |finding, seen| {
+        finding.seen(
+            &seen.place.to_string(),
+            "the certificate depends on the name that is said: programs that are no browser and say none are not served there",
+        )
+    });
+    Some(match answered.iter().find_map(|seen| seen.leaf.as_ref()) {
+        Some(leaf) => described(finding, leaf),
         None => finding,
     })
+}
+
+/// In words, whatever browsers make of it.
+pub(super) fn what_is_shown(seen: &Seen, domain: &str) -> String {
+    match (&seen.shown, &seen.leaf) {
+        (Ok(_), Some(leaf)) if leaf.is_hubs_default(domain) => "Hubs' default certificate".to_owned(),
+        (Ok(_), Some(leaf)) => {
+            format!("the certificate of {}", leaf.names.first().unwrap_or(&leaf.subject))
+        }
+        (Ok(_), None) => "something that is no certificate".to_owned(),
+        (Err(TlsError::Handshake(_)), _) => "no certificate".to_owned(),
+        (Err(_), _) => "no answer".to_owned(),
+    }
 }
 
 pub(super) fn date(when: OffsetDateTime) -> String {

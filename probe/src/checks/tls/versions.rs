@@ -26,7 +26,7 @@ pub(crate) async fn versions(cx: Arc<Context>) -> Outcome {
             pages == 1
         }
         Purpose::Dialog | Purpose::Turn => true,
-        Purpose::Elsewhere => false,
+        Purpose::BesideDialog | Purpose::BesideTurn => false,
     });
     let findings: Vec<_> =
         join_all(places.iter().map(|place| look(&cx, place))).await.into_iter().flatten().collect();
@@ -93,7 +93,7 @@ fn remedied(finding: Finding, place: &Place) -> Finding {
             "Put hubs-relay in coturn's place, see deploy/README.md, or give coturn the lines no-tlsv1 and no-tlsv1_1:",
             ["kubectl exec -n hcce deploy/coturn -- grep -i tls /etc/turnserver.conf"],
         ),
-        Purpose::Pages | Purpose::Dialog | Purpose::Elsewhere => finding.fix(
+        _ => finding.fix(
             "Give haproxy's configuration the key global-config-snippet with the line ssl-default-bind-options ssl-min-ver TLSv1.2:",
             ["kubectl edit configmap haproxy-config -n hcce"],
         ),

@@ -24,7 +24,7 @@ use crate::{
     ice::Agent,
     net::Trust,
     protoo::Dialog,
-    stun::{self, Lengths, Server, Survey},
+    stun::{self, Answer, Lengths, Server, Survey},
     target::{HTTPS, Name, TURN},
 };
 
@@ -46,6 +46,8 @@ const TCP_HEADERS: usize = 52;
 /// How much longer IPv6's is.
 const IPV6_MORE: usize = 20;
 
+const NOBODY_SAYS: &str = "nobody answers over UDP and says where we are";
+
 pub(crate) async fn udp(cx: Arc<Context>) -> Outcome {
     cx.facts.has_address(Name::Stream)?;
     let (dialog, of_dialog) = of_dialog(&cx).await.unzip();
@@ -62,12 +64,21 @@ pub(crate) async fn udp(cx: Arc<Context>) -> Outcome {
             "the deployment names no address to which UDP could be sent",
         ));
     }
-    let answered = looks.iter().find(|look| !look.survey.answers.is_empty());
-    findings.push(judge_mapping(answered));
-    findings.push(match answered.and_then(Look::first) {
-        Some(server) => judge_length(server.address, stun::lengths(server, &LENGTHS, NEEDED).await),
-        None => judge_segment(&cx).await,
-    });
+    // Each version of IP has a NAT and a tunnel of its own, or none.
+    let answered: Vec<_> = looks.iter().filter_map(|look| Some((look, look.first()?))).collect();
+    let lengths = join_all(answered.iter().map(|(_, server)| stun::lengths(server, &LENGTHS, NEEDED))).await;
+    findings
+        .extend(answered.iter().map(|(look, _)| judge_mapping(&look.survey.answers).at(look.family.name())));
+    findings.extend(
+        answered
+            .iter()
+            .zip(lengths)
+            .map(|((look, server), found)| judge_length(server.address, found).at(look.family.name())),
+    );
+    if answered.is_empty() {
+        findings.push(Finding::skip(Code::NatMapping, NOBODY_SAYS));
+        findings.push(judge_segment(&cx).await);
+    }
     if let Some((mut dialog, id)) = dialog {
         let _ = dialog.close_transport(&id).await;
         dialog.close().await;
@@ -257,12 +268,11 @@ fn blocked(family: &str, code: Code) -> Finding {
         .fix("Nothing is needed where TURN works, which takes TLS; else ask whoever runs this network to let UDP out", NONE)
 }
 
-fn judge_mapping(look: Option<&Look>) -> Finding {
+fn judge_mapping(answers: &[Answer]) -> Finding {
     let code = Code::NatMapping;
-    let answers = look.map_or(&[][..], |look| &look.survey.answers);
     let mapped: Vec<_> = answers.iter().filter_map(|a| Some((a, a.mapped?))).collect();
     let Some((answer, first)) = mapped.first() else {
-        return Finding::skip(code, "nobody answers over UDP and says where we are");
+        return Finding::skip(code, NOBODY_SAYS);
     };
     let finding = if mapped.iter().any(|(_, mapped)| mapped.ip() != first.ip()) {
         Finding::warn(code, "the NAT gives this machine another address for each destination")

@@ -28,6 +28,19 @@ fn each_fault_of_the_pages_has_a_cause_of_its_own() {
 }
 
 #[test]
+fn connections_of_which_some_are_lost_explain_whatever_one_of_them_was_needed_for() {
+    let lost = || fail(Code::ConnectionsTaken).at("tcp:192.0.2.7:443");
+    let others =
+        [fail(Code::TlsAnswers).at(DIALOG), fail(Code::RoomJoined), fail(Code::PhoenixSocket).at(HOME)];
+    assert_eq!(the_rules([lost()].into_iter().chain(others)), ["entrance.some"]);
+    // A certificate that was seen is what it is.
+    assert_eq!(
+        the_rules([lost(), fail(Code::CertificateDates).at(HOME)]),
+        ["entrance.some", "entrance.closed"]
+    );
+}
+
+#[test]
 fn what_is_beside_rooms_does_not_silence_them() {
     for code in [Code::CorsProxy, Code::Thumbnails] {
         let diagnoses = diagnosed([fail(code).at("https://cors.example.org/"), direct(Status::Pass)]).1;

@@ -93,9 +93,9 @@ async fn a_deployment_whose_certificates_are_of_one_day_is_all_well() {
     assert_said(the(&findings, Code::CertificateNewest), Code::CertificateNewest, Status::Pass);
     assert_said(the(&findings, Code::CertificatesTogether), Code::CertificatesTogether, Status::Pass);
     assert_said(the(&findings, Code::CertificateStrength), Code::CertificateStrength, Status::Pass);
-    // Four names on 443, dialog, TURN, and three names where dialog is.
+    // Four names on each port.
     let issuers = cx.facts.issuers.get().unwrap();
-    assert_eq!(issuers.len(), 9, "{issuers:#?}");
+    assert_eq!(issuers.len(), 12, "{issuers:#?}");
     assert!(issuers.iter().all(|i| i.accepted && i.common_name.as_deref() == Some("Test Intermediate")));
 }
 
@@ -156,6 +156,10 @@ async fn the_default_certificate_on_another_name_means_that_its_secret_is_missin
     assert_said(&finding, Code::CertificateDefault, Status::Fail);
     let remedy = finding.remedy.unwrap();
     assert_eq!(remedy.commands[0], "kubectl get secret cert-cors.hubs.example.test -n hcce");
+    assert!(
+        remedy.text.contains("--default-ssl-certificate of haproxy name hcce/cert-hubs.example.test"),
+        "{remedy:?}"
+    );
     let finding = said(&Authority::new(), Identity::self_signed(DOMAIN, &[]), Name::Root, HTTPS).await;
     assert!(finding.remedy.unwrap().text.contains("hcce/cert-hubs.example.test"));
 }
@@ -313,7 +317,7 @@ async fn a_certificate_that_demands_a_staple_wants_one() {
 }
 
 #[tokio::test]
-async fn what_is_shown_without_a_name_is_told_and_never_a_fault() {
+async fn what_is_shown_without_a_name_is_told_for_each_port_and_never_a_fault() {
     let authority = Authority::new();
     let all = || by_name(&authority, [-1..60, -1..60, -1..60, -1..60]);
     let (_, findings) = found(&authority, all(), all()).await;
@@ -322,10 +326,153 @@ async fn what_is_shown_without_a_name_is_told_and_never_a_fault() {
     assert!(finding.summary.ends_with("get no certificate"), "{finding:#?}");
 
     let default = Identity::self_signed(DOMAIN, &[]).certified_key();
-    let (_, findings) = found(&authority, always(default), all()).await;
+    let turn = always(authority.issue(&[STREAM], -1..60).certified_key());
+    let (_, findings) = found(&authority, always(default), turn).await;
     let finding = the(&findings, Code::CertificateWithoutName);
     assert_said(finding, Code::CertificateWithoutName, Status::Pass);
-    assert!(finding.summary.ends_with("get Hubs' default certificate"), "{finding:#?}");
+    let expected =
+        "get Hubs' default certificate on 443 and 4443, the certificate of stream.hubs.example.test on 5349";
+    assert!(finding.summary.ends_with(expected), "{finding:#?}");
+    assert_eq!(evidence(finding, TURNS), None, "{finding:#?}");
+}
+
+const TURNS: &str = "turns:stream.hubs.example.test:5349";
+const DIALOGS: &str = "wss://stream.hubs.example.test:4443";
+
+/// What the finding says under this label.
+fn evidence<'f>(finding: &'f Finding, label: &str) -> Option<&'f str> {
+    finding.evidence.iter().find(|e| e.label == label).map(|e| e.value.as_str())
+}
+
+/// The finding with this code about this place.
+#[track_caller]
+fn at<'f>(findings: &'f [Finding], code: Code, place: &str) -> &'f Finding {
+    let found = findings.iter().find(|f| f.code == code && f.target.as_deref() == Some(place));
+    found.unwrap_or_else(|| panic!("no {code} at {place}: {findings:#?}"))
+}
+
+/// As haproxy does it: a certificate for each name, and a default one for all others.
+#[derive(Debug)]
+struct OrDefault(Arc<dyn ResolvesServerCert>, Arc<CertifiedKey>);
+
+impl ResolvesServerCert for OrDefault {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.0.resolve(hello).or_else(|| Some(Arc::clone(&self.1)))
+    }
+}
+
+fn or_default(named: Arc<dyn ResolvesServerCert>) -> Arc<dyn ResolvesServerCert> {
+    Arc::new(OrDefault(named, Arc::new(Identity::self_signed(DOMAIN, &[]).certified_key())))
+}
+
+#[tokio::test]
+async fn a_turn_server_with_one_certificate_is_asked_for_the_other_names_and_not_blamed() {
+    let authority = Authority::new();
+    let ingress = or_default(by_name(&authority, [-1..60, -1..60, -1..60, -1..60]));
+    // It is for two names, and older than what the ingress has: what is on 443 counts for the second one.
+    let turn = always(authority.issue(&[STREAM, DOMAIN], -1..60).certified_key());
+    let (_, findings) = found(&authority, ingress, turn).await;
+    assert!(findings.iter().all(|f| f.status == Status::Pass), "{findings:#?}");
+    let turn = at(&findings, Code::CertificateValid, TURNS);
+    let names = "the same certificate (hubs.example.test, assets.hubs.example.test, cors.hubs.example.test)";
+    assert_eq!(evidence(turn, "to other names"), Some(names), "{findings:#?}");
+    let dialog = at(&findings, Code::CertificateValid, DIALOGS);
+    let names =
+        "a certificate of its own (hubs.example.test, assets.hubs.example.test, cors.hubs.example.test)";
+    assert_eq!(evidence(dialog, "to other names"), Some(names), "{findings:#?}");
+}
+
+#[tokio::test]
+async fn a_certificate_of_turn_for_several_names_is_held_against_that_of_its_own_name_only() {
+    let authority = Authority::new();
+    let ingress = by_name(&authority, [-1..60, -1..60, -1..60, -1..60]);
+    let turn = always(authority.issue(&[STREAM, DOMAIN], -30..40).certified_key());
+    let (_, findings) = found(&authority, ingress, turn).await;
+    let finding = the(&findings, Code::CertificateNewest);
+    assert_eq!(finding.target.as_deref(), Some(TURNS), "{finding:#?}");
+    assert_eq!(evidence(finding, "old as well"), None, "{finding:#?}");
+}
+
+#[tokio::test]
+async fn a_port_of_turn_whose_certificate_depends_on_the_name_is_an_ingress() {
+    let authority = Authority::new();
+    let ingress = || or_default(by_name(&authority, [-1..60, -1..60, -1..60, -1..60]));
+    let (_, findings) = found(&authority, ingress(), ingress()).await;
+    assert!(findings.iter().all(|f| f.status == Status::Pass), "{findings:#?}");
+    let nameless = the(&findings, Code::CertificateWithoutName);
+    assert!(nameless.summary.ends_with("get Hubs' default certificate"), "{nameless:#?}");
+    let said = evidence(nameless, TURNS).unwrap_or_default();
+    assert!(said.contains("programs that are no browser"), "{nameless:#?}");
+
+    // What has to read it again is then haproxy, for all names at once.
+    let old = by_name(&authority, [-70..20, -70..20, -70..20, -70..20]);
+    let (_, findings) = found(&authority, ingress(), old).await;
+    let finding = the(&findings, Code::CertificateNewest);
+    assert_eq!(finding.target.as_deref(), Some(TURNS), "{finding:#?}");
+    let names = "hubs.example.test, assets.hubs.example.test, cors.hubs.example.test";
+    assert_eq!(evidence(finding, "old as well"), Some(names), "{finding:#?}");
+    let commands = &finding.remedy.as_ref().unwrap().commands;
+    assert_eq!(commands, &["kubectl rollout restart deployment haproxy -n hcce"], "{finding:#?}");
+}
+
+#[tokio::test]
+async fn servers_of_turn_of_which_some_have_a_new_certificate_are_no_ingress() {
+    let authority = Authority::new();
+    let ingress = by_name(&authority, [-1..60, -1..60, -1..60, -1..60]);
+    let [old, new] = [-70..20, -1..60].map(|days| authority.issue(&[STREAM], days).certified_key());
+    let mut named = ResolvesServerCertUsingSni::new();
+    named.add(STREAM, old).unwrap();
+    let turn = Arc::new(OrDefault(Arc::new(named), Arc::new(new)));
+    let (_, findings) = found(&authority, ingress, turn).await;
+    let finding = the(&findings, Code::CertificateNewest);
+    assert_eq!(finding.target.as_deref(), Some(TURNS), "{finding:#?}");
+    let commands = &finding.remedy.as_ref().unwrap().commands;
+    assert_eq!(commands, &["kubectl rollout restart deployment coturn -n hcce"], "{finding:#?}");
+}
+
+/// All that is found where dialog's port is not served by what serves the pages.
+async fn found_with_dialog(
+    authority: &Authority,
+    ingress: Arc<dyn ResolvesServerCert>,
+    dialog: Arc<dyn ResolvesServerCert>,
+) -> Vec<Finding> {
+    let turn = always(authority.issue(&[STREAM], -1..60).certified_key());
+    let (ingress, dialog, turn) = (server_of(ingress).await, server_of(dialog).await, server_of(turn).await);
+    let mut detours: Vec<_> = Name::ALL.map(|name| (name, HTTPS, ingress)).into();
+    detours.extend([(Name::Stream, DIALOG, dialog), (Name::Stream, TURN, turn)]);
+    certificates(context(Some(authority.root_pem()), &detours)).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_port_that_lacks_the_newest_certificate_of_several_names_is_told_once_where_browsers_come() {
+    let authority = Authority::new();
+    let all =
+        |days: std::ops::Range<i64>| by_name(&authority, [days.clone(), days.clone(), days.clone(), days]);
+    let findings = found_with_dialog(&authority, all(-1..60), all(-70..20)).await;
+    let finding = the(&findings, Code::CertificateNewest);
+    assert_said(finding, Code::CertificateNewest, Status::Warn);
+    assert_eq!(finding.target.as_deref(), Some(DIALOGS), "{finding:#?}");
+    let names = "hubs.example.test, assets.hubs.example.test, cors.hubs.example.test";
+    assert_eq!(evidence(finding, "old as well"), Some(names), "{finding:#?}");
+    let commands = &finding.remedy.as_ref().unwrap().commands;
+    assert_eq!(commands, &["kubectl rollout restart deployment haproxy -n hcce"], "{finding:#?}");
+}
+
+#[tokio::test]
+async fn the_default_certificate_on_dialogs_port_alone_names_the_secret_and_the_argument() {
+    let authority = Authority::new();
+    let all = by_name(&authority, [-1..60, -1..60, -1..60, -1..60]);
+    let default = always(Identity::self_signed(DOMAIN, &[]).certified_key());
+    let findings = found_with_dialog(&authority, all, default).await;
+    let faults: Vec<_> = findings.iter().filter(|f| f.status != Status::Pass).collect();
+    let [finding] = faults.as_slice() else { panic!("{faults:#?}") };
+    assert_said(finding, Code::CertificateDefault, Status::Fail);
+    assert_eq!(finding.target.as_deref(), Some(DIALOGS));
+    let cause = finding.cause.as_deref().unwrap();
+    assert!(cause.starts_with("https://stream.hubs.example.test shows the real one"), "{finding:#?}");
+    let remedy = finding.remedy.as_ref().unwrap();
+    let argument = "argument --default-ssl-certificate name hcce/cert-stream.hubs.example.test";
+    assert!(remedy.text.contains(argument), "{finding:#?}");
 }
 
 /// What is said of the versions of a port at which `serve` answers those who offer TLS 1.1 and nothing newer.

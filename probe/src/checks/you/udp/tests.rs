@@ -7,9 +7,8 @@ use super::*;
 use crate::{
     facts::DialogFacts,
     finding::Status,
-    stun::Answer,
     target::DIALOG,
-    testing::{Authority, context, dialog_server, stun_server, transport},
+    testing::{Authority, context, dialog_server, stun_server, stun_server_at, transport},
 };
 
 const SILENT: Survey = Survey { answers: Vec::new(), unsent: None };
@@ -72,8 +71,7 @@ fn mapping(mapped: &[&str]) -> Finding {
         mapped: mapped.parse().ok(),
         round_trip: Duration::from_millis(20),
     });
-    let survey = Survey { answers: answers.collect(), unsent: None };
-    judge_mapping(Some(&Look { family: Family::V4, asked: Vec::new(), survey }))
+    judge_mapping(&answers.collect::<Vec<_>>())
 }
 
 #[test]
@@ -132,6 +130,19 @@ async fn a_relay_that_answers_over_udp_proves_the_path_and_its_length() {
 }
 
 #[tokio::test]
+async fn the_nat_and_the_length_of_packets_are_told_for_each_version_of_ip() {
+    let answer = |request: &Message, from| Some(Builder::success(request).xor_mapped_address(from).finish());
+    let (v4, v6) = (relay().await, stun_server_at(Ipv6Addr::LOCALHOST.into(), answer).await);
+    let cx = context(None, &[(Name::Stream, STUN, v4), (Name::Stream, TURN, v6)]);
+    let findings = udp(cx).await.unwrap();
+    let places: Vec<_> = findings.iter().map(|f| (f.code, f.target.as_deref().unwrap_or_default())).collect();
+    let expected =
+        [Code::UdpLeaves, Code::NatMapping, Code::PathMtu].map(|code| [(code, "IPv4"), (code, "IPv6")]);
+    assert_eq!(places, expected.concat());
+    assert!(findings.iter().all(|f| f.status == Status::Pass), "{findings:#?}");
+}
+
+#[tokio::test]
 async fn dialogs_ports_answer_while_its_transport_is_open() {
     // As mediasoup does it to whoever does not know the password, which this double does not know either.
     let port =
@@ -157,7 +168,7 @@ async fn dialogs_ports_answer_while_its_transport_is_open() {
     let asked = [Asked { whose: Whose::Dialogs, server: Server { address: port, agent } }];
     let look = look(&asked, Family::V4).await;
     assert_eq!(judge_udp(&look, None).unwrap().status, Status::Pass);
-    assert_eq!(judge_mapping(Some(&look)).status, Status::Skip);
+    assert_eq!(judge_mapping(&look.survey.answers).status, Status::Skip);
 }
 
 #[tokio::test]
