@@ -55,6 +55,27 @@ fn sarif_leads_to_the_line_and_column_of_what_is_wrong() {
     assert_eq!(place["region"]["startColumn"], column + 1);
 }
 
+#[test]
+fn what_is_wrong_with_rules_has_its_line_and_column_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("nsg.json");
+    let rule = "    {\n      \"name\": \"hubs-media\", \"priority\": 200, \"direction\": \"Inbound\", \"access\": \"Allow\",\n      \"protocol\": \"Tcp\", \"sourceAddressPrefix\": \"Internet\", \"sourcePortRange\": \"*\",\n      \"destinationAddressPrefix\": \"*\", \"destinationPortRange\": \"40000-49999\"\n    }";
+    let text = format!("[{{\n  \"name\": \"aks\",\n  \"securityRules\": [\n{rule}\n  ]\n}}]\n");
+    fs::write(&file, &text).unwrap();
+    let file = file.to_str().unwrap();
+    let output = probe(&["nsg", file, "--flow", "udp/40000-49999", "--output", "sarif"], "/dev/null");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let results = report["runs"][0]["results"].as_array().unwrap();
+    // It is for the wrong protocol, and that is where to put it right.
+    let denied = results.iter().find(|it| it["ruleId"] == "HP0707").unwrap_or_else(|| panic!("{results:#?}"));
+    let place = &denied["locations"][0]["physicalLocation"];
+    assert!(place["artifactLocation"]["uri"].as_str().unwrap().ends_with("nsg.json"), "{place}");
+    assert_eq!((&place["region"]["startLine"], &place["region"]["startColumn"]), (&4.into(), &5.into()));
+    let told = probe(&["nsg", file, "--flow", "udp/40000-49999"], "/dev/null").stdout;
+    let told = String::from_utf8(told).unwrap();
+    assert!(told.contains("nsg.json:4:5"), "{told}");
+}
+
 /// As Hubs' generator makes it.
 fn manifest() -> String {
     need::tests_folder().join("../probe/src/lint/hcce.yaml").display().to_string()

@@ -77,14 +77,12 @@ pub(super) fn fetch(cluster: &Cluster) -> Result<Vec<Source>, AzureError> {
         .ok_or_else(|| AzureError::NoNodes(called(&["aks", "show"], &of_cluster)))?;
     let group = [format!("--resource-group={nodes}")];
     let mut groups = ids(&fetched.ask(&["network", "nsg", "list"], &group)?);
-    for what in [
-        ["network", "lb", "list"],
-        ["network", "public-ip", "list"],
-        ["network", "vnet", "list"],
-        ["network", "nic", "list"],
-    ] {
+    for what in [["network", "lb", "list"], ["network", "vnet", "list"], ["network", "nic", "list"]] {
         fetched.ask(&what, &group)?;
     }
+    let addresses = ids(&fetched.ask(&["network", "public-ip", "list"], &group)?);
+    let gateways = fetched.ask(&["network", "nat", "gateway", "list"], &group)?;
+    let mut gateways: Vec<_> = gateways.as_array().into_iter().flatten().cloned().collect();
     let (_, sets) = run(&["vmss", "list"], &group)?;
     for set in sets.as_array().into_iter().flatten().filter_map(|it| it["name"].as_str()) {
         fetched.ask(&["vmss", "nic", "list"], &[group[0].clone(), format!("--vmss-name={set}")])?;
@@ -96,10 +94,22 @@ pub(super) fn fetch(cluster: &Cluster) -> Result<Vec<Source>, AzureError> {
         pools.filter_map(|it| it["vnetSubnetId"].as_str().or_else(|| it["vnetSubnetID"].as_str())).collect();
     for subnet in subnets {
         let shown = fetched.ask(&["network", "vnet", "subnet", "show"], &[format!("--ids={subnet}")])?;
-        let Some(id) = shown["networkSecurityGroup"]["id"].as_str() else { continue };
-        if groups.insert(id.to_ascii_lowercase()) {
+        if let Some(id) = shown["networkSecurityGroup"]["id"].as_str()
+            && groups.insert(id.to_ascii_lowercase())
+        {
             fetched.ask(&["network", "nsg", "show"], &[format!("--ids={id}")])?;
         }
+        if let Some(id) = shown["natGateway"]["id"].as_str() {
+            gateways.extend(fetched.ask_abroad(&["network", "nat", "gateway", "show"], id));
+        }
+    }
+    // So may be the addresses with which it goes out.
+    let profile = &shown["networkProfile"];
+    let outward =
+        ["loadBalancerProfile", "natGatewayProfile"].map(|it| profile[it]["effectiveOutboundIPs"].clone());
+    let outward = outward.iter().chain(gateways.iter().map(|it| &it["publicIpAddresses"])).map(ids);
+    for address in outward.flatten().collect::<BTreeSet<_>>().difference(&addresses) {
+        fetched.ask_abroad(&["network", "public-ip", "show"], address);
     }
     Ok(fetched.sources)
 }
@@ -118,8 +128,13 @@ impl Fetched {
     /// Asks, and keeps the answer.
     fn ask(&mut self, what: &[&str], of: &[String]) -> Result<Value, AzureError> {
         let (text, value) = run(what, of)?;
-        self.sources.push(Source { name: format!("az {}", what.join(" ")), text });
+        self.sources.push(Source::printed(format!("az {}", what.join(" ")), text));
         Ok(value)
+    }
+
+    /// Asks about something in another resource group, which the person may not be allowed to see: then it is not known.
+    fn ask_abroad(&mut self, what: &[&str], id: &str) -> Option<Value> {
+        self.ask(what, &[format!("--ids={id}")]).ok()
     }
 }
 

@@ -20,7 +20,7 @@ pub(super) fn text(path: &Path) -> Result<Source, UsageError> {
     } else {
         (printable(&path.display().to_string()), File::open(path).and_then(read))
     };
-    Ok(Source { name, text: text.map_err(failed)? })
+    Ok(Source::file(name, text.map_err(failed)?))
 }
 
 fn read(file: impl Read) -> io::Result<String> {

@@ -18,7 +18,10 @@ pub(crate) struct Manifest<'y> {
     pub(crate) objects: Vec<Object<'y>>,
     /// The first of each kind and name.
     named: HashMap<(&'y str, &'y str), usize>,
+    /// All of a kind. Every rule looks for some, and a large file has tens of thousands of objects.
+    kinds: HashMap<&'y str, Vec<usize>>,
     pods: Vec<Pod<'y>>,
+    containers: Vec<Container<'y>>,
 }
 
 /// A pod, as something makes it.
@@ -45,15 +48,18 @@ impl<'y> Manifest<'y> {
             add(document, &mut objects);
         }
         let mut named = HashMap::with_capacity(objects.len());
+        let mut kinds: HashMap<_, Vec<_>> = HashMap::new();
         for (at, object) in objects.iter().enumerate() {
             named.entry((object.kind, object.name)).or_insert(at);
+            kinds.entry(object.kind).or_default().push(at);
         }
-        let pods = objects.iter().copied().filter_map(Pod::of).collect();
-        Self { objects, named, pods }
+        let pods: Vec<_> = objects.iter().copied().filter_map(Pod::of).collect();
+        let containers = pods.iter().copied().flat_map(Pod::containers).collect();
+        Self { objects, named, kinds, pods, containers }
     }
 
     pub(crate) fn of_kind(&self, kind: &str) -> impl Iterator<Item = Object<'y>> {
-        self.objects.iter().copied().filter(move |object| object.kind == kind)
+        self.kinds.get(kind).into_iter().flatten().filter_map(|at| self.objects.get(*at).copied())
     }
 
     /// The first object of this kind and name.
@@ -66,7 +72,7 @@ impl<'y> Manifest<'y> {
     }
 
     pub(crate) fn containers(&self) -> impl Iterator<Item = Container<'y>> {
-        self.pods().flat_map(Pod::containers)
+        self.containers.iter().copied()
     }
 
     /// The container of this name, wherever it is.

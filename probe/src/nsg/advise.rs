@@ -76,20 +76,32 @@ fn differs(rule: &Region, packets: &Region) -> Option<Difference> {
     if !has_protocol && !has_ports {
         return None;
     }
-    let mut differences = [
-        (!has_protocol, Difference::Protocol),
-        (!has_ports, Difference::Ports),
-        (!rule.source_ports.overlaps(&packets.source_ports), Difference::SourcePort),
-        (!rule.sources.overlaps(&packets.sources), Difference::Source),
-        (!rule.destinations.overlaps(&packets.destinations), Difference::Destination),
-    ]
-    .into_iter()
-    .filter_map(|(differs, difference)| differs.then_some(difference));
-    match (differences.next(), differences.next()) {
-        (None, _) => Some(Difference::Order),
-        (one, None) => one,
-        (Some(_), Some(_)) => None,
+    let mut found = Difference::Order;
+    // Most rules differ in two, and the third is not looked for.
+    for difference in [
+        Difference::Protocol,
+        Difference::Ports,
+        Difference::Source,
+        Difference::Destination,
+        Difference::SourcePort,
+    ] {
+        let has_it = match difference {
+            Difference::Protocol => has_protocol,
+            Difference::Ports => has_ports,
+            Difference::Source => rule.sources.overlaps(&packets.sources),
+            Difference::Destination => rule.destinations.overlaps(&packets.destinations),
+            Difference::SourcePort => rule.source_ports.overlaps(&packets.source_ports),
+            Difference::Order => true,
+        };
+        if has_it {
+            continue;
+        }
+        if found != Difference::Order {
+            return None;
+        }
+        found = difference;
     }
+    Some(found)
 }
 
 fn words(

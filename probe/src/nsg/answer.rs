@@ -58,7 +58,7 @@ impl Answer<'_> {
                 && is_whole(flow.destination.extent, &piece.region.destinations, &flow.destination.addresses)
         };
         let passes = |piece: &&Piece| matches!(piece.fate, Fate::Allowed(_));
-        let is_open = |piece: &&Piece| matches!(piece.fate, Fate::Allowed(_) | Fate::Unknown(_));
+        let is_open = |piece: &&Piece| !matches!(piece.fate, Fate::Denied(_) | Fate::Closed);
         let pieces = || self.pieces.iter();
         let denied = pieces().filter(|piece| !is_open(piece)).count();
         if pieces().all(|piece| passes(&piece)) {
@@ -84,7 +84,7 @@ impl Answer<'_> {
         let mut passes = fates.map(|it| match it.fate {
             Fate::Allowed(_) => Some(true),
             Fate::Denied(_) | Fate::Closed => Some(false),
-            Fate::Unknown(_) => None,
+            Fate::Unknown(_) | Fate::Unfinished(_) => None,
         });
         let first = passes.next()??;
         passes.all(|it| it == Some(first)).then_some(first)
@@ -94,7 +94,7 @@ impl Answer<'_> {
     pub(crate) fn deniers(&self) -> BTreeSet<Decider> {
         let deniers = self.pieces.iter().filter_map(|it| match it.fate {
             Fate::Denied(by) => Some(by),
-            Fate::Allowed(_) | Fate::Closed | Fate::Unknown(_) => None,
+            Fate::Allowed(_) | Fate::Closed | Fate::Unknown(_) | Fate::Unfinished(_) => None,
         });
         deniers.collect()
     }
@@ -135,7 +135,24 @@ impl Answer<'_> {
                 let doubts = doubts.iter().map(|by| format!("{}{}", named(by), self.doubt(*by)));
                 format!("not known: it depends on {}", doubts.collect::<Vec<_>>().join(" and on "))
             }
+            Fate::Unfinished(by) => {
+                format!("not worked out from {} on, since too many parts are left there", named(by))
+            }
         }
+    }
+
+    /// A rule because of which it is not known what becomes of something.
+    pub(crate) fn doubted(&self) -> Option<Decider> {
+        self.pieces.iter().find_map(|it| match &it.fate {
+            Fate::Unknown(doubts) => doubts.first().copied(),
+            Fate::Unfinished(by) => Some(*by),
+            Fate::Allowed(_) | Fate::Denied(_) | Fate::Closed => None,
+        })
+    }
+
+    /// Whether of some packets it was not worked out what becomes of them.
+    pub(crate) fn is_unfinished(&self) -> bool {
+        self.pieces.iter().any(|it| matches!(it.fate, Fate::Unfinished(_)))
     }
 
     fn doubt(&self, by: Decider) -> String {

@@ -68,7 +68,7 @@ impl Flow {
         Region {
             protocols: self.protocol,
             sources: self.source.addresses.clone(),
-            source_ports: Ports::all(),
+            source_ports: Ports::every(),
             destinations: self.destination.addresses.clone(),
             ports: self.ports.clone(),
         }
@@ -93,6 +93,8 @@ pub(crate) enum Fate {
     Closed,
     /// It depends on what these rules match, or do.
     Unknown(Vec<Decider>),
+    /// The rules before this one left so many parts that it and those behind it were not asked.
+    Unfinished(Decider),
 }
 
 /// Packets that all come to the same.
@@ -130,6 +132,10 @@ pub(crate) fn evaluate(
     merged(pieces)
 }
 
+/// So many times one group may be asked about a part. A thousand rules of all kinds need a tenth of it; thousands that differ in all
+/// dimensions would need hundreds of times as much. Tests have few rules.
+const MOST_EFFORT: usize = if cfg!(test) { 20_000 } else { 500_000 };
+
 /// Packets that nobody denied so far.
 struct Passing {
     region: Region,
@@ -166,6 +172,7 @@ impl Asked<'_> {
             .collect();
         let whole = self.flow.region();
         let mut many = MANY;
+        let mut effort = 0;
         for (at, rule) in self.rules.directed(self.flow.direction) {
             if waiting.is_empty() {
                 break;
@@ -174,6 +181,13 @@ impl Asked<'_> {
             let Some(Reach { sure, possible, doubts }) = self.rules.reach(at) else { continue };
             if !possible.overlaps(&whole) {
                 continue;
+            }
+            effort += waiting.len();
+            if effort > MOST_EFFORT {
+                let by = Decider { layer: self.layer, group: self.group, rule: at };
+                let unfinished = |it: Waiting| Piece { fate: Fate::Unfinished(by), region: it.region };
+                pieces.extend(std::mem::take(&mut waiting).into_iter().map(unfinished));
+                break;
             }
             waiting = split(waiting, sure, |decided| {
                 let passing = &before[decided.passing];
@@ -317,9 +331,9 @@ impl Part for Waiting {
 /// Pieces that differ in nothing but their ports become one.
 fn merged(pieces: Vec<Piece>) -> Vec<Piece> {
     let mut merged = joined(pieces, Dimension::Ports);
-    merged.sort_by(|a, b| {
-        let key = |it: &Piece| it.region.ports.first();
-        key(a).cmp(&key(b)).then_with(|| a.region.sources.cmp(&b.region.sources))
+    // The first address alone mostly decides, and is at hand.
+    merged.sort_by_cached_key(|it| {
+        (it.region.ports.first(), it.region.sources.first(), it.region.sources.clone())
     });
     merged
 }

@@ -4,11 +4,11 @@
 use super::{
     advise::{Difference, NoFix, fixes, lacks_copy, near_misses, shell_word},
     answer::{Answer, State, answers},
-    evaluate::Fate,
+    evaluate::{Decider, Fate},
     question::{Purpose, Wanted},
     ranges::Ports,
     read::{Declared, Forwarded},
-    review::{broad, shadowed},
+    review::{broad, order},
 };
 use crate::{
     codes::Code,
@@ -24,6 +24,7 @@ const HOST_PORTS: &str =
 const SERVICE: &str = "kubectl get service lb -n hcce -o wide";
 const GATEWAY: &str = "kubectl get service hubs-media -n hcce -o wide";
 const NODES: &str = "kubectl get nodes -o wide";
+const NARROWER: &str = "hubs-probe nsg FILE --flow udp/40000-40099 --from ADDRESS --to ADDRESS";
 const IN_EFFECT: &str = "az network nic list-effective-nsg --ids NIC -o json";
 
 /// What was seen of a flow.
@@ -62,10 +63,7 @@ pub(crate) struct Reality {
 
 /// What is to be said of the rules themselves.
 pub(crate) fn rules(declared: &Declared) -> Vec<Finding> {
-    let mut findings = vec![judge_reading(declared)];
-    findings.push(judge_order(declared));
-    findings.push(judge_breadth(declared));
-    findings
+    declared.located(vec![judge_reading(declared), judge_order(declared), judge_breadth(declared)])
 }
 
 fn judge_reading(declared: &Declared) -> Finding {
@@ -102,13 +100,26 @@ fn judge_reading(declared: &Declared) -> Finding {
     );
     let finding =
         declared.oddities.iter().take(MOST).fold(finding, |finding, odd| finding.seen(&odd.place, &odd.what));
+    let finding =
+        declared.oddities.iter().take(1).fold(finding, |finding, odd| finding.located_in(&odd.place));
     more(finding, declared.oddities.len()).seen("read", counts)
 }
 
 fn judge_order(declared: &Declared) -> Finding {
     let code = Code::RuleDecides;
-    let found = shadowed(declared);
+    let order = order(declared);
+    let found = order.shadowed;
+    let untold = |finding: Finding| match order.untold {
+        0 => finding,
+        count => {
+            finding.seen("not worked out", format!("whether {} ever decides", counted(count, "more rule")))
+        }
+    };
     let Some(first) = found.first() else {
+        if order.untold > 0 {
+            let summary = "whether each rule ever decides is not known, since they overlap in too many ways";
+            return untold(Finding::error(code, summary));
+        }
         return Finding::pass(code, "no rule stands behind others that leave it nothing to decide");
     };
     let text = format!(
@@ -127,7 +138,7 @@ fn judge_order(declared: &Declared) -> Finding {
         let by: Vec<_> = it.by.iter().take(3).map(ToString::to_string).collect();
         finding.seen(&format!("{} of {}", it.rule, it.group.name), format!("decided by {}", by.join(", ")))
     });
-    more(finding, found.len())
+    untold(more(finding, found.len())).located_in(&first.rule.place)
 }
 
 fn judge_breadth(declared: &Declared) -> Finding {
@@ -147,7 +158,7 @@ fn judge_breadth(declared: &Declared) -> Finding {
         .iter()
         .take(MOST)
         .fold(finding, |finding, it| finding.seen(&format!("{} of {}", it.rule, it.group.name), &it.why));
-    more(finding, found.len())
+    more(finding, found.len()).located_in(&first.rule.place)
 }
 
 fn more(finding: Finding, all: usize) -> Finding {
@@ -186,7 +197,15 @@ pub(crate) fn flows(declared: &Declared, wanted: &Wanted, reality: Option<&Reali
             findings.push(found);
         }
     }
-    findings
+    declared.located(findings)
+}
+
+/// With the place of the rule, if there is one.
+fn located(finding: Finding, answer: &Answer<'_>, by: Option<Decider>) -> Finding {
+    match by.and_then(|by| answer.rule(by)) {
+        Some(rule) if !rule.place.is_empty() => finding.located_in(&rule.place),
+        _ => finding,
+    }
 }
 
 /// What is declared.
@@ -198,6 +217,11 @@ fn judge(answer: &Answer<'_>) -> Finding {
         (State::Open | State::Partly, Purpose::Admin) => return judge_admin(answer).at(target),
         (State::Closed, Purpose::Admin) => Finding::pass(code, format!("{question}: does not pass")),
         (State::Open, _) => Finding::pass(code, format!("{question}: passes")),
+        (State::Unknown, _) if answer.is_unfinished() => Finding::error(
+            code,
+            format!("{question}: not known, since the rules cut it into more parts than are looked through"),
+        )
+        .fix("Ask about fewer ports and addresses at a time:", [NARROWER]),
         (State::Unknown, _) => Finding::error(
             code,
             format!("{question}: not known, since it depends on what the files do not say"),
@@ -207,6 +231,10 @@ fn judge(answer: &Answer<'_>) -> Finding {
             [IN_EFFECT, "az network nsg list -g NODE_GROUP -o json"],
         ),
         (State::Closed | State::Partly, _) => return judge_denied(answer).at(target),
+    };
+    let finding = match answer.state() {
+        State::Unknown => located(finding, answer, answer.doubted()),
+        State::Open | State::Partly | State::Closed => finding,
     };
     with_lines(finding, answer).at(target)
 }
@@ -285,7 +313,9 @@ fn judge_denied(answer: &Answer<'_>) -> Finding {
     let finding = misses.iter().fold(finding, |finding, miss| {
         finding.seen("near miss", format!("{} {}", answer.named(miss.rule), miss.text))
     });
-    with_fix(finding, answer)
+    // What somebody meant to let it in is what is to be put right, and otherwise what denies it.
+    let by = misses.first().map(|miss| miss.rule).or_else(|| answer.deniers().into_iter().next());
+    with_fix(located(finding, answer, by), answer)
 }
 
 fn with_fix(finding: Finding, answer: &Answer<'_>) -> Finding {
@@ -321,7 +351,7 @@ fn judge_admin(answer: &Answer<'_>) -> Finding {
         Fate::Allowed(by) => {
             by.iter().copied().find(|by| answer.rule(*by).is_some_and(|rule| !rule.is_default))
         }
-        Fate::Denied(_) | Fate::Closed | Fate::Unknown(_) => None,
+        Fate::Denied(_) | Fate::Closed | Fate::Unknown(_) | Fate::Unfinished(_) => None,
     });
     let declared = answer.declared();
     let finding = Finding::fail(Code::AdminDenied, format!("{}: passes, and it should not", answer.question))
@@ -329,6 +359,7 @@ fn judge_admin(answer: &Answer<'_>) -> Finding {
             "dialog asks nobody who he is on this port, and tells everything about rooms and people in them",
         );
     let finding = with_lines(finding, answer);
+    let finding = located(finding, answer, allowed);
     let Some((by, rule)) = allowed.and_then(|by| Some((by, answer.rule(by)?))) else { return finding };
     let group = &declared.groups[by.group];
     finding.fix("Narrow the rule that lets it in:", [format!(
@@ -428,7 +459,7 @@ fn lacking(answer: &Answer<'_>) -> Option<Vec<String>> {
             |it: &Forwarded| it.node_ports.is_some_and(|(first, last)| (first..=last).contains(&port));
         forwarded
             .iter()
-            .any(|it| it.protocol == answer.question.flow.protocol && (it.port == port || at_node(it)))
+            .any(|it| it.protocol == answer.question.flow.protocol && (it.has(port) || at_node(it)))
     };
     let ports = answer.question.flow.ports.iter().flat_map(|(first, last)| first..=last);
     Some(ports.filter(|port| !is_forwarded(*port)).map(|port| port.to_string()).collect())
@@ -479,7 +510,7 @@ fn judge_open(answer: &Answer<'_>) -> Finding {
     let finding = Finding::warn(Code::DeniedIsClosed, format!("{}: the rules deny it, and it works", answer.question))
         .because("these are not the rules on the way (another group, an older state), or another path leads there, such as a second load balancer")
         .fix("Fetch the rules that are in effect at the node, and check again with them:", [IN_EFFECT]);
-    with_lines(finding, answer)
+    with_lines(located(finding, answer, answer.deniers().into_iter().next()), answer)
 }
 
 /// Part of the ports is let in, and of those that were tried some answered.

@@ -36,7 +36,7 @@ pub struct Documents(Declared);
 impl Documents {
     /// Reads documents, each with the name that findings call it by.
     pub fn read<'d>(documents: impl IntoIterator<Item = (&'d str, &'d str)>) -> Result<Self, ReadError> {
-        let source = |(name, text): (&str, &str)| Source { name: name.to_owned(), text: text.to_owned() };
+        let source = |(name, text): (&str, &str)| Source::file(name, text);
         Ok(Self(read(&documents.into_iter().map(source).collect::<Vec<_>>())?))
     }
 

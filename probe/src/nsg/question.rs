@@ -46,6 +46,8 @@ pub(crate) enum Purpose {
 #[derive(Clone, Debug)]
 pub(crate) struct Question {
     pub(crate) purpose: Purpose,
+    /// Whether nothing says that this is what the ports are for: other things are forwarded as well.
+    is_supposed: bool,
     /// The ports to which people send, which are those of the flow unless a load balancer puts others in their place.
     public: Ports,
     pub(crate) flow: Flow,
@@ -61,7 +63,8 @@ impl Question {
 
 impl fmt::Display for Question {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} from {} to {}", self.target(), self.flow.source.text, self.flow.destination.text)
+        write!(f, "{} from {} to {}", self.target(), self.flow.source.text, self.flow.destination.text)?;
+        f.write_str(if self.is_supposed { ", if that is hubs-relay's gateway" } else { "" })
     }
 }
 
@@ -152,7 +155,7 @@ impl Wanted {
         let direction = if is_out { Direction::Outbound } else { Direction::Inbound };
         let question = |it: &NamedFlow, (public, ports, to): (Ports, Ports, Place)| {
             let flow = ends.flow(direction, it.protocol, ports, &from, &to);
-            Question { purpose: Purpose::Asked, public, flow }
+            Question { purpose: Purpose::Asked, is_supposed: false, public, flow }
         };
         let arriving = |it: &NamedFlow| match to {
             Place::Entrance => ends.arriving(it.protocol, &it.ports),
@@ -176,7 +179,7 @@ impl Wanted {
             let ports = ports.iter().map(|port| (*port, *port)).collect();
             for (public, arriving, place) in ends.arriving(Protocols::TCP, &ports) {
                 let flow = ends.flow(Inbound, Protocols::TCP, arriving, &from, &entrance(place));
-                questions.push(Question { purpose, public, flow });
+                questions.push(Question { purpose, is_supposed: false, public, flow });
             }
         }
         for (port, address) in ends.gateways(&self.gateway) {
@@ -187,12 +190,13 @@ impl Wanted {
                     (place, _) => place,
                 };
                 let flow = ends.flow(Inbound, Protocols::UDP, arriving, &from, &entrance(place));
-                questions.push(Question { purpose: Purpose::Gateway, public, flow });
+                let is_supposed = address.is_none();
+                questions.push(Question { purpose: Purpose::Gateway, is_supposed, public, flow });
             }
         }
         let mut ask = |purpose, direction, protocol, ports: Ports, from: &Place, to: &Place| {
             let flow = ends.flow(direction, protocol, ports.clone(), from, to);
-            questions.push(Question { purpose, public: ports, flow });
+            questions.push(Question { purpose, is_supposed: false, public: ports, flow });
         };
         ask(Purpose::Media, Inbound, Protocols::UDP, range(MEDIA), &from, &to(Place::Node));
         if self.from.is_none() {
@@ -244,7 +248,11 @@ impl Ends<'_> {
             return known.iter().map(|it| (it.port(), Some(it.ip()))).collect();
         }
         let forwarded = self.declared.forwarded.iter().flatten();
-        forwarded.filter(|it| it.protocol == Protocols::UDP).map(|it| (it.port, None)).collect()
+        // Where all ports are forwarded, none of them is any more the gateway's than another.
+        forwarded
+            .filter(|it| it.protocol == Protocols::UDP)
+            .filter_map(|it| Some((it.port()?, None)))
+            .collect()
     }
 
     /// Packets for these ports of the load balancer, and at which ports of which place they come to the rules: where no address
@@ -255,14 +263,19 @@ impl Ends<'_> {
         let is_none_forwarded = forwarded.clone().next().is_none();
         let (mut at_node, mut arriving, mut floating) =
             (Ports::default(), Ports::default(), Ports::default());
-        for it in forwarded.filter(|it| ports.has(it.port)) {
-            let port = Ports::span(it.port, it.port);
+        for it in forwarded {
+            let asked = ports.intersection(&Ports::span(it.ports.0, it.ports.1));
             match it.node_ports {
+                _ if asked.is_empty() => {}
+                Some(same) if same == it.ports => {
+                    at_node = at_node.union(&asked);
+                    arriving = arriving.union(&asked);
+                }
                 Some((first, last)) => {
-                    at_node = at_node.union(&port);
+                    at_node = at_node.union(&asked);
                     arriving = arriving.union(&Ports::span(first, last));
                 }
-                None => floating = floating.union(&port),
+                None => floating = floating.union(&asked),
             }
         }
         let rest = ports.difference(&at_node).union(&floating);

@@ -4,7 +4,7 @@
 use std::{
     fmt::{self, Write as _},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    sync::Arc,
+    sync::{Arc, LazyLock},
 };
 
 use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
@@ -40,52 +40,72 @@ macro_rules! points {
 
 points!(u16, u32, u128);
 
-/// A set of points. Copies share their ranges until one of them changes: while rules are evaluated, most never do.
+/// A set of points. Copies share their ranges until one of them changes: while rules are evaluated, most never do. The empty set is
+/// nothing, since of tens of thousands of sets half are that.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Ranges<T>(Arc<Vec<(T, T)>>);
+pub(crate) struct Ranges<T>(Option<Arc<Vec<(T, T)>>>);
 
 /// A set of ports.
 pub(crate) type Ports = Ranges<u16>;
 
 impl<T> Default for Ranges<T> {
     fn default() -> Self {
-        Self(Arc::default())
+        Self(None)
     }
 }
 
 impl<T: Point> Ranges<T> {
     /// Every point.
     pub(crate) fn all() -> Self {
-        Self(Arc::new(vec![(T::FIRST, T::LAST)]))
+        Self::of(vec![(T::FIRST, T::LAST)])
     }
 
     /// From `first` to `last`, both included; nothing if they are the wrong way round.
     pub(crate) fn span(first: T, last: T) -> Self {
-        if first > last { Self::default() } else { Self(Arc::new(vec![(first, last)])) }
+        if first > last { Self::default() } else { Self::of(vec![(first, last)]) }
+    }
+
+    /// Of ranges as they are kept.
+    fn of(ranges: Vec<(T, T)>) -> Self {
+        Self((!ranges.is_empty()).then(|| Arc::new(ranges)))
+    }
+
+    fn as_slice(&self) -> &[(T, T)] {
+        self.0.as_deref().map(Vec::as_slice).unwrap_or_default()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.0.is_none()
     }
 
     pub(crate) fn is_all(&self) -> bool {
-        *self.0 == [(T::FIRST, T::LAST)]
+        *self.as_slice() == [(T::FIRST, T::LAST)]
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (T, T)> {
-        self.0.iter().copied()
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (T, T)> + Clone {
+        self.as_slice().iter().copied()
+    }
+
+    /// The lowest and the highest point.
+    pub(crate) fn hull(&self) -> Option<(T, T)> {
+        let all = self.as_slice();
+        Some((all.first()?.0, all.last()?.1))
     }
 
     /// The lowest point.
     pub(crate) fn first(&self) -> Option<T> {
-        self.0.first().map(|range| range.0)
+        self.as_slice().first().map(|range| range.0)
     }
 
     /// The ranges that reach `first` or lie above it, and begin no later than `last`.
     fn touching(&self, first: T, last: T) -> &[(T, T)] {
-        let from = self.0.partition_point(|range| range.1 < first);
-        let until = self.0.partition_point(|range| range.0 <= last);
-        self.0.get(from..until).unwrap_or_default()
+        let all = self.as_slice();
+        if let [range] = all {
+            return if range.1 < first || last < range.0 { &[] } else { all };
+        }
+        let from = all.partition_point(|range| range.1 < first);
+        let until = all.partition_point(|range| range.0 <= last);
+        all.get(from..until).unwrap_or_default()
     }
 
     pub(crate) fn has(&self, point: T) -> bool {
@@ -93,21 +113,35 @@ impl<T: Point> Ranges<T> {
     }
 
     pub(crate) fn overlaps(&self, other: &Self) -> bool {
-        let ends = |it: &Self| Some((it.0.first()?.0, it.0.last()?.1));
-        let (Some(own), Some(others)) = (ends(self), ends(other)) else { return false };
+        let (Some(own), Some(others)) = (self.hull(), other.hull()) else { return false };
         if own.1 < others.0 || others.1 < own.0 {
             return false;
         }
-        let (few, many) = if self.0.len() < other.0.len() { (self, other) } else { (other, self) };
+        let (few, many) = self.fewer_first(other);
         few.iter().any(|(first, last)| !many.touching(first, last).is_empty())
     }
 
     /// Whether all of `other` is in it.
     pub(crate) fn covers(&self, other: &Self) -> bool {
+        if other.is_same(self) {
+            return true;
+        }
         other.iter().all(|(first, last)| match self.touching(first, last) {
             [(low, high)] => *low <= first && last <= *high,
             _ => false,
         })
+    }
+
+    /// Whether it is a copy of the other one.
+    fn is_same(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (Some(own), Some(other)) => Arc::ptr_eq(own, other),
+            (own, other) => own.is_none() && other.is_none(),
+        }
+    }
+
+    fn fewer_first<'a>(&'a self, other: &'a Self) -> (&'a Self, &'a Self) {
+        if self.as_slice().len() < other.as_slice().len() { (self, other) } else { (other, self) }
     }
 
     pub(crate) fn union(&self, other: &Self) -> Self {
@@ -115,12 +149,12 @@ impl<T: Point> Ranges<T> {
     }
 
     pub(crate) fn intersection(&self, other: &Self) -> Self {
-        let (few, many) = if self.0.len() < other.0.len() { (self, other) } else { (other, self) };
+        let (few, many) = self.fewer_first(other);
         let cut = few.iter().flat_map(|(first, last)| {
             let touching = many.touching(first, last).iter();
             touching.map(move |(low, high)| (first.max(*low), last.min(*high)))
         });
-        Self(Arc::new(cut.collect()))
+        Self::of(cut.collect())
     }
 
     pub(crate) fn difference(&self, other: &Self) -> Self {
@@ -132,14 +166,19 @@ impl<T: Point> Ranges<T> {
     /// Takes out all that is in `other`.
     pub(crate) fn remove(&mut self, other: &Self) {
         for (first, last) in other.iter() {
-            let from = self.0.partition_point(|range| range.1 < first);
-            let until = self.0.partition_point(|range| range.0 <= last);
+            let Some(ranges) = &mut self.0 else { return };
+            let from = ranges.partition_point(|range| range.1 < first);
+            let until = ranges.partition_point(|range| range.0 <= last);
             if from >= until {
                 continue;
             }
-            let below = self.0.get(from).filter(|range| range.0 < first).map(|r| (r.0, first.previous()));
-            let above = self.0.get(until - 1).filter(|range| range.1 > last).map(|r| (last.next(), r.1));
-            Arc::make_mut(&mut self.0).splice(from..until, below.into_iter().chain(above));
+            let below = ranges.get(from).filter(|range| range.0 < first).map(|r| (r.0, first.previous()));
+            let above = ranges.get(until - 1).filter(|range| range.1 > last).map(|r| (last.next(), r.1));
+            let ranges = Arc::make_mut(ranges);
+            ranges.splice(from..until, below.into_iter().chain(above));
+            if ranges.is_empty() {
+                self.0 = None;
+            }
         }
     }
 }
@@ -148,6 +187,9 @@ impl<T: Point> FromIterator<(T, T)> for Ranges<T> {
     /// From ranges in any order, that may overlap.
     fn from_iter<I: IntoIterator<Item = (T, T)>>(ranges: I) -> Self {
         let mut ranges: Vec<_> = ranges.into_iter().filter(|(first, last)| first <= last).collect();
+        if ranges.len() < 2 {
+            return Self::of(ranges);
+        }
         ranges.sort_unstable();
         let mut merged: Vec<(T, T)> = Vec::with_capacity(ranges.len());
         for (first, last) in ranges {
@@ -156,11 +198,17 @@ impl<T: Point> FromIterator<(T, T)> for Ranges<T> {
                 _ => merged.push((first, last)),
             }
         }
-        Self(Arc::new(merged))
+        Self::of(merged)
     }
 }
 
 impl Ports {
+    /// Every port.
+    pub(crate) fn every() -> Self {
+        static ALL: LazyLock<Ports> = LazyLock::new(Ports::all);
+        ALL.clone()
+    }
+
     /// How many there are.
     pub(crate) fn count(&self) -> u32 {
         self.iter().map(|(first, last)| u32::from(last) - u32::from(first) + 1).sum()
@@ -181,7 +229,7 @@ impl fmt::Display for Ports {
         if self.is_all() {
             return f.write_str("all ports");
         }
-        f.write_str(&shortened(self.words().into_iter(), self.0.len()))
+        f.write_str(&shortened(self.words().into_iter(), self.as_slice().len()))
     }
 }
 
@@ -205,7 +253,9 @@ pub(crate) struct Addresses {
 impl Addresses {
     /// Every address.
     pub(crate) fn all() -> Self {
-        Self { v4: Ranges::all(), v6: Ranges::all() }
+        static ALL: LazyLock<Addresses> =
+            LazyLock::new(|| Addresses { v4: Ranges::all(), v6: Ranges::all() });
+        ALL.clone()
     }
 
     /// Addresses that no router of the internet knows.
@@ -266,6 +316,20 @@ impl Addresses {
     pub(crate) fn remove(&mut self, other: &Self) {
         self.v4.remove(&other.v4);
         self.v6.remove(&other.v6);
+    }
+
+    /// The lowest and the highest address of IPv4. Where there is IPv6 as well, nothing is left out.
+    pub(crate) fn v4_hull(&self) -> (u32, u32) {
+        match self.v4.hull() {
+            _ if !self.v6.is_empty() => (0, u32::MAX),
+            Some(hull) => hull,
+            None => (u32::MAX, 0),
+        }
+    }
+
+    /// The networks of 16 bits, by these bits, in which it has addresses of IPv4: first and last of each range.
+    pub(crate) fn v4_blocks(&self) -> impl Iterator<Item = (u16, u16)> + Clone {
+        self.v4.iter().map(|(first, last)| ((first >> 16) as u16, (last >> 16) as u16))
     }
 
     /// The lowest address.
@@ -341,8 +405,11 @@ impl FromIterator<IpAddr> for Addresses {
 
 impl FromIterator<Self> for Addresses {
     fn from_iter<I: IntoIterator<Item = Self>>(sets: I) -> Self {
+        let mut sets = sets.into_iter();
+        let Some(first) = sets.next() else { return Self::default() };
+        let Some(second) = sets.next() else { return first };
         let (mut v4, mut v6) = (Vec::new(), Vec::new());
-        for set in sets {
+        for set in [first, second].into_iter().chain(sets) {
             v4.extend(set.v4.iter());
             v6.extend(set.v6.iter());
         }

@@ -86,6 +86,38 @@ pub(crate) struct Packet {
     port: u16,
 }
 
+/// What is around a region, and nothing but numbers: that two have nothing in common is mostly seen in these.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hull {
+    protocols: Protocols,
+    ports: (u16, u16),
+    sources: (u32, u32),
+    destinations: (u32, u32),
+}
+
+impl Hull {
+    pub(crate) fn meets(&self, other: &Self) -> bool {
+        let meet = |a: (u32, u32), b: (u32, u32)| a.0 <= b.1 && b.0 <= a.1;
+        self.ports.0 <= other.ports.1
+            && other.ports.0 <= self.ports.1
+            && meet(self.sources, other.sources)
+            && meet(self.destinations, other.destinations)
+            && !self.protocols.intersection(other.protocols).is_empty()
+    }
+}
+
+impl Packet {
+    pub(crate) fn hull(&self) -> Hull {
+        let of = |ip| [ip].into_iter().collect::<Addresses>().v4_hull();
+        Hull {
+            protocols: self.protocol,
+            ports: (self.port, self.port),
+            sources: of(self.source),
+            destinations: of(self.destination),
+        }
+    }
+}
+
 /// What is in both of two regions, and what is in the first one only.
 pub(crate) struct Cut {
     pub(crate) inside: Region,
@@ -99,6 +131,15 @@ impl Region {
             || self.source_ports.is_empty()
             || self.sources.is_empty()
             || self.destinations.is_empty()
+    }
+
+    pub(crate) fn hull(&self) -> Hull {
+        Hull {
+            protocols: self.protocols,
+            ports: self.ports.hull().unwrap_or((u16::MAX, 0)),
+            sources: self.sources.v4_hull(),
+            destinations: self.destinations.v4_hull(),
+        }
     }
 
     /// One of its packets.
@@ -157,20 +198,39 @@ impl Region {
     }
 
     /// What of it none of `others` has.
+    #[cfg(test)]
     pub(crate) fn without<'a>(&self, others: impl IntoIterator<Item = &'a Self>) -> Vec<Self> {
+        self.without_within(&mut usize::MAX.clone(), others).expect("there is no bound")
+    }
+
+    /// Whether `others` have all of it; nothing if that takes more looks at a part than the effort allows, from which they are taken.
+    pub(crate) fn is_covered<'a>(
+        &self,
+        effort: &mut usize,
+        others: impl IntoIterator<Item = &'a Self>,
+    ) -> Option<bool> {
+        self.without_within(effort, others).map(|left| left.is_empty())
+    }
+
+    fn without_within<'a>(
+        &self,
+        effort: &mut usize,
+        others: impl IntoIterator<Item = &'a Self>,
+    ) -> Option<Vec<Self>> {
         let mut left = vec![self.clone()];
         let mut many = MANY;
         for other in others {
             if left.is_empty() {
                 break;
             }
+            *effort = effort.checked_sub(left.len())?;
             left = fewer(left, &mut many);
             let pieces = std::mem::take(&mut left).into_iter();
             let rest =
                 |piece: Self| if piece.overlaps(other) { piece.cut(other).outside } else { vec![piece] };
             left = pieces.flat_map(rest).collect();
         }
-        left
+        Some(left)
     }
 }
 
@@ -217,7 +277,8 @@ pub(crate) fn joined<T: Part>(mut parts: Vec<T>, dimension: Dimension) -> Vec<T>
         );
         (part.label(), region.protocols, ends, ports)
     }
-    parts.sort_unstable_by(|a, b| key(a, dimension).cmp(&key(b, dimension)));
+    // In the order of rules, in which they come, they are sorted but for a few: a stable sort makes use of that.
+    parts.sort_by(|a, b| key(a, dimension).cmp(&key(b, dimension)));
     let mut joined: Vec<T> = Vec::with_capacity(parts.len());
     let mut alike: Vec<Region> = Vec::new();
     for part in parts {

@@ -171,6 +171,9 @@ impl Group {
     }
 }
 
+/// Behind the place of a group, what says that a rule of it is nowhere in the document.
+pub(crate) const AZURES_OWN: &str = " (Azure's own)";
+
 /// The rules that each group has and nobody can take out.
 pub(crate) fn default_rules(place: &str) -> Vec<Rule> {
     use Access::{Allow, Deny};
@@ -188,7 +191,7 @@ pub(crate) fn default_rules(place: &str) -> Vec<Rule> {
         destinations,
         ports: PortOperand { known: Ports::all(), unclear: None },
         is_default: true,
-        place: format!("{place} (Azure's own)"),
+        place: format!("{place}{AZURES_OWN}"),
     };
     let network = || tag("VirtualNetwork");
     vec![

@@ -26,7 +26,7 @@ fn with(document: &str, group: usize, rule: &str) -> Declared {
             one => rules.push(one),
         }
     }
-    read(&[Source { name: "nsg.json".to_owned(), text: value.to_string() }]).unwrap()
+    read(&[Source::file("nsg.json", value.to_string())]).unwrap()
 }
 
 fn rule(name: &str, priority: u16, access: &str, protocol: &str, destination: &str, ports: &str) -> String {
@@ -207,13 +207,22 @@ fn what_is_asked_for_fails_where_hubs_own_needs_only_warn() {
     let findings = flows(&with(AKS, 0, ""), &wanted, None);
     assert_eq!(finding(&findings, Code::FlowAdmitted).status, Status::Fail);
     let group = r#"{"name": "g", "securityRules": []}"#;
-    let odd = read(&[Source {
-        name: "x".to_owned(),
-        text: group.replace("[]", &format!("[{}]", rule("r", 200, "Allow", "Pigeon", "*", "*"))),
-    }])
-    .unwrap();
+    let odd = group.replace("[]", &format!("[{}]", rule("r", 200, "Allow", "Pigeon", "*", "*")));
+    let odd = read(&[Source::file("x", odd)]).unwrap();
     assert_eq!(finding(&flows(&odd, &wanted, None), Code::FlowAdmitted).status, Status::Error);
     assert_eq!(finding(&rules(&odd), Code::RulesRead).status, Status::Warn);
+}
+
+#[test]
+fn what_is_odd_has_its_line_where_the_person_has_the_file_and_its_path_otherwise() {
+    let group = "{\n \"name\": \"g\",\n \"securityRules\": [\n  {\"name\": \"r\"}]}";
+    let odd = rules(&read(&[Source::file("my nsg.json", group)]).unwrap());
+    let found = finding(&odd, Code::RulesRead);
+    assert_eq!(found.location.as_ref().unwrap().to_string(), "my nsg.json:4:3");
+    assert_eq!(found.evidence[0].label, "my nsg.json:4:3 $.securityRules[0]");
+    let odd = rules(&read(&[Source::printed("az network nsg list", group)]).unwrap());
+    let found = finding(&odd, Code::RulesRead);
+    assert_eq!(found.location.as_ref().unwrap().to_string(), "az network nsg list $.securityRules[0]");
 }
 
 #[test]
@@ -222,7 +231,7 @@ fn no_name_of_a_rule_or_group_gets_out_of_its_quotes() {
         r#"[{{"name": "x'; rm -rf / #", "securityRules": [{}], "subnets": [{{"id": "/x/subnets/s"}}]}}]"#,
         rule("r", 100, "Deny", "*", "*", "*")
     );
-    let declared = read(&[Source { name: "x".to_owned(), text }]).unwrap();
+    let declared = read(&[Source::file("x", text)]).unwrap();
     let told: Vec<_> = declared_only(&declared)
         .iter()
         .chain(&rules(&declared))
@@ -304,6 +313,19 @@ fn the_gateways_port_is_asked_for_where_the_gateway_is() {
 }
 
 #[test]
+fn a_port_of_udp_that_is_forwarded_is_only_supposed_to_be_the_gateways() {
+    let service = r#"{"kind": "Service", "spec": {"type": "LoadBalancer", "ports": [{"port": 53, "protocol": "UDP"}]}}"#;
+    let declared = read(&[Source::file("nsg.json", AKS), Source::file("dns.json", service)]).unwrap();
+    let supposed = declared_only(&declared);
+    let summary = &finding(&supposed, Code::GatewayAdmitted).summary;
+    assert!(summary.starts_with("udp/53 from the internet to the load balancer"), "{summary}");
+    assert!(summary.contains("if that is hubs-relay's gateway: denied"), "{summary}");
+    let gateway = "203.0.113.10:3478".parse().unwrap();
+    let known = flows(&declared, &Wanted { gateway: vec![gateway], ..Wanted::default() }, None);
+    assert!(!finding(&known, Code::GatewayAdmitted).summary.contains("if that is"));
+}
+
+#[test]
 fn ports_that_were_tried_are_held_against_the_intervals() {
     let declared = with(AKS, 0, &rule("r", 200, "Allow", "Udp", "*", "40000-44999"));
     let compare = |ports: Vec<(u16, bool)>| {
@@ -317,7 +339,7 @@ fn ports_that_were_tried_are_held_against_the_intervals() {
 
 #[test]
 fn a_resource_group_without_any_security_group_says_nothing() {
-    let declared = read(&[Source { name: "nsg.json".to_owned(), text: "[]".to_owned() }]).unwrap();
+    let declared = read(&[Source::file("nsg.json", "[]")]).unwrap();
     let findings = rules(&declared);
     let read = finding(&findings, Code::RulesRead);
     assert_eq!(read.status, Status::Error);

@@ -343,3 +343,112 @@ fn a_subnet_of_which_a_prefix_cannot_be_read_does_not_say_where_nodes_are() {
     assert!(declared.ways[0].nodes.is_empty());
     assert!(oddities(&declared)[0].starts_with("0.json $.addressPrefixes: "), "{:?}", oddities(&declared));
 }
+
+/// The template as a deployment within another one, which gives the group's name.
+fn nested(inner: &str, options: &str) -> String {
+    format!(
+        r#"{{"$schema": "https://schema.management.azure.com/schemas/2019-04-01/deploymentTemplate.json#", "contentVersion": "1.0.0.0",
+            "parameters": {{"nsg_name": {{"defaultValue": "outer-nsg", "type": "String"}}, "vnet_name": {{"defaultValue": "outer", "type": "String"}}}},
+            "resources": [{{"type": "Microsoft.Resources/deployments", "name": "network", "resourceGroup": "elsewhere", "properties": {{
+                "mode": "Incremental", {options} "parameters": {{"nsg_name": {{"value": "given-nsg"}}}}, "template": {inner}}}}}]}}"#
+    )
+}
+
+#[test]
+fn a_template_within_a_template_is_read_with_its_own_parameters_or_the_outer_ones() {
+    let reference = group(NSG);
+    let inner = template(&reference, SUBNET, "");
+    for (options, name) in
+        [("", "outer-nsg"), (r#""expressionEvaluationOptions": {"scope": "inner"},"#, "given-nsg")]
+    {
+        let declared = given(&[&nested(&inner, options)]);
+        assert_eq!(declared.groups[0].name, name, "{:#?}", declared.oddities);
+        let id = declared.groups[0].id.as_deref().unwrap();
+        assert!(id.starts_with("/resourceGroups/elsewhere/providers/") && id.ends_with(name), "{id}");
+        if name == "given-nsg" {
+            assert_eq!(oddities(&declared), [""; 0]);
+            assert_eq!(states(&declared, MEDIA, "Node"), [State::Open]);
+        }
+    }
+    let linked = nested(&inner, "").replace("\"template\":", "\"templateLink\":");
+    assert!(oddities(&given(&[&linked])).iter().any(|it| it.contains("is in no file")));
+}
+
+#[test]
+fn a_rule_for_all_ports_forwards_each_of_them_as_it_is() {
+    let balancer = |floating: bool| {
+        format!(
+            r#"{{"name": "lb", "frontendIPConfigurations": [], "loadBalancingRules": [
+                {{"protocol": "All", "frontendPort": 0, "backendPort": 0, "enableFloatingIP": {floating}}}]}}"#
+        )
+    };
+    let rule = RULE.replace("\"Udp\"", "\"Tcp\"").replace("40000-49999", "443");
+    let nodes = format!(r#"{{"name": "nsg", "securityRules": [{rule}]}}"#);
+    let declared = given(&[&nodes, &balancer(false)]);
+    assert_eq!(oddities(&declared), [""; 0]);
+    // Of the three ports that people come to, one is let in to the node, at the port at which they came.
+    let entrance = asked(&declared, Purpose::Entrance);
+    assert_eq!(entrance, [("tcp/80,443,4443".to_owned(), "80, 443, 4443".to_owned(), State::Partly)]);
+    assert_eq!(declared.forwarded.as_ref().unwrap().len(), 2);
+    // No port of UDP is taken for the gateway's.
+    assert_eq!(asked(&declared, Purpose::Gateway), []);
+    let floating = given(&[&nodes, &balancer(true)]);
+    assert!(floating.forwarded.unwrap().iter().all(|it| it.has(40_000) && it.node_ports.is_none()));
+}
+
+/// A plan of a group, a subnet, an interface and what ties them together, of which no identifier is known.
+fn plan(group: &str, association: &str) -> String {
+    let resource = |kind: &str, name: &str, values: &str| {
+        format!(
+            r#"{{"address": "module.net[0].{kind}.{name}", "type": "{kind}", "name": "{name}", "values": {values}}}"#
+        )
+    };
+    let planned = [
+        resource(GROUP, "media", group),
+        resource("azurerm_subnet", "nodes", r#"{"name": "nodes", "address_prefixes": ["10.0.0.0/24"]}"#),
+        resource(
+            INTERFACE,
+            "node",
+            r#"{"name": "n", "ip_configuration": [{"private_ip_address": "10.0.0.4"}]}"#,
+        ),
+        resource(OF_SUBNET, "it", "{}"),
+    ];
+    let configured = |kind: &str, name: &str, expressions: &str| {
+        format!(
+            r#"{{"address": "{kind}.{name}", "type": "{kind}", "name": "{name}", "expressions": {expressions}}}"#
+        )
+    };
+    let subnet = r#"{"references": ["azurerm_subnet.nodes.id", "azurerm_subnet.nodes"]}"#;
+    let of =
+        format!(r#"{{"subnet_id": {subnet}, "network_security_group_id": {{"references": {association}}}}}"#);
+    let configuration = [
+        configured(GROUP, "media", "{}"),
+        configured("azurerm_subnet", "nodes", "{}"),
+        configured(INTERFACE, "node", &format!(r#"{{"ip_configuration": [{{"subnet_id": {subnet}}}]}}"#)),
+        configured(OF_SUBNET, "it", &of),
+    ];
+    format!(
+        r#"{{"planned_values": {{"root_module": {{"child_modules": [{{"address": "module.net[0]", "resources": [{}]}}]}}}},
+            "configuration": {{"root_module": {{"module_calls": {{"net": {{"module": {{"resources": [{}]}}}}}}}}}}}}"#,
+        planned.join(", "),
+        configuration.join(", ")
+    )
+}
+
+#[test]
+fn what_a_plan_is_going_to_make_is_known_by_what_refers_to_it() {
+    let group = format!(r#"{{"name": "nsg", "security_rule": [{RULE}]}}"#);
+    let one = format!(r#"["{GROUP}.media.id", "{GROUP}.media"]"#);
+    let declared = given(&[&plan(&group, &one)]);
+    assert_eq!(oddities(&declared), [""; 0]);
+    assert_eq!(declared.ways[0].layers, [(Layer::Subnet, 0)]);
+    assert_eq!(states(&declared, MEDIA, "Node"), [State::Open]);
+    // Which of two it is, and what a variable stands for, nobody knows before.
+    for unclear in [
+        format!(r#"["{GROUP}.media.id", "{GROUP}.media", "{GROUP}.other.id", "{GROUP}.other"]"#),
+        r#"["var.group"]"#.to_owned(),
+        format!(r#"["data.{GROUP}.media.id"]"#),
+    ] {
+        assert_eq!(states(&given(&[&plan(&group, &unclear)]), MEDIA, "Node"), [State::Unknown], "{unclear}");
+    }
+}

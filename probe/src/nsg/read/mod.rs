@@ -6,6 +6,7 @@
 #[cfg(test)]
 mod gaps;
 mod json;
+mod lines;
 mod resource;
 mod rule;
 mod template;
@@ -14,7 +15,11 @@ mod terraform;
 mod tests;
 mod ways;
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+};
 
 pub(super) use self::rule::{network, port_ranges};
 use self::{
@@ -25,15 +30,41 @@ use super::{
     evaluate::Way,
     ranges::Addresses,
     region::Protocols,
-    rules::{Group, Knowledge, Layer, Rule, default_rules, last_part},
+    rules::{AZURES_OWN, Group, Knowledge, Layer, Rule, default_rules, last_part},
 };
+use crate::finding::{Finding, Location};
 
 /// A document, and what to call it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Source {
     /// Its name, as the person gave it.
     pub(crate) name: String,
-    pub(crate) text: String,
+    pub(crate) text: Arc<str>,
+    pub(crate) origin: Origin,
+}
+
+/// Where a document is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The person has it, and can look up a line.
+    File,
+    /// Another program printed it for us.
+    Program,
+}
+
+impl Source {
+    pub(crate) fn file(name: impl Into<String>, text: impl Into<Arc<str>>) -> Self {
+        Self { name: name.into(), text: text.into(), origin: Origin::File }
+    }
+
+    pub(crate) fn printed(name: impl Into<String>, text: impl Into<Arc<str>>) -> Self {
+        Self { name: name.into(), text: text.into(), origin: Origin::Program }
+    }
+
+    /// Without the mark with which some editors begin a file.
+    fn json(&self) -> &str {
+        self.text.trim_start_matches('\u{feff}')
+    }
 }
 
 /// What is declared.
@@ -55,31 +86,44 @@ pub(crate) struct Declared {
     pub(crate) oddities: Vec<Oddity>,
     /// How many rules there are, without Azure's own.
     pub(crate) rules: usize,
+    /// What all that is from.
+    sources: Vec<Source>,
 }
 
-/// A port that the load balancer forwards.
+/// A port that the load balancer forwards, or all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Forwarded {
     pub(crate) protocol: Protocols,
-    pub(crate) port: u16,
+    /// First and last.
+    pub(crate) ports: PortSpan,
     /// At which port it comes to the node, whose address then is the packet's destination; nothing with a floating address,
-    /// which is what AKS sets up: then packets keep the load balancer's.
-    pub(crate) node_ports: Option<NodePorts>,
+    /// which is what AKS sets up: then packets keep the load balancer's. The same ports stand for each port itself.
+    pub(crate) node_ports: Option<PortSpan>,
 }
 
-/// The port at which something comes to the node, or among which that port is: first and last.
-pub(crate) type NodePorts = (u16, u16);
+/// A port, or ports among which one is: first and last.
+pub(crate) type PortSpan = (u16, u16);
 
 impl Forwarded {
     /// One port for each of its protocols.
-    fn each(protocol: &str, port: Option<u16>, node_ports: Option<NodePorts>) -> Vec<Self> {
+    fn each(protocol: &str, ports: Option<PortSpan>, node_ports: Option<PortSpan>) -> Vec<Self> {
         let protocols: &[_] = match protocol.to_ascii_lowercase().as_str() {
             "tcp" => &[Protocols::TCP],
             "udp" => &[Protocols::UDP],
             _ => &[Protocols::TCP, Protocols::UDP],
         };
-        let of = |port| protocols.iter().map(move |protocol| Self { protocol: *protocol, port, node_ports });
-        port.into_iter().flat_map(of).collect()
+        let of =
+            |ports| protocols.iter().map(move |protocol| Self { protocol: *protocol, ports, node_ports });
+        ports.into_iter().flat_map(of).collect()
+    }
+
+    /// The one port, if it is one.
+    pub(crate) fn port(&self) -> Option<u16> {
+        (self.ports.0 == self.ports.1).then_some(self.ports.0)
+    }
+
+    pub(crate) fn has(&self, port: u16) -> bool {
+        (self.ports.0..=self.ports.1).contains(&port)
     }
 }
 
@@ -113,8 +157,7 @@ pub enum ReadError {
 pub(crate) fn read(sources: &[Source]) -> Result<Declared, ReadError> {
     let mut reader = Reader::default();
     for source in sources {
-        let text = source.text.trim_start_matches('\u{feff}');
-        let value = Value::read(text)
+        let value = Value::read(source.json())
             .map_err(|error| ReadError::Json { name: source.name.clone(), source: error })?;
         let before = reader.recognised;
         reader.visit(&value, &format!("{} $", source.name));
@@ -123,7 +166,37 @@ pub(crate) fn read(sources: &[Source]) -> Result<Declared, ReadError> {
             return Err(ReadError::Unknown(source.name.clone()));
         }
     }
-    Ok(reader.finish())
+    Ok(Declared { sources: sources.to_vec(), ..reader.finish() })
+}
+
+impl Declared {
+    /// Findings whose locations are places as rules and oddities have them, with the line and the column in their place, and with
+    /// these before the path where evidence names such a place.
+    pub(crate) fn located(&self, mut findings: Vec<Finding>) -> Vec<Finding> {
+        for source in self.sources.iter().filter(|it| it.origin == Origin::File) {
+            let path_of = |place: &str| {
+                let path = place.strip_prefix(source.name.as_str())?.strip_prefix(' ')?;
+                path.starts_with('$').then(|| path.strip_suffix(AZURES_OWN).unwrap_or(path).to_owned())
+            };
+            let in_location = |it: &Finding| it.location.as_ref().and_then(|it| path_of(&it.file));
+            let labels = findings.iter().flat_map(|it| &it.evidence).filter_map(|it| path_of(&it.label));
+            let paths: BTreeSet<_> = findings.iter().filter_map(in_location).chain(labels).collect();
+            let places = lines::of(source.json(), paths.iter().map(String::as_str));
+            for finding in &mut findings {
+                if let Some((line, column)) = in_location(finding).and_then(|it| places.get(it.as_str())) {
+                    let (line, column) = (Some(*line), Some(*column));
+                    finding.location = Some(Location { file: source.name.clone(), line, column });
+                }
+                for evidence in &mut finding.evidence {
+                    let Some(path) = path_of(&evidence.label) else { continue };
+                    if let Some((line, column)) = places.get(path.as_str()) {
+                        evidence.label = format!("{}:{line}:{column} {path}", source.name);
+                    }
+                }
+            }
+        }
+        findings
+    }
 }
 
 /// What was read so far.
@@ -264,6 +337,8 @@ impl Reader {
             self.loose_rule(value, path);
         } else if get(value, "networkProfile").is_some() && get(value, "nodeResourceGroup").is_some() {
             self.cluster(value);
+        } else if has_list("publicIpAddresses") || has_list("publicIPAddresses") {
+            self.nat_gateway(value);
         } else if text(value, "kind") == Some("Service") {
             self.service(value, path);
         } else {
@@ -287,9 +362,8 @@ impl Reader {
         for (at, value) in values.iter().enumerate() {
             let place = format!("{path}[{at}]");
             let mut odd = Vec::new();
-            let rule = rule::read(value, place.clone(), dialect, &mut odd);
-            let name = rule.name.clone();
-            self.note(&place, odd.into_iter().map(|what| format!("{name}: {what}")));
+            let rule = rule::read(value, place, dialect, &mut odd);
+            self.note(&rule.place, odd.into_iter().map(|what| format!("{}: {what}", rule.name)));
             rules.push(rule);
         }
         rules

@@ -245,9 +245,11 @@ impl Reader {
         floating: Option<&Value<'_>>,
         place: &str,
     ) -> Vec<Forwarded> {
-        let (front, back) = (port(rule, frontend), port(rule, backend));
+        // Azure's "HA ports": 0 stands for every port, and each comes to the node as it is.
+        let ports = |field| port(rule, field).map(|it| if it == 0 { (0, u16::MAX) } else { (it, it) });
+        let (front, back) = (ports(frontend), ports(backend));
         let is_floating = floating.map_or(Some(false), Value::bool);
-        let node_ports = back.map(|it| (it, it)).filter(|_| is_floating != Some(true));
+        let node_ports = back.filter(|_| is_floating != Some(true));
         let odd = [
             (front.is_none(), "which port it forwards could not be read"),
             (is_floating.is_none(), "whether its address floats could not be read: it is taken not to"),
@@ -262,9 +264,19 @@ impl Reader {
 
     /// Of `az aks show`, the addresses with which nodes go out.
     pub(super) fn cluster(&mut self, value: &Value<'_>) {
-        let profile = get(value, "networkProfile").and_then(|it| get(it, "loadBalancerProfile"));
-        let Some(profile) = profile else { return };
-        let addresses = [list(profile, "effectiveOutboundIPs"), list(profile, "effectiveOutboundIps")];
+        let profile = get(value, "networkProfile");
+        for profile in
+            ["loadBalancerProfile", "natGatewayProfile"].map(|it| get(profile?, it)).into_iter().flatten()
+        {
+            let addresses = [list(profile, "effectiveOutboundIPs"), list(profile, "effectiveOutboundIps")];
+            let ids = addresses.into_iter().flatten().filter_map(|it| text(it, "id"));
+            self.outbound.extend(ids.map(str::to_ascii_lowercase));
+        }
+    }
+
+    /// A NAT gateway, by which whole subnets go out.
+    pub(super) fn nat_gateway(&mut self, value: &Value<'_>) {
+        let addresses = [list(value, "publicIpAddresses"), list(value, "publicIPAddresses")];
         let ids = addresses.into_iter().flatten().filter_map(|it| text(it, "id"));
         self.outbound.extend(ids.map(str::to_ascii_lowercase));
     }
@@ -286,7 +298,8 @@ impl Reader {
             }
             let node_ports = node_port.map_or(NODE_PORTS, |it| (it, it));
             let protocol = text(it, "protocol").unwrap_or("TCP");
-            forwarded.extend(Forwarded::each(protocol, port(it, "port"), is_disabled.then_some(node_ports)));
+            let public = port(it, "port").map(|it| (it, it));
+            forwarded.extend(Forwarded::each(protocol, public, is_disabled.then_some(node_ports)));
         }
         self.forwarding.push(Forwarding { frontend: None, forwarded });
         let ingress = value.get("status").and_then(|it| it.get("loadBalancer")?.get("ingress"));

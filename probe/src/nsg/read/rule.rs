@@ -23,6 +23,44 @@ pub(super) enum Dialect {
     Admin,
 }
 
+/// One end of a rule, and how its fields are called.
+struct Side {
+    word: &'static str,
+    /// Of an administrator's rules.
+    addresses: &'static str,
+    prefix: &'static str,
+    prefixes: &'static str,
+    expanded: &'static str,
+    groups: &'static str,
+    group_ids: &'static str,
+    port: &'static str,
+    ports: &'static str,
+}
+
+const SOURCE: Side = Side {
+    word: "source",
+    addresses: "sources",
+    prefix: "sourceAddressPrefix",
+    prefixes: "sourceAddressPrefixes",
+    expanded: "expandedSourceAddressPrefix",
+    groups: "sourceApplicationSecurityGroups",
+    group_ids: "sourceApplicationSecurityGroupIds",
+    port: "sourcePortRange",
+    ports: "sourcePortRanges",
+};
+
+const DESTINATION: Side = Side {
+    word: "destination",
+    addresses: "destinations",
+    prefix: "destinationAddressPrefix",
+    prefixes: "destinationAddressPrefixes",
+    expanded: "expandedDestinationAddressPrefix",
+    groups: "destinationApplicationSecurityGroups",
+    group_ids: "destinationApplicationSecurityGroupIds",
+    port: "destinationPortRange",
+    ports: "destinationPortRanges",
+};
+
 /// What priorities people can give.
 const OWN: std::ops::RangeInclusive<u32> = 100..=4096;
 
@@ -46,9 +84,8 @@ pub(super) fn read(value: &Value<'_>, place: String, dialect: Dialect, odd: &mut
         }
         Some(_) => {}
     }
-    let sides = [("source", "sources"), ("destination", "destinations")];
-    let [sources, destinations] = sides.map(|(side, plural)| match dialect {
-        Dialect::Admin => admin_addresses(value, plural, odd),
+    let [sources, destinations] = [&SOURCE, &DESTINATION].map(|side| match dialect {
+        Dialect::Admin => admin_addresses(value, side.addresses, odd),
         Dialect::Declared | Dialect::Effective => addresses(value, side, dialect, odd),
     });
     Rule {
@@ -67,9 +104,9 @@ pub(super) fn read(value: &Value<'_>, place: String, dialect: Dialect, odd: &mut
         }),
         protocols: choice(value, "protocol", odd, protocol),
         sources,
-        source_ports: ports(value, "source", odd),
+        source_ports: ports(value, &SOURCE, odd),
         destinations,
-        ports: ports(value, "destination", odd),
+        ports: ports(value, &DESTINATION, odd),
         is_default,
         place,
     }
@@ -120,21 +157,19 @@ fn union<'v>(value: &'v Value<'_>, one: &str, several: &str, odd: &mut Vec<Strin
     all.into_iter().map(str::trim).filter(|it| !it.is_empty()).collect()
 }
 
-fn addresses(value: &Value<'_>, side: &str, dialect: Dialect, odd: &mut Vec<String>) -> Vec<Operand> {
+fn addresses(value: &Value<'_>, side: &Side, dialect: Dialect, odd: &mut Vec<String>) -> Vec<Operand> {
     let before = odd.len();
-    let words = union(value, &format!("{side}AddressPrefix"), &format!("{side}AddressPrefixes"), odd);
-    let upper = if side == "source" { "Source" } else { "Destination" };
-    let expanded = get(value, &format!("expanded{upper}AddressPrefix")).and_then(texts).unwrap_or_default();
+    let words = union(value, side.prefix, side.prefixes, odd);
+    let expanded = get(value, side.expanded).and_then(texts).unwrap_or_default();
     let mut operands: Vec<_> = words.iter().map(|word| operand(word, dialect, odd)).collect();
     if !expanded.is_empty() {
         // What a tag stands for, as Azure itself says.
         operands.retain(|operand| !matches!(operand, Operand::Tag(_)));
         operands.extend(expanded.iter().map(|word| operand(word.trim(), dialect, odd)));
     }
-    let groups = get(value, &format!("{side}ApplicationSecurityGroups"))
+    let groups = get(value, side.groups)
         .map(|groups| array(groups).iter().map(|group| text(group, "id").or_else(|| group.text())).collect());
-    let ids = get(value, &format!("{side}ApplicationSecurityGroupIds"))
-        .map(|ids| array(ids).iter().map(Value::text).collect());
+    let ids = get(value, side.group_ids).map(|ids| array(ids).iter().map(Value::text).collect());
     for id in [groups, ids].into_iter().flatten().flat_map(|it: Vec<_>| it) {
         operands.push(id.map_or_else(
             || Operand::Unclear("an application security group has no identifier".to_owned()),
@@ -142,11 +177,11 @@ fn addresses(value: &Value<'_>, side: &str, dialect: Dialect, odd: &mut Vec<Stri
         ));
     }
     if odd.len() > before && operands.iter().all(|it| matches!(it, Operand::Known(_))) {
-        operands.push(Operand::Unclear(format!("its {side} could not be read")));
+        operands.push(Operand::Unclear(format!("its {} could not be read", side.word)));
     }
     if operands.is_empty() {
-        odd.push(format!("it names no {side}"));
-        operands.push(Operand::Unclear(format!("it names no {side}")));
+        odd.push(format!("it names no {}", side.word));
+        operands.push(Operand::Unclear(format!("it names no {}", side.word)));
     }
     joined(operands)
 }
@@ -221,9 +256,16 @@ pub(in crate::nsg) fn network(word: &str) -> Option<Addresses> {
     }
 }
 
-fn ports(value: &Value<'_>, side: &str, odd: &mut Vec<String>) -> PortOperand {
+fn ports(
+    value: &Value<'_>,
+    Side { word: side, port, ports, .. }: &Side,
+    odd: &mut Vec<String>,
+) -> PortOperand {
     let before = odd.len();
-    let words = union(value, &format!("{side}PortRange"), &format!("{side}PortRanges"), odd);
+    let words = union(value, port, ports, odd);
+    if words == ["*"] && odd.len() == before {
+        return PortOperand { known: Ports::every(), unclear: None };
+    }
     if words.is_empty() && odd.len() == before {
         odd.push(format!("it names no {side} ports"));
     }

@@ -1,6 +1,8 @@
 //! ARM templates, as the portal exports them: parameters and variables with values in the file are put in, and what is an expression
 //! after that stays one.
 //!
+//! What a deployment within a template declares is read with it, as far as its own template is in the file.
+//!
 //! Resources of a template have no identifiers. They are given those that `resourceId` makes of their types and names, without the
 //! subscription and the group, which nobody knows before they are deployed.
 
@@ -8,23 +10,60 @@ use std::{cell::Cell, fmt::Write as _};
 
 use super::{
     Reader,
-    json::{Value, array, list, text},
-    last_part,
+    json::{Value, array, get, list, text},
+    last_part, place_of,
     rule::{self, Dialect},
 };
 
 pub(super) fn read(reader: &mut Reader, document: &Value<'_>, path: &str) {
-    let template = Template { document, left: Cell::new(MOST_BROUGHT_IN) };
-    for (at, resource) in document.get("resources").map(array).unwrap_or_default().iter().enumerate() {
-        let resolved = template.resolve(resource, 0);
-        visit(reader, resolved, None, &format!("{path}.resources[{at}]"));
+    let left = Cell::new(MOST_BROUGHT_IN);
+    let template = Template { document, given: None, scope: String::new(), left: &left };
+    template.read(reader, document, "", path);
+}
+
+impl<'t> Template<'_, 't> {
+    /// Everything that `of` declares, with identifiers in this scope.
+    fn read(&self, reader: &mut Reader, of: &Value<'t>, scope: &str, path: &str) {
+        for (at, resource) in of.get("resources").map(array).unwrap_or_default().iter().enumerate() {
+            let path = format!("{path}.resources[{at}]");
+            if text(resource, "type").is_some_and(|it| it.eq_ignore_ascii_case(DEPLOYMENT)) {
+                self.deployment(reader, resource, scope, &path);
+            } else {
+                visit(reader, self.resolve(resource, 0), None, scope, &path);
+            }
+        }
+    }
+
+    /// A template within the template. Its expressions are those of the outer one, unless it says that they are its own.
+    fn deployment(&self, reader: &mut Reader, resource: &Value<'t>, scope: &str, path: &str) {
+        let Some(inner) = get(resource, "template").filter(|it| it.is_map()) else {
+            reader.note(path, ["the template that is deployed here is in no file".to_owned()]);
+            return;
+        };
+        let path = place_of(resource, "template", path);
+        let scope = match resource.get("resourceGroup").map(|it| self.resolve(it, 0)) {
+            Some(Value::Text(group)) if !is_own(&group) => format!("/resourceGroups/{group}"),
+            _ => scope.to_owned(),
+        };
+        let options = get(resource, "expressionEvaluationOptions");
+        let is_inner =
+            options.and_then(|it| text(it, "scope")).is_some_and(|it| it.eq_ignore_ascii_case("inner"));
+        if !is_inner {
+            return self.read(reader, inner, &scope, &path);
+        }
+        let given = get(resource, "parameters").map(|it| self.resolve(it, 0));
+        let template =
+            Template { document: inner, given: given.as_ref(), scope: scope.clone(), left: self.left };
+        template.read(reader, inner, &scope, &path);
     }
 }
+
+const DEPLOYMENT: &str = "Microsoft.Resources/deployments";
 
 /// A resource's type and name.
 type Called<'c> = (&'c str, &'c str);
 
-fn visit(reader: &mut Reader, mut resource: Value<'_>, parent: Option<Called<'_>>, path: &str) {
+fn visit(reader: &mut Reader, mut resource: Value<'_>, parent: Option<Called<'_>>, scope: &str, path: &str) {
     let kind = text(&resource, "type").unwrap_or_default();
     let name = text(&resource, "name").unwrap_or_default();
     // Within another resource both begin where the other one's end.
@@ -33,7 +72,7 @@ fn visit(reader: &mut Reader, mut resource: Value<'_>, parent: Option<Called<'_>
         _ => (kind.to_owned(), name.to_owned()),
     };
     if let (Value::Map(fields), Some(id)) = (&mut resource, identifier(&kind, name.split('/'))) {
-        fields.push(("id".into(), Value::Text(id.into())));
+        fields.push(("id".into(), Value::Text(format!("{scope}{id}").into())));
     }
     match kind.to_ascii_lowercase().as_str() {
         "microsoft.network/networksecuritygroups" => reader.group(&resource, path),
@@ -42,12 +81,12 @@ fn visit(reader: &mut Reader, mut resource: Value<'_>, parent: Option<Called<'_>
             add_rule(reader, &resource, group, path);
         }
         "microsoft.resources/deployments" => {
-            reader.note(path, ["what a deployment within a template declares is not read".to_owned()]);
+            reader.note(path, ["what a deployment within a resource declares is not read".to_owned()]);
         }
         _ => reader.visit(&resource, path),
     }
     for (at, inner) in list(&resource, "resources").iter().enumerate() {
-        visit(reader, inner.clone(), Some((&kind, &name)), &format!("{path}.resources[{at}]"));
+        visit(reader, inner.clone(), Some((&kind, &name)), scope, &format!("{path}.resources[{at}]"));
     }
 }
 
@@ -87,8 +126,12 @@ const MOST_BROUGHT_IN: usize = 1 << 26;
 /// A template, of which expressions are resolved.
 struct Template<'v, 't> {
     document: &'v Value<'t>,
-    /// How much they may still bring in.
-    left: Cell<usize>,
+    /// What the deployment that it is in gives for its parameters.
+    given: Option<&'v Value<'t>>,
+    /// With what identifiers begin here: nothing, or the resource group of such a deployment.
+    scope: String,
+    /// How much all of them may still bring in.
+    left: &'v Cell<usize>,
 }
 
 impl<'t> Template<'_, 't> {
@@ -121,19 +164,24 @@ impl<'t> Template<'_, 't> {
         }
         let (function, arguments) = call(expression)?;
         let found = match function.to_ascii_lowercase().as_str() {
-            "parameters" => self.named("parameters", &arguments)?.get("defaultValue")?,
+            "parameters" => {
+                let given = self.given.and_then(|it| it.get(literal(&arguments)?)?.get("value"));
+                given.or_else(|| self.named("parameters", &arguments)?.get("defaultValue"))?
+            }
             "variables" => self.named("variables", &arguments)?,
             "concat" => return Some(self.brought_in(self.words(&arguments, depth)?.concat())),
             "format" => return Some(self.brought_in(formatted(&self.words(&arguments, depth)?)?)),
-            "resourceid" => return Some(self.brought_in(resource_id(&self.words(&arguments, depth)?)?)),
+            "resourceid" => {
+                let id = resource_id(&self.words(&arguments, depth)?, &self.scope)?;
+                return Some(self.brought_in(id));
+            }
             _ => return None,
         };
         Some(self.resolve(found, depth + 1))
     }
 
     fn named(&self, section: &str, arguments: &[&str]) -> Option<&Value<'t>> {
-        let [name] = arguments else { return None };
-        self.document.get(section)?.get(name.strip_prefix('\'')?.strip_suffix('\'')?)
+        self.document.get(section)?.get(literal(arguments)?)
     }
 
     /// Arguments as texts. One that cannot be resolved stays what it is: the same words stand for the same thing elsewhere.
@@ -156,6 +204,17 @@ impl<'t> Template<'_, 't> {
     fn spend(&self, length: usize) {
         self.left.set(self.left.get().saturating_sub(length + size_of::<Value<'_>>()));
     }
+}
+
+/// The only argument, if it is a text.
+fn literal<'a>(arguments: &[&'a str]) -> Option<&'a str> {
+    let [name] = arguments else { return None };
+    name.strip_prefix('\'')?.strip_suffix('\'')
+}
+
+/// Whether it stands for the resource group, or the subscription, to which the template is deployed.
+fn is_own(word: &str) -> bool {
+    word == "[resourceGroup().name]" || word == "[subscription().subscriptionId]"
 }
 
 /// What stands between the brackets.
@@ -200,14 +259,12 @@ fn formatted(words: &[String]) -> Option<String> {
 }
 
 /// `resourceId`: perhaps a subscription and a resource group, the type, the names.
-fn resource_id(words: &[String]) -> Option<String> {
-    let is_own =
-        |word: &&String| *word == "[resourceGroup().name]" || *word == "[subscription().subscriptionId]";
+fn resource_id(words: &[String], scope: &str) -> Option<String> {
     let kind = words.iter().position(|it| it.contains('/') && !it.starts_with('['))?;
     let id = identifier(&words[kind], words[kind + 1..].iter().map(String::as_str))?;
-    let elsewhere: Vec<_> = words[..kind].iter().filter(|it| !is_own(it)).collect();
+    let elsewhere: Vec<_> = words[..kind].iter().filter(|it| !is_own(it.as_str())).collect();
     match elsewhere.as_slice() {
-        [] => Some(id),
+        [] => Some(format!("{scope}{id}")),
         [group] => Some(format!("/resourceGroups/{group}{id}")),
         [subscription, group] => Some(format!("/subscriptions/{subscription}/resourceGroups/{group}{id}")),
         _ => None,

@@ -1,4 +1,9 @@
 //! `terraform show -json`, of a state or of a plan: the resources of Azure's provider, with names in snake case.
+//!
+//! Of what a plan is going to make, the identifiers are not known. Where its configuration says that one resource refers to exactly one
+//! other of the same module, Terraform's address stands for the identifier; whatever is less plain than that stays unknown.
+
+use std::collections::BTreeMap;
 
 use super::{
     Association, Forwarding, Frontend, Interface, ReadGroup, Reader,
@@ -13,21 +18,126 @@ pub(super) fn read(reader: &mut Reader, document: &Value<'_>, path: &str) {
         (None, Some(values)) => ("values", values),
         (None, None) => return,
     };
-    if let Some(root) = values.get("root_module") {
-        module(reader, root, &format!("{path}.{field}.root_module"));
-    }
+    let Some(root) = values.get("root_module") else { return };
+    let configuration =
+        document.get("configuration").and_then(|it| it.get("root_module")).map(|configured| {
+            let mut configuration = Configuration::default();
+            configuration.add(configured, "");
+            configuration.name(root);
+            configuration
+        });
+    module(reader, root, configuration.as_ref(), &format!("{path}.{field}.root_module"));
 }
 
-fn module(reader: &mut Reader, module: &Value<'_>, path: &str) {
+fn module<'t>(
+    reader: &mut Reader,
+    module: &Value<'t>,
+    configuration: Option<&Configuration<'_, 't>>,
+    path: &str,
+) {
     for (at, resource) in module.get("resources").map(array).unwrap_or_default().iter().enumerate() {
-        if let Some(values) = resource.get("values") {
-            let kind = text(resource, "type").unwrap_or_default();
-            visit(reader, kind, values, &format!("{path}.resources[{at}].values"));
+        let Some(values) = resource.get("values") else { continue };
+        let kind = text(resource, "type").unwrap_or_default();
+        let path = format!("{path}.resources[{at}].values");
+        match configuration.and_then(|it| it.completed(resource, values)) {
+            Some(completed) => visit(reader, kind, &completed, &path),
+            None => visit(reader, kind, values, &path),
         }
     }
     for (at, child) in module.get("child_modules").map(array).unwrap_or_default().iter().enumerate() {
-        self::module(reader, child, &format!("{path}.child_modules[{at}]"));
+        self::module(reader, child, configuration, &format!("{path}.child_modules[{at}]"));
     }
+}
+
+/// What a plan says of how its resources refer to one another.
+#[derive(Default)]
+struct Configuration<'v, 't> {
+    /// By the address without indexes.
+    expressions: BTreeMap<String, &'v Value<'t>>,
+    /// By the address: the identifier, or the address where none is known.
+    identifiers: BTreeMap<String, &'v str>,
+}
+
+impl<'v, 't> Configuration<'v, 't> {
+    fn add(&mut self, module: &'v Value<'t>, prefix: &str) {
+        for resource in module.get("resources").map(array).unwrap_or_default() {
+            if let (Some(address), Some(expressions)) =
+                (resource.get("address").and_then(Value::text), resource.get("expressions"))
+            {
+                self.expressions.insert(format!("{prefix}{address}"), expressions);
+            }
+        }
+        for (name, call) in module.get("module_calls").and_then(Value::fields).unwrap_or_default() {
+            if let Some(module) = call.get("module") {
+                self.add(module, &format!("{prefix}module.{name}."));
+            }
+        }
+    }
+
+    fn name(&mut self, module: &'v Value<'t>) {
+        for resource in module.get("resources").map(array).unwrap_or_default() {
+            let Some(address) = resource.get("address").and_then(Value::text) else { continue };
+            let id = resource.get("values").and_then(|it| it.get("id")).and_then(Value::text);
+            self.identifiers.insert(address.to_owned(), id.unwrap_or(address));
+        }
+        for child in module.get("child_modules").map(array).unwrap_or_default() {
+            self.name(child);
+        }
+    }
+
+    /// The values with identifiers that they lack.
+    fn completed(&self, resource: &Value<'t>, values: &Value<'t>) -> Option<Value<'t>> {
+        let address = resource.get("address").and_then(Value::text)?;
+        let expressions = self.expressions.get(&without_indexes(address))?;
+        let own = address.rfind(&format!("{}.", resource.get("type").and_then(Value::text)?))?;
+        let mut values = self.filled(values, expressions, &address[..own]);
+        if let (Value::Map(fields), Some(id)) = (&mut values, self.identifiers.get(address)) {
+            fields.push(("id".into(), Value::Text((*id).to_owned().into())));
+        }
+        Some(values)
+    }
+
+    /// The values, and those of blocks within, with what they refer to within the module of that prefix.
+    fn filled(&self, values: &Value<'t>, expressions: &Value<'t>, prefix: &str) -> Value<'t> {
+        let mut values = values.clone();
+        let Value::Map(fields) = &mut values else { return values };
+        for (name, expression) in expressions.fields().unwrap_or_default() {
+            let known = fields.iter_mut().rev().find(|(field, value)| field == name && *value != Value::Null);
+            match (known, expression) {
+                (Some((_, Value::List(blocks))), Value::List(expressions))
+                    if blocks.len() == expressions.len() =>
+                {
+                    for (block, expressions) in blocks.iter_mut().zip(expressions) {
+                        *block = self.filled(block, expressions, prefix);
+                    }
+                }
+                (None, _) if name.ends_with("_id") => {
+                    let id = self.referred(expression, prefix).map(|id| Value::Text(id.to_owned().into()));
+                    fields.extend(id.map(|id| (name.clone(), id)));
+                }
+                _ => {}
+            }
+        }
+        values
+    }
+
+    /// The one resource of which the expression takes the identifier.
+    fn referred(&self, expression: &Value<'_>, prefix: &str) -> Option<&'v str> {
+        let references = expression.get("references").map(array)?;
+        let mut of = references.iter().filter_map(|it| it.text()?.strip_suffix(".id"));
+        let address = of.next()?;
+        if of.next().is_some() {
+            return None;
+        }
+        self.identifiers.get(&format!("{prefix}{address}")).copied()
+    }
+}
+
+/// `module.net[0].azurerm_subnet.nodes["a"]` as the configuration has it.
+fn without_indexes(address: &str) -> String {
+    let mut parts = address.split('[');
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |address, part| address + part.split_once(']').map_or("", |(_, rest)| rest))
 }
 
 fn visit(reader: &mut Reader, kind: &str, values: &Value<'_>, path: &str) {

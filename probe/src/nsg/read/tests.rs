@@ -11,11 +11,8 @@ const AKS: &str = include_str!("../../../../tests/lab/nsg/aks.json");
 const OWN_NETWORK: &str = include_str!("../../../../tests/lab/nsg/own-network.json");
 
 pub(super) fn given(texts: &[&str]) -> Declared {
-    let sources: Vec<_> = texts
-        .iter()
-        .enumerate()
-        .map(|(at, text)| Source { name: format!("{at}.json"), text: (*text).to_owned() })
-        .collect();
+    let sources: Vec<_> =
+        texts.iter().enumerate().map(|(at, text)| Source::file(format!("{at}.json"), *text)).collect();
     read(&sources).unwrap()
 }
 
@@ -283,7 +280,7 @@ fn the_load_balancer_tells_what_it_forwards_and_which_address_only_leads_out() {
         (&floating.frontends, &floating.outbound_addresses),
         (&vec![ip("203.0.113.10")], &vec![ip("203.0.113.9")])
     );
-    let ports: Vec<_> = floating.forwarded.iter().flatten().map(|it| it.port).collect();
+    let ports: Vec<_> = floating.forwarded.iter().flatten().map(|it| it.ports.0).collect();
     assert_eq!(ports, [443, 5349]);
     assert_eq!(turn(&floating), Some(("tcp/5349".to_owned(), State::Closed)));
     // Without a floating address packets come to the node and its port.
@@ -299,7 +296,7 @@ fn a_service_tells_what_is_forwarded() {
         "spec": {"type": "LoadBalancer", "ports": [{"port": 443, "protocol": "TCP"}]},
         "status": {"loadBalancer": {"ingress": [{"ip": "203.0.113.10"}]}}}]}"#;
     let declared = given(&[text, AKS]);
-    assert_eq!(declared.forwarded.unwrap().iter().map(|it| it.port).collect::<Vec<_>>(), [443]);
+    assert_eq!(declared.forwarded.unwrap().iter().map(|it| it.ports.0).collect::<Vec<_>>(), [443]);
 }
 
 #[test]
@@ -321,7 +318,7 @@ fn the_rules_of_an_administrator_come_before_all_groups() {
 #[test]
 fn what_is_nothing_of_azures_is_a_mistake() {
     for text in ["{", "{}", "[1]", r#"{"kind": "Pod"}"#] {
-        assert!(read(&[Source { name: "x".to_owned(), text: text.to_owned() }]).is_err(), "{text}");
+        assert!(read(&[Source::file("x", text)]).is_err(), "{text}");
     }
     assert!(given(&["[]"]).ways.is_empty());
 }

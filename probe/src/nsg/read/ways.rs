@@ -51,6 +51,7 @@ impl Reader {
             forwarded: self.is_forwarding_known.then_some(forwarded),
             oddities,
             rules,
+            sources: Vec::new(),
         }
     }
 
