@@ -17,8 +17,10 @@ use nix::{
 };
 use serde_json::Value;
 
-use super::files::LARGEST;
 use crate::{finding::printable, nsg::Source};
+
+/// More than Azure says of a thousand groups, in bytes.
+const MOST_SAID: u64 = 256 << 20;
 
 /// A cluster of AKS.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -189,7 +191,7 @@ fn read_apart(from: Option<impl Read + Send + 'static>) -> Receiver<Vec<u8>> {
     thread::spawn(move || {
         let mut bytes = Vec::new();
         // What could not be read is no JSON, and is told as that.
-        let _ = from.map(|from| from.take(LARGEST).read_to_end(&mut bytes));
+        let _ = from.map(|from| from.take(MOST_SAID).read_to_end(&mut bytes));
         let _ = tell.send(bytes);
     });
     told

@@ -8,11 +8,12 @@ use std::{
 use clap::Args;
 
 use super::{
-    deployment::{DeploymentArgs, UsageError, parse_duration},
+    deployment::{DeploymentArgs, parse_duration},
     files,
     output::ReportArgs,
     progress::{Scroll, progress},
     terminal::interrupted,
+    usage::UsageError,
 };
 use crate::{
     baseline::Baseline,

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::deployment::UsageError;
+use super::usage::UsageError;
 use crate::lint::Live;
 
 /// The cluster that `kubectl` would ask.

@@ -1,28 +1,20 @@
 //! Which deployment is examined, and how to get there: the same options for every command that looks at one.
 
 use std::{
-    convert::Infallible, fs, io, net::SocketAddr, ops::RangeInclusive, path::PathBuf, str::FromStr,
-    sync::Arc, time::Duration,
+    convert::Infallible, fs, net::SocketAddr, ops::RangeInclusive, path::PathBuf, str::FromStr, sync::Arc,
+    time::Duration,
 };
 
 use clap::Args;
 use hubs_relay::sweep::{Token, TokenError};
 
-use super::{
-    azure::{AzureError, Cluster},
-    cluster::ClusterArgs,
-    files,
-};
+use super::{azure::Cluster, cluster::ClusterArgs, declared::declared, files, usage::UsageError};
 use crate::{
-    baseline::BaselineError,
     check::{Context, Options},
-    choice::ChoiceError,
     facts::Facts,
-    net::{ConnectTo, Family, Net, NetError, NetOptions},
-    nsg::ReadError,
+    net::{ConnectTo, Family, Net, NetOptions},
     sweep::{AgentAddress, DIALOG_PORTS, SweepOptions},
     target::{RelayAdmin, Room, Target, TurnLogin},
-    watch::ReplayError,
 };
 
 /// Which deployment is meant, and how to get there.
@@ -122,67 +114,6 @@ pub(crate) struct DeploymentArgs {
 /// What --long takes, with everything else.
 const LONG: Duration = Duration::from_mins(8);
 
-/// Why the command line can't be followed.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum UsageError {
-    #[error("--ca-file {}: {source}", path.display())]
-    CaFile { path: PathBuf, source: io::Error },
-    #[error("--room is a room of {room}, and {target} is to be checked: give a room of {target}")]
-    OtherRoom { room: String, target: Target },
-    #[error(transparent)]
-    Net(#[from] NetError),
-    #[error("--report {}: it is there already; --overwrite writes over it", .0.display())]
-    ReportExists(PathBuf),
-    #[error("--report {}: its name asks for no form of report; give one with --output", .0.display())]
-    NoFormat(PathBuf),
-    #[error("--report {}: {source}", path.display())]
-    Report { path: PathBuf, source: io::Error },
-    #[error("{}: {source}", path.display())]
-    File { path: PathBuf, source: io::Error },
-    #[error("--baseline {}: {source}", path.display())]
-    Baseline { path: PathBuf, source: BaselineError },
-    #[error("--replay {}: {source}", path.display())]
-    Replay { path: PathBuf, source: ReplayError },
-    #[error("--fix {}: it is there already, and is not written over", .0.display())]
-    FixExists(PathBuf),
-    #[error(
-        "--fix -: the copy has the manifest's secrets in it, and standard output the report: name a file"
-    )]
-    FixPrinted,
-    #[error(
-        "--expect {expected}: none of these ports is among those of --ports, {asked}, so none would be asked"
-    )]
-    ExpectApart { expected: String, asked: String },
-    #[error(transparent)]
-    Azure(#[from] AzureError),
-    #[cfg(feature = "kube")]
-    #[error(
-        "--context says which cluster is meant, and nothing says to look at one: add --kube in the place of a file"
-    )]
-    NoCluster,
-    #[cfg(feature = "kube")]
-    #[error(transparent)]
-    Cluster(#[from] crate::cluster::ClusterError),
-    #[error(transparent)]
-    Rules(#[from] ReadError),
-    #[error("--token, or HUBS_SWEEP_TOKEN: {0}")]
-    GivenToken(String),
-    #[error("--token-file {}: {reason}", path.display())]
-    Token { path: PathBuf, reason: String },
-    #[error(
-        "--agent needs the token that the agent has: give it in the environment's HUBS_SWEEP_TOKEN, or a file with it as --token-file"
-    )]
-    NoToken,
-    #[error(transparent)]
-    Choice(#[from] ChoiceError),
-    #[error(
-        "watch draws on a terminal, and {0} is none: run `hubs-probe check` instead, with --output json for a program"
-    )]
-    NoTerminal(&'static str),
-    #[error("the terminal cannot be used ({0}): run `hubs-probe check` instead")]
-    Terminal(#[source] io::Error),
-}
-
 /// A token, or why it is none. Of a value that it refuses, clap would print all.
 #[derive(Clone, Debug)]
 struct GivenToken(Result<Token, String>);
@@ -273,7 +204,7 @@ impl DeploymentArgs {
             audio: Options::default().audio.filter(|_| !self.no_audio),
             long: self.long,
             relay_admin: self.relay_admin.clone(),
-            nsg: files::declared(&self.nsg, self.azure.as_ref())?,
+            nsg: declared(&self.nsg, self.azure.as_ref())?,
             manifest: self.manifest.as_deref().map(files::text).transpose()?.map(Arc::new),
             cluster: self.cluster.fetch()?.map(Arc::new),
             ..cx.options

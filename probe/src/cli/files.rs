@@ -3,21 +3,14 @@
 use std::{
     fs::File,
     io::{self, Read},
-    path::{Path, PathBuf},
-    sync::Arc,
+    path::Path,
 };
 
-use super::{
-    azure::{self, Cluster},
-    deployment::UsageError,
-};
-use crate::{
-    finding::printable,
-    nsg::{self, Declared, Source},
-};
+use super::usage::UsageError;
+use crate::{finding::printable, nsg::Source};
 
 /// Larger than what Azure prints of a thousand groups, and small enough for any machine.
-pub(super) const LARGEST: u64 = 256 << 20;
+const LARGEST: u64 = 256 << 20;
 
 /// The text of a file.
 pub(super) fn text(path: &Path) -> Result<Source, UsageError> {
@@ -51,21 +44,6 @@ fn read(file: impl Read) -> io::Result<String> {
 fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Option<String> {
     let units: Vec<_> = bytes.chunks_exact(2).map(|pair| unit([pair[0], pair[1]])).collect();
     String::from_utf16(&units).ok()
-}
-
-/// What Azure's rules say in all of these files, and in Azure itself; nothing without either.
-pub(super) fn declared(
-    paths: &[PathBuf],
-    cluster: Option<&Cluster>,
-) -> Result<Option<Arc<Declared>>, UsageError> {
-    let mut sources = paths.iter().map(|path| text(path)).collect::<Result<Vec<_>, _>>()?;
-    if let Some(cluster) = cluster {
-        sources.extend(azure::fetch(cluster)?);
-    }
-    if sources.is_empty() {
-        return Ok(None);
-    }
-    Ok(Some(Arc::new(nsg::read(&sources)?)))
 }
 
 #[cfg(test)]

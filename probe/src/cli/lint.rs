@@ -8,7 +8,7 @@ use std::{
 
 use clap::Args;
 
-use super::{cluster::ClusterArgs, deployment::UsageError, files, output::ReportArgs};
+use super::{cluster::ClusterArgs, files, output::ReportArgs, usage::UsageError};
 #[cfg(feature = "kube")]
 use crate::net::ConnectTo;
 use crate::{

@@ -3,6 +3,7 @@
 mod azure;
 mod check;
 mod cluster;
+mod declared;
 mod deployment;
 mod files;
 mod lint;
@@ -12,6 +13,7 @@ mod progress;
 mod reference;
 mod sweep;
 mod terminal;
+mod usage;
 mod watch;
 
 use std::{
@@ -34,13 +36,13 @@ use crate::{
     report::{self, EXIT_BROKEN, EXIT_GOOD, EXIT_USAGE, End},
 };
 use check::{CheckArgs, check};
-use deployment::UsageError;
 use lint::LintArgs;
 use nsg::NsgArgs;
 use progress::{Scroll, progress};
 use reference::ManualOf;
 use sweep::{SweepArgs, sweep};
 use terminal::{can_show_progress, interrupted, print, style};
+use usage::UsageError;
 use watch::{WatchArgs, watch};
 
 /// Finds out why nobody hears anybody in a Hubs room.

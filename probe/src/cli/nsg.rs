@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{azure::Cluster, deployment::UsageError, files, output::ReportArgs};
+use super::{azure::Cluster, declared::declared, output::ReportArgs, usage::UsageError};
 use crate::{
     checks::CHECKS,
     diagnose::Subject,
@@ -36,7 +36,7 @@ pub(super) struct NsgArgs {
 
 /// Evaluates what the files declare, and reports.
 pub(super) fn nsg(args: &NsgArgs) -> Result<u8, UsageError> {
-    let declared = files::declared(&args.files, args.azure.as_ref())?.unwrap_or_default();
+    let declared = declared(&args.files, args.azure.as_ref())?.unwrap_or_default();
     let wanted = Wanted {
         flows: args.flow.clone(),
         from: args.from.clone(),

@@ -16,8 +16,8 @@ use tempfile::Builder;
 use time::OffsetDateTime;
 
 use super::{
-    deployment::UsageError,
     terminal::{can_show_progress, print, style},
+    usage::UsageError,
 };
 use crate::{
     check::Check,

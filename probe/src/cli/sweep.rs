@@ -15,10 +15,7 @@ use hubs_relay::config::PortRange;
 use time::OffsetDateTime;
 
 use super::{
-    deployment::{UsageError, WayArgs},
-    output::ReportArgs,
-    progress::CLEAR,
-    terminal::interrupted,
+    deployment::WayArgs, output::ReportArgs, progress::CLEAR, terminal::interrupted, usage::UsageError,
 };
 use crate::{
     check::{Check, Context, Stop},

@@ -8,9 +8,10 @@ use std::{
 use clap::{Arg, ArgMatches, Args, FromArgMatches, value_parser};
 
 use super::{
-    deployment::{DeploymentArgs, UsageError},
+    deployment::DeploymentArgs,
     files,
     terminal::{print, style},
+    usage::UsageError,
 };
 use crate::{
     report::human::{self, Style},

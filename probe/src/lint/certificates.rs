@@ -10,12 +10,35 @@ use x509_parser::{certificate::X509Certificate, extensions::GeneralName, prelude
 use super::{
     Found, HOST, Sheet,
     domain::covers,
-    live::{Shown, ShownBy},
     manifest::{Manifest, Object},
     turn,
     yaml::{Node, Place},
 };
 use crate::{codes::Code, finding::Finding};
+
+/// A host whose certificate comes from a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Shown {
+    pub(crate) host: String,
+    pub(crate) by: ShownBy,
+    pub(crate) secret: String,
+    pub(crate) certificate: CertificateDer<'static>,
+    /// Where the secret is named.
+    pub(crate) place: String,
+}
+
+/// Who has to show it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ShownBy {
+    /// haproxy, on the port of pages.
+    Pages,
+    /// haproxy, on dialog's port.
+    Dialog,
+    /// haproxy, which does TLS for TURN.
+    IngressOfTurn,
+    /// The TURN server itself.
+    Turn,
+}
 
 const CERTIFICATE: &str = "tls.crt";
 const KEY: &str = "tls.key";

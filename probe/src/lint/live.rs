@@ -3,11 +3,10 @@
 
 use std::{borrow::Cow, fmt};
 
-use rustls_pki_types::CertificateDer;
 use serde_json::Value;
 
 use super::{
-    certificates,
+    certificates::{self, Shown},
     manifest::Manifest,
     yaml::{Kind, Node, Place, Style},
 };
@@ -40,30 +39,6 @@ pub(crate) struct Untold {
     pub(crate) name: Option<String>,
     /// What a role calls them.
     pub(crate) resource: String,
-}
-
-/// A host whose certificate comes from a secret.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Shown {
-    pub(crate) host: String,
-    pub(crate) by: ShownBy,
-    pub(crate) secret: String,
-    pub(crate) certificate: CertificateDer<'static>,
-    /// Where the secret is named.
-    pub(crate) place: String,
-}
-
-/// Who has to show it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ShownBy {
-    /// haproxy, on the port of pages.
-    Pages,
-    /// haproxy, on dialog's port.
-    Dialog,
-    /// haproxy, which does TLS for TURN.
-    IngressOfTurn,
-    /// The TURN server itself.
-    Turn,
 }
 
 /// What is no declaration: the state of things, who wrote what, and a second copy of everything, secrets included.

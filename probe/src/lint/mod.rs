@@ -23,7 +23,8 @@ mod yaml;
 
 use time::OffsetDateTime;
 
-pub(crate) use self::live::{Live, Shown, ShownBy};
+pub(crate) use self::certificates::{Shown, ShownBy};
+pub(crate) use self::live::Live;
 #[cfg(feature = "kube")]
 pub(crate) use self::live::{Untold, grants};
 use self::{fix::Mend, manifest::Manifest, yaml::Place};
