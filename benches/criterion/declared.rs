@@ -1,6 +1,6 @@
 //! What the probe makes of files: ten thousand rules of Azure's, and manifests of ten megabytes, from the text to the findings.
 
-use std::hint::black_box;
+use std::{hint::black_box, net::Ipv4Addr};
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use hubs_probe::{lint, nsg::Documents};
@@ -23,6 +23,7 @@ fn rules(criterion: &mut Criterion) {
         ("a port each", a_port_each),
         ("an address each", an_address_each),
         ("a port and an address each", both_each),
+        ("all four dimensions at random", shattering),
     ] {
         let text = document(rule);
         let read = || Documents::read([("nsg.json", text.as_str())]).expect("they are rules");
@@ -133,4 +134,25 @@ fn an_address_each(number: u32) -> Value {
 
 fn both_each(number: u32) -> Value {
     base(number, &address(number), &(40_000 + number % 10_000).to_string())
+}
+
+/// Nobody writes such rules: networks and ports of both ends differ, so that what is left of the packets falls into ever more parts.
+fn shattering(number: u32) -> Value {
+    let mixed =
+        |salt: u32| (number ^ salt.wrapping_mul(0x9e37_79b9)).wrapping_mul(0x85eb_ca6b).rotate_left(15);
+    let network = |salt: u32, shortest: u32, longest: u32| {
+        let length = shortest + mixed(salt) % (longest - shortest);
+        (mixed(salt + 1) & (u32::MAX << (32 - length)), length)
+    };
+    let ports = |salt: u32| {
+        let first = mixed(salt) % 65_536;
+        format!("{first}-{}", (first + mixed(salt + 1) % 20_000).min(65_535))
+    };
+    let (source, length) = network(1, 1, 8);
+    let mut rule = base(number, &format!("{}/{length}", Ipv4Addr::from(source)), &ports(3));
+    let (destination, length) = network(5, 9, 24);
+    let destination = Ipv4Addr::from((destination & 0x00ff_ffff) | (10 << 24));
+    rule["destinationAddressPrefix"] = format!("{destination}/{length}").into();
+    rule["sourcePortRange"] = ports(7).into();
+    rule
 }
