@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// What Hubs' documentation and rules speak of.
-const MEDIA_PORTS: std::ops::RangeInclusive<u16> = 40_000..=49_999;
+pub(super) const MEDIA_PORTS: std::ops::RangeInclusive<u16> = 40_000..=49_999;
 
 /// Where dialog answers its operators, without asking who they are.
 const ADMIN: u16 = 7000;

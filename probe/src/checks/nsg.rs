@@ -5,6 +5,7 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
+use super::addresses::MEDIA_PORTS;
 use crate::{
     candidate::Kind,
     check::{Context, Outcome, Stop},
@@ -26,7 +27,8 @@ pub(crate) fn flows(cx: &Context) -> Outcome {
     let entrance =
         entrance.into_iter().filter(|ip| matches!(Kind::of_address(*ip), Kind::Public(_))).collect();
     let gateway = gateway(cx).iter().map(|(address, _)| *address).collect();
-    let wanted = Wanted { entrance, gateway, ..Wanted::default() };
+    let media = media_ports(cx.facts.asked_ports.get().map(Vec::as_slice).unwrap_or_default());
+    let wanted = Wanted { entrance, gateway, media, ..Wanted::default() };
     Ok(nsg::flows(declared, &wanted, Some(&reality(cx, declared))))
 }
 
@@ -34,6 +36,14 @@ fn given(cx: &Context) -> Result<&Declared, Stop> {
     let reason =
         "no rules were given: --nsg FILE, with what `az network nsg list -g NODE_GROUP -o json` prints";
     cx.options.nsg.as_deref().ok_or_else(|| Stop::Skip(reason.to_owned()))
+}
+
+/// The lowest and the highest of dialog's ports that were seen, where one of them is none of those that Hubs has: rules for those are
+/// of no use then.
+fn media_ports(asked: &[(SocketAddr, bool)]) -> Option<(u16, u16)> {
+    let ports = || asked.iter().map(|(address, _)| address.port());
+    let is_usual = ports().all(|port| MEDIA_PORTS.contains(&port));
+    ports().min().zip(ports().max()).filter(|_| !is_usual)
 }
 
 /// The UDP ports of the media gateway that were tried.
@@ -125,5 +135,40 @@ fn owner(cx: &Context, declared: &Declared, announced: &[SocketAddr]) -> Owner {
         Owner::LoadBalancer
     } else {
         Owner::Unknown
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{
+        check::Options, codes::Code, finding::Status, net::NetOptions, nsg::Source, testing::bare_context,
+    };
+
+    const RULES: &str = r#"[{
+      "name": "nodes", "id": "/subscriptions/s/resourceGroups/g/providers/Microsoft.Network/networkSecurityGroups/nodes",
+      "securityRules": [{
+        "name": "media", "priority": 200, "direction": "Inbound", "access": "Allow", "protocol": "Udp",
+        "sourceAddressPrefix": "Internet", "sourcePortRange": "*", "destinationAddressPrefix": "*", "destinationPortRange": "40000-49999"
+      }],
+      "networkInterfaces": [{"id": "/subscriptions/s/resourceGroups/g/providers/Microsoft.Network/networkInterfaces/n"}]
+    }]"#;
+
+    #[test]
+    fn the_rules_are_asked_about_the_ports_that_dialog_was_moved_to() {
+        let asked = |ports: &[u16]| {
+            let nsg = Some(Arc::new(nsg::read(&[Source::file("nsg.json", RULES)]).unwrap()));
+            let options = Options { nsg, ..Options::default() };
+            let cx = Context { options, ..bare_context(NetOptions::default()) };
+            let ports = ports.iter().map(|port| (([203, 0, 113, 9], *port).into(), false));
+            cx.facts.asked_ports.learn(ports.collect());
+            let found = flows(&cx).unwrap().into_iter().find(|it| it.code == Code::MediaAdmitted).unwrap();
+            (found.target.unwrap(), found.status)
+        };
+        assert_eq!(asked(&[40_001, 49_999]), ("udp/40000-49999".to_owned(), Status::Pass));
+        assert_eq!(asked(&[50_100, 49_998, 50_000]), ("udp/49998-50100".to_owned(), Status::Warn));
+        assert_eq!(asked(&[]), ("udp/40000-49999".to_owned(), Status::Pass));
     }
 }

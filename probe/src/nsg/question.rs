@@ -138,6 +138,8 @@ pub(crate) struct Wanted {
     pub(crate) entrance: Vec<IpAddr>,
     /// Where the media gateway waits for datagrams, as it tells browsers.
     pub(crate) gateway: Vec<SocketAddr>,
+    /// The ports that dialog was seen to use, the lowest and the highest, if they are others than Hubs has.
+    pub(crate) media: Option<(u16, u16)>,
 }
 
 impl Wanted {
@@ -198,9 +200,10 @@ impl Wanted {
             let flow = ends.flow(direction, protocol, ports.clone(), from, to);
             questions.push(Question { purpose, is_supposed: false, public: ports, flow });
         };
-        ask(Purpose::Media, Inbound, Protocols::UDP, range(MEDIA), &from, &to(Place::Node));
+        let media = range(self.media.unwrap_or(MEDIA));
+        ask(Purpose::Media, Inbound, Protocols::UDP, media.clone(), &from, &to(Place::Node));
         if self.from.is_none() {
-            let inside = [(Protocols::UDP, range(MEDIA)), (Protocols::TCP, one(4443))];
+            let inside = [(Protocols::UDP, media), (Protocols::TCP, one(4443))];
             for (protocol, ports) in inside {
                 ask(Purpose::Inside, Inbound, protocol, ports, &Place::Network, &to(Place::Node));
             }
