@@ -6,7 +6,11 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::finding::{Evidence, Finding, Status};
+use crate::{
+    finding::{Evidence, Finding, Status},
+    redact::PLACEHOLDERS,
+    report::json::SCHEMA_VERSION,
+};
 
 /// The label of the evidence that says when it was well, and how.
 const WAS_WELL: &str = "was well";
@@ -20,6 +24,16 @@ pub enum BaselineError {
     /// It is not what `--output json` writes.
     #[error("it is no report, as `hubs-probe check --output json` writes it: {0}")]
     Document(#[from] serde_json::Error),
+    /// Another version wrote it, or it is about files.
+    #[error(
+        "it is a report of another kind: give one that this version's `hubs-probe check --output json` wrote"
+    )]
+    Kind,
+    /// It cannot be compared.
+    #[error(
+        "it was written with --redact, so nobody can tell which address or room is which: give one that was not"
+    )]
+    Redacted,
     /// It is about something else.
     #[error("it is a report about {found}, and {wanted} is looked at")]
     Elsewhere {
@@ -42,6 +56,7 @@ pub struct Baseline {
 /// The document, as far as it is compared.
 #[derive(Deserialize)]
 struct Document {
+    schema_version: String,
     run: Run,
     target: Target,
     findings: Vec<Then>,
@@ -55,6 +70,7 @@ struct Run {
 #[derive(Deserialize)]
 struct Target {
     domain: String,
+    kind: String,
 }
 
 /// A finding of then.
@@ -72,6 +88,13 @@ impl Baseline {
     /// Reads a report about `domain`.
     pub fn read(text: &str, domain: &str) -> Result<Self, BaselineError> {
         let document: Document = serde_json::from_str(text)?;
+        let is_ours = document.schema_version.split('.').next() == SCHEMA_VERSION.split('.').next();
+        if !is_ours || document.target.kind != "deployment" {
+            return Err(BaselineError::Kind);
+        }
+        if PLACEHOLDERS.iter().any(|placeholder| text.contains(placeholder)) {
+            return Err(BaselineError::Redacted);
+        }
         if document.target.domain != domain {
             let (found, wanted) = (document.target.domain, domain.to_owned());
             return Err(BaselineError::Elsewhere { found, wanted });
@@ -83,12 +106,17 @@ impl Baseline {
         Ok(Self { finished: document.run.finished, findings })
     }
 
-    /// Says in a finding what was well then, if it is not so now.
-    pub(crate) fn hold_against(&self, finding: &mut Finding) {
+    /// Says in a finding what was well then, if it is not so now. What was seen then is left out of a report that names nobody: nothing
+    /// of this run says which words of the earlier one are addresses, rooms and users.
+    pub(crate) fn hold_against(&self, finding: &mut Finding, redact: bool) {
         if matches!(finding.status, Status::Pass | Status::Skip) {
             return;
         }
         let Some(then) = self.well(finding) else { return };
+        if redact {
+            *finding = finding.clone().seen(WAS_WELL, format!("on {}", self.finished));
+            return;
+        }
         let (seen, now) = (&then.evidence, finding.evidence.clone());
         let gone: Vec<_> = seen.iter().filter(|it| !now.contains(it)).take(MOST).collect();
         let marked = finding.clone().seen(WAS_WELL, format!("on {}: {}", self.finished, then.summary));
@@ -121,7 +149,7 @@ mod tests {
     use super::*;
     use crate::{
         codes::Code,
-        diagnose::End,
+        diagnose::{End, Subject},
         report::{Report, json},
     };
 
@@ -146,7 +174,7 @@ mod tests {
 
     fn told(then: impl Into<Vec<Finding>>, mut now: Finding) -> Vec<(String, String)> {
         let before = now.evidence.len();
-        baseline(then).hold_against(&mut now);
+        baseline(then).hold_against(&mut now, false);
         now.evidence.into_iter().skip(before).map(|it| (it.label, it.value)).collect()
     }
 
@@ -159,6 +187,14 @@ mod tests {
             ("seen then", "40000-49999: hubs-media"),
         ];
         assert_eq!(said, expected.map(|(label, value)| (label.to_owned(), value.to_owned())));
+    }
+
+    #[test]
+    fn a_report_that_names_nobody_says_only_when() {
+        let mut now = found(Code::RuleCopied, Status::Warn, Some(PLACE));
+        baseline([found(Code::MediaAdmitted, Status::Pass, Some(PLACE))]).hold_against(&mut now, true);
+        assert_eq!(was_well(&now), Some("on 2026-11-18T11:06:40Z"));
+        assert!(now.evidence.iter().all(|it| it.label != "seen then"), "{now:#?}");
     }
 
     #[test]
@@ -198,6 +234,18 @@ mod tests {
         assert!(report.findings.is_empty());
         assert!(matches!(Baseline::read("{}", "hubs.example.org"), Err(BaselineError::Document(_))));
         let now = OffsetDateTime::UNIX_EPOCH;
+        let written = |findings| {
+            json::render(&Report::new("hubs.example.org".to_owned(), now, now, End::Complete, findings))
+        };
+        let redacted = written(vec![found(Code::DirectPath, Status::Pass, Some("udp:[address 1]"))]);
+        assert!(matches!(Baseline::read(&redacted, "hubs.example.org"), Err(BaselineError::Redacted)));
+        let files = Report::of_files(Subject::Rules, "nsg.json".to_owned(), now, Vec::new());
+        for text in [
+            json::render(&files),
+            written(Vec::new()).replace("\"schema_version\": \"1", "\"schema_version\": \"2"),
+        ] {
+            assert!(matches!(Baseline::read(&text, "hubs.example.org"), Err(BaselineError::Kind)), "{text}");
+        }
         let other = Report::new("other.example.org".to_owned(), now, now, End::Complete, Vec::new());
         let error = Baseline::read(&json::render(&other), "hubs.example.org").unwrap_err();
         assert_eq!(

@@ -16,6 +16,9 @@ pub(crate) struct Redaction {
 const USER: &str = "[user]";
 const ROOM: &str = "[room]";
 
+/// What stands in a text that was redacted.
+pub(crate) const PLACEHOLDERS: [&str; 3] = [USER, ROOM, "[address "];
+
 impl Redaction {
     /// Learns which names to take out: those that were given, and those that a room has told since.
     pub(crate) fn learn(&mut self, cx: &Context) {

@@ -1,9 +1,10 @@
 //! Connections to the entrance: is each of them taken, or only some?
 //!
 //! A load balancer deals connections out to nodes by their addresses and ports. If one of the nodes has no haproxy, or cannot be reached, what
-//! is dealt to it gets lost, always, and the others never: whoever reloads the page often enough gets in.
+//! is dealt to it gets lost, and the others do not: whoever reloads the page often enough gets in. It is looked at after the other
+//! checks of the web, since whoever counts connections must not hold these against them.
 
-use std::{sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 use tokio::time::Instant;
@@ -12,12 +13,15 @@ use crate::{
     check::{Context, Outcome, Stop},
     codes::Code,
     finding::Finding,
-    net::ConnectError,
+    net::{ConnectError, Net},
     target::{HTTPS, Name},
 };
 
 /// How many connections. Of a node in three that is deaf, they miss one time in seventy.
 const CONNECTIONS: usize = 16;
+
+/// So many at a time, fewer than a browser opens.
+const AT_A_TIME: usize = 4;
 
 /// So many have to be lost; one alone may be an accident.
 const ENOUGH: usize = 2;
@@ -31,23 +35,40 @@ const PROBES: &str = "az network lb probe list -g NODE_GROUP --lb-name kubernete
 
 pub(crate) async fn steady(cx: Arc<Context>) -> Outcome {
     cx.facts.has_address(Name::Root)?;
-    let host = cx.target.host(Name::Root);
-    let addresses = cx.net.route(&host, HTTPS).await.map_err(|e| Stop::Unable(e.to_string()))?;
-    // Of two families the other one may not be there at all, which dns.aaaa says.
-    let Some(address) = addresses.iter().find(|a| a.is_ipv4()).or_else(|| addresses.first()).copied() else {
-        return Err(Stop::Skip(format!("{host} has no address, see dns.addresses")));
-    };
-    let tried = join_all((0..CONNECTIONS).map(async |_| {
-        let since = Instant::now();
-        match cx.net.connect_address(address).await {
-            Ok(_) => Tried::Taken(since.elapsed()),
-            Err(ConnectError::Refused(_)) => Tried::Refused,
-            Err(ConnectError::Silent(_)) => Tried::Silent,
-            Err(ConnectError::Io { .. } | ConnectError::Resolve(_)) => Tried::Unable,
+    let addresses = cx.net.route(&cx.target.host(Name::Root), HTTPS).await;
+    let mut addresses = addresses.map_err(|e| Stop::Unable(e.to_string()))?;
+    addresses.sort_by_key(SocketAddr::is_ipv6);
+    for address in addresses {
+        let tried = open_all(&cx.net, address).await;
+        if tried.iter().any(|it| *it != Tried::Unable) {
+            return Ok(vec![judge(&tried, address).at(format!("tcp:{address}"))]);
         }
-    }))
-    .await;
-    Ok(vec![judge(&tried).at(format!("tcp:{address}"))])
+    }
+    Err(Stop::Skip("this machine has no way to any address of the entrance, see tls.certificates".to_owned()))
+}
+
+/// Some at a time, so that there are never many at once. Each is closed as soon as it is taken.
+async fn open_all(net: &Net, address: SocketAddr) -> Vec<Tried> {
+    let mut tried = Vec::new();
+    while tried.len() < CONNECTIONS {
+        let some = join_all((0..AT_A_TIME).map(async |_| {
+            let since = Instant::now();
+            match net.connect_address(address).await {
+                Ok(_) => Tried::Taken(since.elapsed()),
+                Err(ConnectError::Refused(_)) => Tried::Refused,
+                Err(ConnectError::Silent(_)) => Tried::Silent,
+                Err(ConnectError::Io { source, .. }) if source.kind() == io::ErrorKind::HostUnreachable => {
+                    Tried::Unreachable
+                }
+                Err(ConnectError::Io { .. } | ConnectError::Resolve(_)) => Tried::Unable,
+            }
+        }));
+        tried.extend(some.await);
+        if tried.iter().all(|it| *it == Tried::Unable) {
+            break;
+        }
+    }
+    tried
 }
 
 /// What became of a connection.
@@ -56,44 +77,70 @@ enum Tried {
     Taken(Duration),
     Refused,
     Silent,
+    /// Somebody on the way says that it leads nowhere.
+    Unreachable,
     /// This machine could not try.
     Unable,
 }
 
-fn judge(tried: &[Tried]) -> Finding {
+impl Tried {
+    fn time(self) -> Option<Duration> {
+        match self {
+            Self::Taken(time) => Some(time),
+            Self::Refused | Self::Silent | Self::Unreachable | Self::Unable => None,
+        }
+    }
+}
+
+/// `tried` in the order in which they were opened.
+fn judge(tried: &[Tried], address: SocketAddr) -> Finding {
     let code = Code::ConnectionsTaken;
+    let all = tried.len();
     let count = |what: Tried| tried.iter().filter(|it| **it == what).count();
-    let (refused, silent) = (count(Tried::Refused), count(Tried::Silent));
-    let times: Vec<_> = tried
-        .iter()
-        .filter_map(|it| match it {
-            Tried::Taken(time) => Some(*time),
-            _ => None,
-        })
-        .collect();
-    let all = times.len() + refused + silent;
+    let times: Vec<_> = tried.iter().filter_map(|it| it.time()).collect();
     let Some(fastest) = times.iter().min() else {
-        return Finding::skip(code, "port 443 takes no connection, see tls.certificates");
+        return Finding::skip(code, format!("{address} takes no connection, see tls.certificates"));
     };
     let begun_again = times.iter().filter(|time| **time > *fastest + BEGUN_AGAIN).count();
-    let finding = match refused + silent {
-        0 => return Finding::pass(code, format!("all {all} connections that were opened at once were taken")),
-        lost if lost < ENOUGH => {
-            return Finding::pass(code, format!("all but one of {all} connections that were opened at once were taken"));
-        }
-        _ if begun_again > 0 => Finding::skip(
+    let lost = all - times.len();
+    let finding = if lost < ENOUGH {
+        let summary = match lost {
+            0 => format!("all {all} connections to {address} are taken"),
+            _ => format!("all but one of {all} connections to {address} are taken"),
+        };
+        return Finding::pass(code, summary);
+    } else if count(Tried::Unable) > 0 {
+        Finding::skip(code, "this machine could not open all of the connections")
+    } else if begun_again > 0 {
+        Finding::skip(
             code,
             "packets get lost on the way, so connections that are lost for another reason cannot be told from those",
-        ),
-        lost => Finding::fail(code, format!("{lost} of {all} connections to port 443 are lost, and the others are taken at once"))
+        )
+    } else if !is_mixed(tried) {
+        Finding::skip(
+            code,
+            "connections are taken up to a number and none after it: somebody, perhaps in this network, allows only so many",
+        )
+    } else {
+        Finding::fail(code, format!("{lost} of {all} connections to {address} are lost, and the others are taken at once"))
             .because("the load balancer deals connections out to several nodes, and one of them does not answer: it has no haproxy and is not taken out (externalTrafficPolicy Local needs the health probe), or a rule keeps it apart")
-            .fix("Look at which nodes have haproxy, and whether the load balancer's probes find those that have not:", [PODS, POLICY, PROBES]),
+            .fix("Look at which nodes have haproxy, and whether the load balancer's probes find those that have not; run the check from another network to rule out this one:", [PODS, POLICY, PROBES])
     };
-    let rows =
-        [("taken", times.len()), ("silent", silent), ("refused", refused), ("begun again", begun_again)];
-    rows.into_iter()
-        .filter(|(_, number)| *number > 0)
-        .fold(finding, |finding, (what, number)| finding.seen(what, number))
+    let rows = [
+        ("taken", times.len()),
+        ("silent", count(Tried::Silent)),
+        ("refused", count(Tried::Refused)),
+        ("unreachable", count(Tried::Unreachable)),
+        ("begun again", begun_again),
+    ];
+    let rows = rows.into_iter().filter(|(_, number)| *number > 0);
+    rows.fold(finding, |finding, (what, number)| finding.seen(what, number))
+}
+
+/// Whether one was taken after one that was lost. Whoever allows so many connections and no more loses the last ones.
+fn is_mixed(tried: &[Tried]) -> bool {
+    let first_lost = tried.iter().position(|it| it.time().is_none());
+    first_lost.is_some_and(|at| tried[at..].iter().any(|it| it.time().is_some()))
 }
 
 #[cfg(test)]
@@ -101,32 +148,42 @@ mod tests {
     use super::*;
     use crate::{
         finding::Status,
-        testing::{context, tcp_server},
+        net::NetOptions,
+        testing::{bare_context, context, tcp_server},
     };
 
     const FAST: Tried = Tried::Taken(Duration::from_millis(20));
     const SLOW: Tried = Tried::Taken(Duration::from_millis(1020));
 
-    fn status(tried: &[(Tried, usize)]) -> Status {
-        let tried: Vec<_> = tried.iter().flat_map(|(tried, times)| vec![*tried; *times]).collect();
-        judge(&tried).status
+    /// Of connections in this order: `o` is taken at once, `l` late, `-` silent, `r` refused, `u` unreachable, `x` not tried.
+    fn status(pattern: &str) -> Status {
+        let tried = pattern.chars().map(|c| match c {
+            'o' => FAST,
+            'l' => SLOW,
+            '-' => Tried::Silent,
+            'r' => Tried::Refused,
+            'u' => Tried::Unreachable,
+            _ => Tried::Unable,
+        });
+        judge(&tried.collect::<Vec<_>>(), ([192, 0, 2, 7], HTTPS).into()).status
     }
 
     #[test]
-    fn some_connections_that_are_lost_beside_others_that_are_taken_at_once_are_a_fault() {
-        for lost in [Tried::Silent, Tried::Refused] {
-            assert_eq!(status(&[(FAST, 12), (lost, 4)]), Status::Fail);
-            assert_eq!(status(&[(FAST, 15), (lost, 1)]), Status::Pass);
-            assert_eq!(status(&[(lost, 16)]), Status::Skip);
+    fn some_connections_that_are_lost_among_others_that_are_taken_at_once_are_a_fault() {
+        for pattern in ["o-oo-ooo", "ro-or-oo", "uoouoooo"] {
+            assert_eq!(status(pattern), Status::Fail, "{pattern}");
         }
-        assert_eq!(status(&[(FAST, 16)]), Status::Pass);
+        for pattern in ["oooooooo", "ooo-oooo", "ooorrooo".replace("rr", "ro").as_str()] {
+            assert_eq!(status(pattern), Status::Pass, "{pattern}");
+        }
     }
 
     #[test]
-    fn where_packets_get_lost_nobody_is_accused() {
-        assert_eq!(status(&[(FAST, 11), (SLOW, 1), (Tried::Silent, 4)]), Status::Skip);
-        assert_eq!(status(&[(FAST, 10), (SLOW, 6)]), Status::Pass);
-        assert_eq!(status(&[(Tried::Unable, 16)]), Status::Skip);
+    fn where_packets_get_lost_or_connections_are_counted_nobody_is_accused() {
+        for pattern in ["o-ol-ooo", "oooo----", "oooorrrr", "o-o-oxxx", "--------", "xxxxxxxx"] {
+            assert_eq!(status(pattern), Status::Skip, "{pattern}");
+        }
+        assert_eq!(status("ollololo"), Status::Pass);
     }
 
     #[tokio::test]
@@ -134,5 +191,16 @@ mod tests {
         let server = tcp_server(|_| std::future::ready(())).await;
         let findings = steady(context(None, &[(Name::Root, HTTPS, server)])).await.unwrap();
         assert_eq!((findings[0].code, findings[0].status), (Code::ConnectionsTaken, Status::Pass));
+    }
+
+    #[tokio::test]
+    async fn what_this_machine_cannot_try_is_no_finding() {
+        // Datagrams may go to a broadcast address, connections may not: the system says so itself.
+        let cx = bare_context(NetOptions {
+            connect_to: vec!["hubs.example.test:443:255.255.255.255:9".parse().unwrap()],
+            ..NetOptions::default()
+        });
+        cx.facts.addresses.learn([(Name::Root, vec![[255, 255, 255, 255].into()])].into());
+        assert!(matches!(steady(Arc::new(cx)).await, Err(Stop::Skip(_))));
     }
 }

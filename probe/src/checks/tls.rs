@@ -37,7 +37,7 @@ pub(crate) async fn certificates(cx: Arc<Context>) -> Outcome {
         join_all(places.into_iter().map(|place| look(&cx, place))),
         join_all(nameless.into_iter().map(|place| look_without_name(&cx, place))),
     );
-    compare::tell_choosers(&mut seen);
+    compare::tell_choosers(&mut seen, cx.target.domain());
     let now = OffsetDateTime::now_utc();
     let of_browsers = || seen.iter().filter(|s| s.place.purpose.is_browsers());
     let mut judged: Vec<_> = of_browsers().map(|s| (s, judge(&cx, s, &seen, now))).collect();

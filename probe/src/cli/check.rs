@@ -39,7 +39,8 @@ pub(super) struct CheckArgs {
     /// Look again at what is not good until it is, or until this time has passed: 90s, 5m.
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     wait: Option<Duration>,
-    /// Say of what is not well whether it was in this earlier report, which `check --output json` wrote.
+    /// Say of what is not well whether it was in this earlier report, which `check --output json` wrote. Of Azure's rules it knows if both
+    /// were given them (--nsg, --azure).
     #[arg(long, value_name = "FILE")]
     baseline: Option<PathBuf>,
 }

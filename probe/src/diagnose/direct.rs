@@ -13,7 +13,7 @@ use crate::{
 
 pub(super) const RULES: &[Rule] = &[
     // D04. An earlier report says that it was let in.
-    Rule::new("direct.removed", RULES_OF_MEDIA, |_, _| {
+    Rule::new("direct.removed", DENIED, |_, _| {
         "voice cannot go directly either: Azure's network let it in before, and does not any more".to_owned()
     })
     .status(Status::Warn)
@@ -67,6 +67,9 @@ fn is_about_udp(finding: &Finding) -> bool {
 /// What the declared rules can be blamed for.
 const RULES_OF_MEDIA: &[Code] =
     &[Code::MediaAdmitted, Code::AdmittedArrives, Code::RuleCopied, Code::RuleDestination];
+
+/// What says that the rules keep it out.
+const DENIED: &[Code] = &[Code::MediaAdmitted, Code::RuleCopied, Code::RuleDestination];
 
 /// Whether dialog itself says that a check of ours came to it, so that it is the way back that is broken.
 fn heard_us(direct: &Finding) -> bool {

@@ -58,7 +58,7 @@ const DENIED: Rule = Rule::new("entrance.denied", DECLARED, |_, cause| match cau
 /// How findings about declared rules call TURN's port.
 pub(super) const TURN_FLOW: &str = "tcp/5349";
 
-/// What a connection that is lost can make fail; the next one may well succeed.
+/// What fails where its connection was lost; the next one may well be taken.
 const CONNECTED: &[Code] = &[
     Code::TlsAnswers,
     Code::TlsVersions,
@@ -76,24 +76,28 @@ const CONNECTED: &[Code] = &[
     Code::PhoenixSocket,
     Code::RoomJoined,
     Code::SignallingOpens,
-    Code::TransportCreated,
-    Code::PermissionAccepted,
-    Code::TurnChallenges,
-    Code::TurnAllocates,
-    Code::TurnPermits,
-    Code::TurnConnects,
-    Code::RelayedPath,
-    Code::RelayedDtls,
-    Code::AudioTurnTls,
 ];
+
+/// Whether it was a connection that was lost, at another port than TURN's, where something else may be in the way for everybody.
+fn lost_its_connection(_: &Seen<'_>, _: &Finding, other: &Finding) -> bool {
+    let told = other.evidence.iter().map(|it| &it.value).chain([&other.summary]).chain(&other.cause);
+    CONNECTED.contains(&other.code)
+        && !other.target.as_deref().is_some_and(is_turn)
+        && (other.status != Status::Fail || told.into_iter().any(|text| says_no_connection(text)))
+}
+
+/// As `ConnectError` words it.
+fn says_no_connection(text: &str) -> bool {
+    text.contains("does not answer within") || text.contains("refuses the connection")
+}
 
 pub(super) const RULES: &[Rule] = &[
     // D12
     Rule::new("entrance.some", &[Code::ConnectionsTaken], |_, _| {
-        "some of the connections to the load balancer are lost, always the same ones".to_owned()
+        "some of the connections to the load balancer are lost".to_owned()
     })
     .means(|_, _, why| format!("Some people get into a room and others do not: {why}."))
-    .explains(CONNECTED)
+    .folds(lost_its_connection)
     .confidence(Confidence::Likely),
     DENIED,
     Rule::new("entrance.closed", CERTIFICATE, |seen, cause| {

@@ -310,11 +310,12 @@ fn is_alike(cause: &Finding, finding: &Finding) -> bool {
     cause.code == finding.code && cause.suppressed.is_some() == finding.suppressed.is_some()
 }
 
-/// That the person knows of it, and lives with it.
+/// What an earlier report said of it.
 fn before(cause: &Finding) -> String {
     was_well(cause).map(|when| format!(" It was well {when}.")).unwrap_or_default()
 }
 
+/// That the person knows of it, and lives with it.
 fn known(cause: &Finding) -> String {
     match &cause.suppressed {
         None => String::new(),

@@ -596,6 +596,9 @@ fn a_rule_that_let_voice_in_before_is_said_to_have_gone() {
     assert_eq!(rules(denied()).last().unwrap(), &("direct.rules", vec![Code::DirectPath]));
     let gone = denied().seen("was well", "on 2026-11-18T11:06:40Z: passes");
     assert_eq!(rules(gone.clone()).last().unwrap(), &("direct.removed", vec![Code::DirectPath]));
+    // Rules that let it in are not what changed.
+    let open = Finding { code: Code::AdmittedArrives, ..gone.clone() };
+    assert_eq!(rules(open).last().unwrap(), &("direct.rules", vec![Code::DirectPath]));
     let findings = run(turn_broken_at(Code::TurnAllocates).into_iter().chain([gone]));
     let told = diagnose("example.org", &findings, End::Complete).diagnoses.pop().unwrap();
     assert!(told.detail.contains("It was well on 2026-11-18T11:06:40Z: passes."), "{told:#?}");

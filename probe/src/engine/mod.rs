@@ -223,7 +223,7 @@ impl<'a> Round<'a> {
             finding.duration = duration;
             finding.needs = self.needed_by(finding);
             if let Some(baseline) = &self.plan.baseline {
-                baseline.hold_against(finding);
+                baseline.hold_against(finding, self.plan.redact);
             }
             if let Some(redaction) = &mut self.redaction {
                 redaction.learn(self.cx);

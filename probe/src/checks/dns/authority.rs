@@ -208,7 +208,7 @@ fn judge_agreement(cx: &Context, views: &[View], here: &Words) -> Option<Finding
     if let Some((name, old, new)) = moved.first() {
         let wait = moved.iter().map(|(_, old, _)| old.ttl).max().unwrap_or_default();
         let summary = format!(
-            "this machine's resolver says that {} is {}, and the zone's own servers that it is {}",
+            "the resolver that was asked says that {} is {}, and the zone's own servers that it is {}",
             cx.target.host(*name),
             old.lead,
             new.lead
@@ -232,7 +232,7 @@ fn judge_agreement(cx: &Context, views: &[View], here: &Words) -> Option<Finding
     let finding = Finding::pass(
         code,
         format!(
-            "the zone's servers agree with each other and with this machine's resolver; a change shows within {}",
+            "the zone's servers agree with each other and with the resolver that was asked; a change shows within {}",
             zone::seconds(longest)
         ),
     );

@@ -17,10 +17,13 @@ const TOGETHER: Duration = Duration::DAY;
 
 /// Finds out at which of TURN's ports the certificate depends on the name that a client says. If it is another one for TURN's own name,
 /// it does not: then there are several servers, of which some have a new one.
-pub(super) fn tell_choosers(all: &mut [Seen]) {
+pub(super) fn tell_choosers(all: &mut [Seen], domain: &str) {
     let is_of_another_name = |turn: &Seen, seen: &Seen| {
-        let is_for_turn = seen.leaf.as_ref().is_some_and(|leaf| leaf.is_for(&turn.place.host));
-        seen.first().is_some() && seen.first() != turn.first() && !is_for_turn
+        // Of several TURN servers behind one port one may not have its certificate yet: that is not chosen by the name.
+        let is_for_name = seen.leaf.as_ref().is_some_and(|leaf| {
+            !leaf.is_for(&turn.place.host) && (leaf.is_for(&seen.place.host) || leaf.is_hubs_default(domain))
+        });
+        seen.first() != turn.first() && is_for_name
     };
     let chooses = |turn: &&Seen| {
         let mut beside = all.iter().filter(|s| s.place.shares_port_with(&turn.place));

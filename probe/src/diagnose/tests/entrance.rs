@@ -30,10 +30,17 @@ fn each_fault_of_the_pages_has_a_cause_of_its_own() {
 #[test]
 fn connections_of_which_some_are_lost_explain_whatever_one_of_them_was_needed_for() {
     let lost = || fail(Code::ConnectionsTaken).at("tcp:192.0.2.7:443");
-    let others =
-        [fail(Code::TlsAnswers).at(DIALOG), fail(Code::RoomJoined), fail(Code::PhoenixSocket).at(HOME)];
+    let silent = |code| fail(code).seen("said", "192.0.2.7:443 does not answer within 4 s");
+    let others = [
+        silent(Code::TlsAnswers).at(DIALOG),
+        silent(Code::AssetsThere),
+        silent(Code::PhoenixSocket).at(HOME),
+    ];
     assert_eq!(the_rules([lost()].into_iter().chain(others)), ["entrance.some"]);
-    // A certificate that was seen is what it is.
+    // What was answered, a certificate that was seen, and TURN's own port are what they are.
+    for other in [fail(Code::RoomJoined), fail(Code::TurnAllocates), silent(Code::TlsAnswers).at(TURN)] {
+        assert!(the_rules([lost(), other.clone()]).len() > 1, "{other:#?}");
+    }
     assert_eq!(
         the_rules([lost(), fail(Code::CertificateDates).at(HOME)]),
         ["entrance.some", "entrance.closed"]
