@@ -430,6 +430,21 @@ async fn servers_of_turn_of_which_some_have_a_new_certificate_are_no_ingress() {
     assert_eq!(commands, &["kubectl rollout restart deployment coturn -n hcce"], "{finding:#?}");
 }
 
+#[tokio::test]
+async fn servers_of_turn_of_which_one_shows_coturns_certificate_are_no_ingress() {
+    let authority = Authority::new();
+    let ingress = by_name(&authority, [-1..60, -1..60, -1..60, -1..60]);
+    let mut named = ResolvesServerCertUsingSni::new();
+    named.add(STREAM, authority.issue(&[STREAM], -70..20).certified_key()).unwrap();
+    let coturns = Identity::self_signed("dialog", &[]).certified_key();
+    let turn = Arc::new(OrDefault(Arc::new(named), Arc::new(coturns)));
+    let (_, findings) = found(&authority, ingress, turn).await;
+    let finding = the(&findings, Code::CertificateNewest);
+    assert_eq!(finding.target.as_deref(), Some(TURNS), "{finding:#?}");
+    let commands = &finding.remedy.as_ref().unwrap().commands;
+    assert_eq!(commands, &["kubectl rollout restart deployment coturn -n hcce"], "{finding:#?}");
+}
+
 /// All that is found where dialog's port is not served by what serves the pages.
 async fn found_with_dialog(
     authority: &Authority,
