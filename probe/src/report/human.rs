@@ -330,8 +330,10 @@ fn write_steps(out: &mut String, remedy: &Remedy, style: Style) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codes::Code;
-    use crate::report::tests::{repaired, sample, shipped};
+    use crate::{
+        codes::Code,
+        report::tests::{repaired, sample, shipped},
+    };
 
     #[test]
     fn on_a_narrow_terminal_only_commands_are_longer_than_its_lines() {

@@ -329,8 +329,12 @@ impl<'t> Template<'_, 't> {
     /// What a value and all within it cost.
     fn spend_on(&self, value: &Value<'_>) {
         self.spend(value.text().map_or(0, str::len));
-        value.items().unwrap_or_default().iter().for_each(|it| self.spend_on(it));
-        value.fields().unwrap_or_default().iter().for_each(|(_, it)| self.spend_on(it));
+        for item in value.items().unwrap_or_default() {
+            self.spend_on(item);
+        }
+        for (_, field) in value.fields().unwrap_or_default() {
+            self.spend_on(field);
+        }
     }
 
     /// Each value costs something, of whatever length its text is.
