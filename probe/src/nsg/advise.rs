@@ -28,6 +28,8 @@ pub(crate) enum Difference {
 pub(crate) struct NearMiss {
     pub(crate) difference: Difference,
     pub(crate) rule: Decider,
+    /// What denies them in its place.
+    pub(crate) denier: Decider,
     /// Why it does not.
     pub(crate) text: String,
 }
@@ -64,7 +66,12 @@ pub(crate) fn near_misses(answer: &Answer<'_>) -> Vec<NearMiss> {
     misses.truncate(MOST_MISSES);
     let named = |(difference, by, denier, packets): (_, Decider, _, _)| {
         let rule = &declared.groups.get(by.group)?.reach(by.rule)?.possible;
-        Some(NearMiss { difference, rule: by, text: words(difference, rule, packets, answer, denier) })
+        Some(NearMiss {
+            difference,
+            rule: by,
+            denier,
+            text: words(difference, rule, packets, answer, denier),
+        })
     };
     misses.into_iter().filter_map(named).collect()
 }

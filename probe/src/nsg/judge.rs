@@ -281,8 +281,10 @@ fn judge_denied(answer: &Answer<'_>) -> Finding {
     let question = &answer.question;
     let misses = near_misses(answer);
     let has_copy_missing = lacks_copy(answer);
-    let is_elsewhere = misses.iter().all(|miss| miss.difference != Difference::Order)
-        && misses.first().is_some_and(|miss| miss.difference == Difference::Destination);
+    let is_own = |by: Decider| answer.rule(by).is_some_and(|rule| !rule.is_default);
+    // Where somebody denies them, what they would need besides is not what is wrong.
+    let meant = misses.iter().find(|miss| miss.difference == Difference::Order || !is_own(miss.denier));
+    let is_elsewhere = meant.is_some_and(|miss| miss.difference == Difference::Destination);
     let code = if has_copy_missing {
         Code::RuleCopied
     } else if is_elsewhere {
@@ -292,6 +294,7 @@ fn judge_denied(answer: &Answer<'_>) -> Finding {
     };
     let deniers: Vec<_> = answer.deniers().into_iter().map(|by| answer.named(by)).collect();
     let by = if deniers.is_empty() { String::new() } else { format!(" by {}", deniers.join(" and by ")) };
+    let own = answer.deniers().into_iter().find(|by| is_own(*by));
     let denied = answer.denied_ports();
     let summary = match answer.state() {
         State::Partly if denied != question.flow.ports => format!("{question}: {denied} denied{by}"),
@@ -301,8 +304,10 @@ fn judge_denied(answer: &Answer<'_>) -> Finding {
     };
     let cause = if has_copy_missing {
         "the group of the network interfaces lets it in, and the subnet's group, which is asked first, does not: it lacks a copy of the rule".to_owned()
-    } else if let Some(miss) = misses.first() {
+    } else if let Some(miss) = meant {
         format!("{} {}", answer.named(miss.rule), miss.text)
+    } else if let Some(own) = own {
+        format!("{} matches them, and no rule before it lets them pass", answer.named(own))
     } else if by.is_empty() {
         "a public address is closed until a group lets something in".to_owned()
     } else {
@@ -314,7 +319,7 @@ fn judge_denied(answer: &Answer<'_>) -> Finding {
         finding.seen("near miss", format!("{} {}", answer.named(miss.rule), miss.text))
     });
     // What somebody meant to let it in is what is to be put right, and otherwise what denies it.
-    let by = misses.first().map(|miss| miss.rule).or_else(|| answer.deniers().into_iter().next());
+    let by = meant.map(|miss| miss.rule).or(own).or_else(|| answer.deniers().into_iter().next());
     with_fix(located(finding, answer, by), answer)
 }
 

@@ -147,6 +147,38 @@ fn a_subnet_without_the_copy_and_a_wrong_destination_have_codes_of_their_own() {
 }
 
 #[test]
+fn what_somebodys_own_rule_denies_is_located_at_that_rule() {
+    let blocker = rule("blocker", 200, "Deny", "*", "*", "40000-49999");
+    let denied = |rules: &[&str]| {
+        let document = format!("[{}]", rules.join(", "));
+        let findings = declared_only(&with(r#"[{"name": "g", "securityRules": []}]"#, 0, &document));
+        let found = findings.iter().find(|it| it.target.as_deref() == Some("udp/40000-49999")).unwrap();
+        let column = found.location.as_ref().unwrap().column.unwrap();
+        let before = r#"[{"name":"g","securityRules":["#.len() + 1;
+        let first = serde_json::from_str::<serde_json::Value>(rules[0]).unwrap().to_string().len();
+        let at = usize::from(column != before);
+        assert_eq!(column, before + at * (first + 1), "{found:#?}");
+        (at, found.code, found.cause.clone().unwrap(), format!("{:?}", found.evidence))
+    };
+    for unrelated in [
+        rule("stun", 300, "Allow", "Udp", "*", "3478"),
+        rule("stun", 300, "Allow", "Udp", "203.0.113.40", "40000-49999"),
+    ] {
+        let (at, code, cause, evidence) = denied(&[&blocker, &unrelated]);
+        assert_eq!((at, code), (0, Code::MediaAdmitted));
+        assert!(cause.contains("blocker (200)") && !cause.contains("stun"), "{cause}");
+        assert!(evidence.contains("near miss") && evidence.contains("stun"), "{evidence}");
+    }
+    // Here somebody did make the rule, and put it behind the other one.
+    let (at, _, cause, _) = denied(&[&blocker, &rule("late", 300, "Allow", "Udp", "*", "40000-49999")]);
+    assert!(at == 1 && cause.contains("late (300)") && cause.contains("comes first"), "{at} {cause}");
+    // What denies is Azure's own, and the near miss is all that there is to be put right.
+    let stun = rule("stun", 300, "Allow", "Udp", "*", "3478");
+    let (at, _, cause, _) = denied(&[&stun, &rule("web", 310, "Allow", "Tcp", "*", "443")]);
+    assert!(at == 0 && cause.contains("stun (300)"), "{at} {cause}");
+}
+
+#[test]
 fn health_probes_that_a_rule_denies_are_a_failure() {
     let all = r#"{"name": "deny-all", "priority": 4000, "direction": "Inbound", "access": "Deny", "protocol": "*", "sourceAddressPrefix": "*",
         "sourcePortRange": "*", "destinationAddressPrefix": "*", "destinationPortRange": "*"}"#;

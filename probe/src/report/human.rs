@@ -167,7 +167,8 @@ fn write_finding(out: &mut String, codes: &str, finding: &Finding, before: Optio
     if matches!(finding.status, Status::Pass | Status::Skip) || finding.suppressed.is_some() {
         return;
     }
-    let width = finding.evidence.iter().map(|e| e.label.width()).fold(LABEL, usize::max);
+    let labels = finding.evidence.iter().map(|e| e.label.width());
+    let width = labels.filter(|width| *width <= WIDEST.min(style.columns * 2 / 5)).fold(LABEL, usize::max);
     for evidence in &finding.evidence {
         write_line(out, &evidence.label, width, &evidence.value, style);
     }
@@ -213,16 +214,21 @@ fn commands(finding: &Finding) -> Option<&[String]> {
 
 /// Width of the label column, unless evidence needs more.
 const LABEL: usize = 7;
+/// What is wider than that, or than two fifths of a line, has its value on the next line.
+const WIDEST: usize = 40;
 /// Where a finding's summary begins, behind its mark, not counting its code.
 const SUMMARY: usize = 13;
 /// Where the second line of a finding begins, and with it what was seen.
 const INDENT: usize = 12;
 
 fn write_line(out: &mut String, label: &str, width: usize, value: &str, style: Style) {
-    let padding = " ".repeat(width - label.width().min(width));
     let column = INDENT + width + 2;
     let value = style.wrapped(value, column, column);
-    let _ = writeln!(out, "{:INDENT$}{}{padding}  {value}", "", style.paint(Colour::Grey, label));
+    let begin = match width.checked_sub(label.width()) {
+        Some(padding) => " ".repeat(padding + 2),
+        None => format!("\n{:column$}", ""),
+    };
+    let _ = writeln!(out, "{:INDENT$}{}{begin}{value}", "", style.paint(Colour::Grey, label));
 }
 
 fn write_remedy(out: &mut String, remedy: &Remedy, width: usize, style: Style) {
@@ -324,7 +330,10 @@ fn write_steps(out: &mut String, remedy: &Remedy, style: Style) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::tests::{repaired, sample, shipped};
+    use crate::{
+        codes::Code,
+        report::tests::{repaired, sample, shipped},
+    };
 
     #[test]
     fn on_a_narrow_terminal_only_commands_are_longer_than_its_lines() {
@@ -364,6 +373,27 @@ mod tests {
         let remedy = Remedy { text: "Do:".to_owned(), commands: vec![command.clone()] };
         write_remedy(&mut out, &remedy, LABEL, Style::default());
         assert!(out.contains(&command));
+    }
+
+    #[test]
+    fn a_long_label_leaves_its_value_room() {
+        let label =
+            "template.json:8:7 $.resources[0].properties.template.resources[0].properties.securityRules[0]";
+        let value = "odd: protocol \"pigeon\" is not known, and so whether it matches is not known";
+        let finding = Finding::warn(Code::RulesRead, "odd")
+            .because("it is")
+            .seen(label, value)
+            .seen("read", "one rule");
+        let mut out = String::new();
+        write_finding(&mut out, "N001", &finding, None, Style::default());
+        let lines: Vec<_> = out.lines().skip(1).collect();
+        let told = [
+            format!("{:INDENT$}{label}  ", ""),
+            format!("{:1$}{value}", "", INDENT + LABEL + 2),
+            format!("{:INDENT$}read     one rule", ""),
+            format!("{:INDENT$}because  it is", ""),
+        ];
+        assert_eq!(lines, told.map(|it| it.trim_end().to_owned()));
     }
 
     #[test]

@@ -34,6 +34,7 @@ struct Document<'a> {
 struct Run<'a> {
     tool: Tool,
     invocations: [Invocation; 1],
+    column_kind: &'static str,
     results: Vec<SarifResult<'a>>,
     properties: RunProperties<'a>,
 }
@@ -172,6 +173,8 @@ fn run(report: &Report) -> Run<'_> {
             start_time_utc: rfc3339(report.started),
             end_time_utc: rfc3339(report.finished),
         }],
+        // Section 3.14.17: they count characters.
+        column_kind: "unicodeCodePoints",
         properties: RunProperties {
             domain: &report.target,
             outcome: report.verdict.outcome.word(),
@@ -254,6 +257,8 @@ mod tests {
             let read: Sarif = serde_json::from_str(&render(&report)).unwrap();
             assert_eq!(read.version.to_string(), "\"2.1.0\"");
             let run = &read.runs[0];
+            // Section 3.14.17: what columns count, which is characters.
+            assert_eq!(run.column_kind, Some("unicodeCodePoints".into()));
             let rules = run.tool.driver.rules.as_ref().unwrap();
             let results = run.results.as_ref().unwrap();
             assert_eq!(results.len(), report.findings.len());

@@ -448,7 +448,170 @@ fn what_a_plan_is_going_to_make_is_known_by_what_refers_to_it() {
         format!(r#"["{GROUP}.media.id", "{GROUP}.media", "{GROUP}.other.id", "{GROUP}.other"]"#),
         r#"["var.group"]"#.to_owned(),
         format!(r#"["data.{GROUP}.media.id"]"#),
+        format!(r#"["{GROUP}.media.id", "{GROUP}.media", "module.shared.nsg_id", "module.shared"]"#),
+        format!(r#"["var.is_own", "{GROUP}.media.id", "{GROUP}.media", "var.other_id"]"#),
     ] {
         assert_eq!(states(&given(&[&plan(&group, &unclear)]), MEDIA, "Node"), [State::Unknown], "{unclear}");
     }
+}
+
+/// A template of resources, which are in a list or have names.
+fn deployed(resources: &str) -> String {
+    format!(r#"{{"$schema": "x", "contentVersion": "1.0.0.0", "resources": {resources}}}"#)
+}
+
+/// A group that is a resource, and more of that.
+fn group_resource(more: &str, rules: &str) -> String {
+    format!(
+        r#"{{"type": "Microsoft.Network/networkSecurityGroups", "name": "nsg"{more}, "properties": {{"securityRules": [{rules}]}}}}"#
+    )
+}
+
+/// A deployment of that template, and more of that.
+fn deployment(more: &str, template: &str) -> String {
+    format!(
+        r#"{{"type": "Microsoft.Resources/deployments", "name": "d"{more}, "properties": {{"template": {template}}}}}"#
+    )
+}
+
+#[test]
+fn what_is_not_deployed_is_not_there_and_what_may_not_be_is_unknown() {
+    let of_group = |more: &str| deployed(&format!("[{}]", group_resource(more, RULE)));
+    let of_deployment = |more: &str| {
+        deployed(&format!("[{}]", deployment(more, &deployed(&format!("[{}]", group_resource("", RULE))))))
+    };
+    for document in [&of_group as &dyn Fn(&str) -> String, &of_deployment] {
+        for sure in ["", r#", "condition": true"#] {
+            let declared = given(&[&document(sure)]);
+            assert_eq!(oddities(&declared), [""; 0]);
+            assert_eq!(states(&declared, MEDIA, "10.0.0.4"), [State::Open], "{sure}");
+        }
+        let not = given(&[&document(r#", "condition": false"#)]);
+        assert!(not.groups.is_empty() && not.oddities.is_empty(), "{not:#?}");
+        for unsure in [
+            r#", "condition": "[parameters('with_group')]""#,
+            r#", "condition": "true""#,
+            r#", "copy": {"name": "c", "count": 3}"#,
+            r#", "condition": true, "copy": {"name": "c", "count": 0}"#,
+        ] {
+            let declared = given(&[&document(unsure)]);
+            assert_eq!(states(&declared, MEDIA, "10.0.0.4"), [State::Unknown], "{unsure}");
+            assert_eq!(states(&declared, "tcp/22", "10.0.0.4"), [State::Unknown], "{unsure}");
+            let told = oddities(&declared);
+            assert!(told.len() == 1 && told[0].starts_with("0.json $.resources[0]: "), "{told:?}");
+        }
+    }
+    let copied = r#""properties": {"copy": [{"name": "securityRules", "count": 2, "input": {}}], "#;
+    let declared = given(&[&of_group("").replace(r#""properties": {"#, copied)]);
+    assert_eq!(states(&declared, MEDIA, "10.0.0.4"), [State::Unknown]);
+    let existing = given(&[&of_group(r#", "existing": true"#)]);
+    assert!(existing.groups.is_empty() && existing.oddities.len() == 1, "{existing:#?}");
+}
+
+#[test]
+fn rules_that_an_expression_stands_for_are_unknown() {
+    let text = deployed(&format!("[{}]", group_resource("", "")));
+    let declared =
+        given(&[&text.replace(r#""securityRules": []"#, r#""securityRules": "[parameters('all')]""#)]);
+    assert_eq!(states(&declared, MEDIA, "10.0.0.4"), [State::Unknown]);
+    assert!(oddities(&declared)[0].starts_with("0.json $.resources[0].properties.securityRules: "));
+}
+
+#[test]
+fn a_rule_that_may_not_be_deployed_leaves_the_rest_of_its_group_sure() {
+    let (_, rest) = RULE.split_once(',').unwrap();
+    let declared = |more: &str| {
+        let rule = format!(
+            r#"{{"type": "Microsoft.Network/networkSecurityGroups/securityRules", "name": "nsg/media"{more}, "properties": {{{rest}}}"#
+        );
+        given(&[&deployed(&format!("[{}, {rule}]", group_resource("", "")))])
+    };
+    assert_eq!(states(&declared(""), MEDIA, "10.0.0.4"), [State::Open]);
+    assert_eq!(states(&declared(r#", "condition": false"#), MEDIA, "10.0.0.4"), [State::Closed]);
+    let unsure = declared(r#", "condition": "[parameters('with_media')]""#);
+    assert_eq!(states(&unsure, MEDIA, "10.0.0.4"), [State::Unknown]);
+    assert_eq!(states(&unsure, "tcp/22", "10.0.0.4"), [State::Closed]);
+}
+
+#[test]
+fn resources_within_one_that_is_not_deployed_have_conditions_of_their_own() {
+    let (name, rest) = RULE.strip_prefix('{').and_then(|it| it.split_once(',')).unwrap();
+    let rule = format!(r#"{{"type": "securityRules", {name}, "properties": {{{rest}}}"#);
+    let group = |more: &str| {
+        let more = format!(r#"{more}, "resources": [{rule}]"#);
+        given(&[&deployed(&format!("[{}]", group_resource(&more, "")))])
+    };
+    assert_eq!(states(&group(""), MEDIA, "10.0.0.4"), [State::Open]);
+    let within = group(r#", "condition": false"#);
+    assert_eq!(states(&within, MEDIA, "10.0.0.4"), [State::Unknown], "{within:#?}");
+}
+
+#[test]
+fn resources_that_have_symbolic_names_are_read_as_those_of_a_list() {
+    let odd = RULE.replace("Udp", "Pigeon");
+    let named = |rule: &str| deployed(&format!(r#"{{"nsg": {}}}"#, group_resource("", rule)));
+    let nested = |rule: &str| deployed(&format!("[{}]", deployment("", &named(rule))));
+    let top = given(&[&named(&odd)]);
+    assert!(oddities(&top)[0].starts_with("0.json $.resources.nsg.properties.securityRules[0]: "));
+    let below = "0.json $.resources[0].properties.template.resources.nsg.properties.securityRules[0]: ";
+    assert!(oddities(&given(&[&nested(&odd)]))[0].starts_with(below));
+    for document in [named(RULE), nested(RULE)] {
+        assert_eq!(states(&given(&[&document]), MEDIA, "10.0.0.4"), [State::Open]);
+    }
+    let neither = given(&[&deployed(r#""[variables('all')]""#)]);
+    assert!(oddities(&neither)[0].starts_with("0.json $.resources: "), "{neither:#?}");
+}
+
+#[test]
+fn what_the_outer_template_could_not_resolve_is_nothing_of_the_inner_one() {
+    let rule = RULE.replace("\"40000-49999\"", "\"[parameters('media')]\"");
+    let inner = deployed(&format!("[{}]", group_resource("", &rule))).replacen(
+        '{',
+        r#"{"parameters": {"media": {"type": "string"}, "ports": {"defaultValue": "40000-49999"}},"#,
+        1,
+    );
+    let options = r#""expressionEvaluationOptions": {"scope": "inner"}, "parameters": {"media": {"value": "[parameters('ports')]"}}, "template""#;
+    let outer = |value: &str| {
+        let outer = deployed(&format!("[{}]", deployment("", &inner).replace("\"template\"", options)));
+        given(&[&outer.replacen('{', &format!(r#"{{"parameters": {{"ports": {value}}},"#), 1)])
+    };
+    let known = outer(r#"{"defaultValue": "40000-44999"}"#);
+    assert_eq!(states(&known, "udp/40000-44999", "10.0.0.4"), [State::Open]);
+    assert_eq!(states(&known, "udp/45000", "10.0.0.4"), [State::Closed]);
+    assert_eq!(states(&outer(r#"{"type": "string"}"#), MEDIA, "10.0.0.4"), [State::Unknown]);
+}
+
+#[test]
+fn what_is_odd_stands_where_its_field_was_found() {
+    let odd = RULE.replace("Udp", "Pigeon");
+    for (document, place) in [
+        (format!(r#"{{"name": "g", "security_rules": [{odd}]}}"#), "$.security_rules[0]"),
+        (
+            format!(r#"{{"name": "g", "properties": {{"security_rules": [{odd}]}}}}"#),
+            "$.properties.security_rules[0]",
+        ),
+        (
+            format!(r#"{{"name": "g", "securityRules": null, "properties": {{"securityRules": [{odd}]}}}}"#),
+            "$.properties.securityRules[0]",
+        ),
+        (
+            format!(r#"{{"name": "g", "securityRules": [{odd}], "properties": {{"securityRules": []}}}}"#),
+            "$.securityRules[0]",
+        ),
+    ] {
+        let told = oddities(&given(&[&document]));
+        assert!(told[0].starts_with(&format!("0.json {place}: ")), "{told:?}");
+    }
+}
+
+#[test]
+fn a_document_that_is_given_twice_is_read_once() {
+    let group = format!(r#"{{"name": "g", "securityRules": [{RULE}]}}"#);
+    let once = read(&[Source::file("a.json", group.as_str())]).unwrap();
+    let twice =
+        read(&[Source::file("a.json", group.as_str()), Source::file("a.json", group.as_str())]).unwrap();
+    assert_eq!(twice, once);
+    let other =
+        read(&[Source::file("a.json", group.as_str()), Source::file("b.json", group.as_str())]).unwrap();
+    assert_eq!(other.groups.len(), 2);
 }

@@ -31,7 +31,7 @@ impl<'t> Value<'t> {
 
     /// The field of exactly this name.
     pub(super) fn get(&self, name: &str) -> Option<&Self> {
-        find(self.fields()?, |field| field == name)
+        find(self.fields()?, |field| field == name).map(|(_, value)| value)
     }
 
     /// The fields, if it has such.
@@ -82,18 +82,37 @@ impl<'t> Value<'t> {
 fn find<'v, 't>(
     fields: &'v [(Cow<'t, str>, Value<'t>)],
     is_meant: impl Fn(&str) -> bool,
-) -> Option<&'v Value<'t>> {
-    fields.iter().rev().find(|(name, _)| is_meant(name)).map(|(_, value)| value)
+) -> Option<(&'v str, &'v Value<'t>)> {
+    fields.iter().rev().find(|(name, _)| is_meant(name)).map(|(name, value)| (name.as_ref(), value))
 }
 
 /// The field, wherever it is. What is null is not there.
 pub(super) fn get<'v, 't>(value: &'v Value<'t>, name: &str) -> Option<&'v Value<'t>> {
+    written(value, name).map(|it| it.value)
+}
+
+/// Where the field is, below the value: `.name`, `.properties.name`, or either in snake case.
+pub(super) fn path_of(value: &Value<'_>, name: &str) -> Option<String> {
+    let Written { is_below, field, .. } = written(value, name)?;
+    Some(format!("{}.{field}", if is_below { ".properties" } else { "" }))
+}
+
+/// A field, as it is written.
+struct Written<'v, 't> {
+    /// Whether it is below `properties`.
+    is_below: bool,
+    field: &'v str,
+    value: &'v Value<'t>,
+}
+
+fn written<'v, 't>(value: &'v Value<'t>, name: &str) -> Option<Written<'v, 't>> {
     let fields = value.fields()?;
-    let properties = find(fields, |field| field == "properties").and_then(Value::fields);
-    let of = |fields, is_meant: fn(&str, &str) -> bool| {
-        find(fields, |field| is_meant(field, name)).filter(|value| **value != Value::Null)
+    let properties = find(fields, |field| field == "properties").and_then(|(_, it)| it.fields());
+    let of = |fields, is_below, is_meant: fn(&str, &str) -> bool| {
+        let (field, value) = find(fields, |field| is_meant(field, name))?;
+        (*value != Value::Null).then_some(Written { is_below, field, value })
     };
-    let written = |is_meant| of(fields, is_meant).or_else(|| of(properties?, is_meant));
+    let written = |is_meant| of(fields, false, is_meant).or_else(|| of(properties?, true, is_meant));
     written(|field, name| field == name).or_else(|| written(is_snake_case))
 }
 

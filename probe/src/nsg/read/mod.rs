@@ -156,7 +156,13 @@ pub enum ReadError {
 /// Reads all of them. What they say complements one another.
 pub(crate) fn read(sources: &[Source]) -> Result<Declared, ReadError> {
     let mut reader = Reader::default();
+    let mut distinct: Vec<Source> = Vec::with_capacity(sources.len());
     for source in sources {
+        // What is given twice says no more.
+        if distinct.iter().any(|it| it.name == source.name && it.text == source.text) {
+            continue;
+        }
+        distinct.push(source.clone());
         let value = Value::read(source.json())
             .map_err(|error| ReadError::Json { name: source.name.clone(), source: error })?;
         let before = reader.recognised;
@@ -166,7 +172,7 @@ pub(crate) fn read(sources: &[Source]) -> Result<Declared, ReadError> {
             return Err(ReadError::Unknown(source.name.clone()));
         }
     }
-    Ok(Declared { sources: sources.to_vec(), ..reader.finish() })
+    Ok(Declared { sources: distinct, ..reader.finish() })
 }
 
 impl Declared {
@@ -314,7 +320,7 @@ impl Reader {
             self.watcher(value, path);
         } else if value.get("planned_values").or_else(|| value.get("values")?.get("root_module")).is_some() {
             terraform::read(self, value, path);
-        } else if has_list("resources")
+        } else if value.get("resources").is_some_and(|it| *it != Value::Null)
             && (value.get("$schema").is_some() || value.get("contentVersion").is_some())
         {
             template::read(self, value, path);
@@ -373,6 +379,11 @@ impl Reader {
         let place = |field: &str| place_of(value, field, path);
         let own = list(value, "securityRules");
         let mut rules = self.rules(own, &place("securityRules"), Dialect::Declared);
+        if get(value, "securityRules").is_some_and(|it| !it.is_list()) {
+            let what = "its rules are in no list, and unknown";
+            self.note(&place("securityRules"), [what.to_owned()]);
+            rules.push(ways::unknown_rule(what, path));
+        }
         let defaults = list(value, "defaultSecurityRules");
         let mut defaults = self.rules(defaults, &place("defaultSecurityRules"), Dialect::Declared);
         if defaults.is_empty() {
@@ -420,10 +431,12 @@ impl Reader {
     }
 }
 
-/// Where a field of the value stands, which may be below `properties`.
+/// Where a field of the value stands, which may be below `properties`, or would stand if it were there.
 fn place_of(value: &Value<'_>, field: &str, path: &str) -> String {
-    let is_below = value.get(field).is_none() && value.get("properties").is_some();
-    format!("{path}{}.{field}", if is_below { ".properties" } else { "" })
+    match json::path_of(value, field) {
+        Some(found) => format!("{path}{found}"),
+        None => format!("{path}.{field}"),
+    }
 }
 
 /// A port, if the field is one.

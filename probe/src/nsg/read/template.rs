@@ -6,14 +6,16 @@
 //! Resources of a template have no identifiers. They are given those that `resourceId` makes of their types and names, without the
 //! subscription and the group, which nobody knows before they are deployed.
 
-use std::{cell::Cell, fmt::Write as _};
+use std::{cell::Cell, collections::BTreeMap, fmt::Write as _};
 
 use super::{
     Reader,
-    json::{Value, array, get, list, text},
+    json::{Value, get, text},
     last_part, place_of,
     rule::{self, Dialect},
+    ways::unknown_rule,
 };
+use crate::nsg::{ranges::Ports, rules::PortOperand};
 
 pub(super) fn read(reader: &mut Reader, document: &Value<'_>, path: &str) {
     let left = Cell::new(MOST_BROUGHT_IN);
@@ -24,12 +26,19 @@ pub(super) fn read(reader: &mut Reader, document: &Value<'_>, path: &str) {
 impl<'t> Template<'_, 't> {
     /// Everything that `of` declares, with identifiers in this scope.
     fn read(&self, reader: &mut Reader, of: &Value<'t>, scope: &str, path: &str) {
-        for (at, resource) in of.get("resources").map(array).unwrap_or_default().iter().enumerate() {
-            let path = format!("{path}.resources[{at}]");
-            if text(resource, "type").is_some_and(|it| it.eq_ignore_ascii_case(DEPLOYMENT)) {
-                self.deployment(reader, resource, scope, &path);
-            } else {
-                visit(reader, self.resolve(resource, 0), None, scope, &path);
+        for (path, resource) in resources(reader, of, path) {
+            let is_deployment = text(resource, "type").is_some_and(|it| it.eq_ignore_ascii_case(DEPLOYMENT));
+            if !is_deployment {
+                self.visit(reader, resource, None, scope, &path);
+                continue;
+            }
+            match Deployed::of(resource) {
+                Deployed::Surely => self.deployment(reader, resource, scope, &path),
+                Deployed::Not => {}
+                Deployed::Elsewhere => reader.note(&path, [ELSEWHERE.to_owned()]),
+                Deployed::Perhaps(why) => {
+                    reader.unsure(why, &path, |reader| self.deployment(reader, resource, scope, &path));
+                }
             }
         }
     }
@@ -56,22 +65,114 @@ impl<'t> Template<'_, 't> {
             Template { document: inner, given: given.as_ref(), scope: scope.clone(), left: self.left };
         template.read(reader, inner, &scope, &path);
     }
+
+    /// A resource, and those within it. These have conditions of their own, and yet nothing is sure of them if nothing is of it.
+    fn visit(
+        &self,
+        reader: &mut Reader,
+        resource: &Value<'t>,
+        parent: Option<Called<'_>>,
+        scope: &str,
+        path: &str,
+    ) {
+        let resolved = match resource.fields() {
+            // Those are resolved by themselves.
+            Some(fields) => {
+                let own = fields.iter().filter(|(name, _)| name != "resources");
+                Value::Map(own.map(|(name, value)| (name.clone(), self.resolve(value, 0))).collect())
+            }
+            None => self.resolve(resource, 0),
+        };
+        let kind = text(&resolved, "type").unwrap_or_default();
+        let name = text(&resolved, "name").unwrap_or_default();
+        // Within another resource both begin where the other one's end.
+        let (kind, name) = match parent {
+            Some((outer, of)) if !kind.contains('.') => (format!("{outer}/{kind}"), format!("{of}/{name}")),
+            _ => (kind.to_owned(), name.to_owned()),
+        };
+        let within = |reader: &mut Reader| {
+            for (path, inner) in resources(reader, resource, path) {
+                self.visit(reader, inner, Some((&kind, &name)), scope, &path);
+            }
+        };
+        match Deployed::of(resource) {
+            Deployed::Surely => {
+                declare(reader, resolved, (&kind, &name), scope, path);
+                within(reader);
+            }
+            Deployed::Not if resource.get("resources").is_none() => {}
+            Deployed::Not => reader.unsure(WITHIN, path, within),
+            Deployed::Elsewhere => {
+                reader.note(path, [ELSEWHERE.to_owned()]);
+                within(reader);
+            }
+            Deployed::Perhaps(why) => reader.unsure(why, path, |reader| {
+                declare(reader, resolved, (&kind, &name), scope, path);
+                within(reader);
+            }),
+        }
+    }
 }
 
 const DEPLOYMENT: &str = "Microsoft.Resources/deployments";
+const ELSEWHERE: &str = "this is there already, and what it declares is in no file";
+const WITHIN: &str = "it stands within a resource that is not deployed, and is unknown";
+
+/// Whether a resource comes to be there.
+enum Deployed {
+    Surely,
+    Not,
+    /// It is only referred to.
+    Elsewhere,
+    /// Nobody knows before, and why that is.
+    Perhaps(&'static str),
+}
+
+impl Deployed {
+    /// By what is written there. Values that a template gives to parameters of conditions are there to be replaced.
+    fn of(resource: &Value<'_>) -> Self {
+        let condition = resource.get("condition").filter(|it| **it != Value::Null);
+        // Of a resource, or of one of its properties.
+        let is_copied = get(resource, "copy").is_some();
+        match (condition, resource.get("existing")) {
+            (Some(Value::Bool(false)), _) => Self::Not,
+            (_, Some(Value::Bool(true))) => Self::Elsewhere,
+            (None | Some(Value::Bool(true)), _) if is_copied => {
+                Self::Perhaps("it is copied, so that what it declares is unknown")
+            }
+            (None | Some(Value::Bool(true)), _) => Self::Surely,
+            (Some(_), _) => {
+                Self::Perhaps("whether it is deployed hangs on a condition, so that it is unknown")
+            }
+        }
+    }
+}
+
+/// The resources of a template, or of a resource, and where each stands: they are in a list, or have symbolic names.
+fn resources<'v, 't>(reader: &mut Reader, of: &'v Value<'t>, path: &str) -> Vec<(String, &'v Value<'t>)> {
+    match of.get("resources") {
+        None | Some(Value::Null) => Vec::new(),
+        Some(Value::List(items)) => {
+            let items = items.iter().enumerate();
+            items.map(|(at, resource)| (format!("{path}.resources[{at}]"), resource)).collect()
+        }
+        Some(Value::Map(fields)) => {
+            let fields = fields.iter();
+            fields.map(|(name, resource)| (format!("{path}.resources.{name}"), resource)).collect()
+        }
+        Some(_) => {
+            let what = "these are no resources, in a list or by their names".to_owned();
+            reader.note(&format!("{path}.resources"), [what]);
+            Vec::new()
+        }
+    }
+}
 
 /// A resource's type and name.
 type Called<'c> = (&'c str, &'c str);
 
-fn visit(reader: &mut Reader, mut resource: Value<'_>, parent: Option<Called<'_>>, scope: &str, path: &str) {
-    let kind = text(&resource, "type").unwrap_or_default();
-    let name = text(&resource, "name").unwrap_or_default();
-    // Within another resource both begin where the other one's end.
-    let (kind, name) = match parent {
-        Some((outer, of)) if !kind.contains('.') => (format!("{outer}/{kind}"), format!("{of}/{name}")),
-        _ => (kind.to_owned(), name.to_owned()),
-    };
-    if let (Value::Map(fields), Some(id)) = (&mut resource, identifier(&kind, name.split('/'))) {
+fn declare(reader: &mut Reader, mut resource: Value<'_>, (kind, name): Called<'_>, scope: &str, path: &str) {
+    if let (Value::Map(fields), Some(id)) = (&mut resource, identifier(kind, name.split('/'))) {
         fields.push(("id".into(), Value::Text(format!("{scope}{id}").into())));
     }
     match kind.to_ascii_lowercase().as_str() {
@@ -85,8 +186,28 @@ fn visit(reader: &mut Reader, mut resource: Value<'_>, parent: Option<Called<'_>
         }
         _ => reader.visit(&resource, path),
     }
-    for (at, inner) in list(&resource, "resources").iter().enumerate() {
-        visit(reader, inner.clone(), Some((&kind, &name)), scope, &format!("{path}.resources[{at}]"));
+}
+
+impl Reader {
+    /// Reads what may not be there, or otherwise: nothing of it is sure.
+    fn unsure(&mut self, why: &str, path: &str, read: impl FnOnce(&mut Self)) {
+        self.note(path, [why.to_owned()]);
+        let (groups, admin, networks) = (self.groups.len(), self.admin.len(), self.networks.len());
+        let loose: BTreeMap<_, _> =
+            self.loose.iter().map(|(group, rules)| (group.clone(), rules.len())).collect();
+        read(self);
+        for group in self.groups.iter_mut().skip(groups) {
+            group.rules.push(unknown_rule(why, path));
+        }
+        let rules = self
+            .loose
+            .iter_mut()
+            .flat_map(|(group, rules)| rules.iter_mut().skip(loose.get(group).copied().unwrap_or_default()));
+        for rule in rules.chain(self.admin.iter_mut().skip(admin)) {
+            // Of packets from any port it surely matches none.
+            rule.source_ports = PortOperand { known: Ports::default(), unclear: Some(why.to_owned()) };
+        }
+        self.is_network_unclear |= self.networks.len() > networks;
     }
 }
 
@@ -165,8 +286,13 @@ impl<'t> Template<'_, 't> {
         let (function, arguments) = call(expression)?;
         let found = match function.to_ascii_lowercase().as_str() {
             "parameters" => {
-                let given = self.given.and_then(|it| it.get(literal(&arguments)?)?.get("value"));
-                given.or_else(|| self.named("parameters", &arguments)?.get("defaultValue"))?
+                // What is an expression of the outer template still, means nothing in this one.
+                if let Some(given) = self.given.and_then(|it| it.get(literal(&arguments)?)) {
+                    let given = given.get("value")?;
+                    self.spend_on(given);
+                    return (self.left.get() > 0).then(|| given.clone());
+                }
+                self.named("parameters", &arguments)?.get("defaultValue")?
             }
             "variables" => self.named("variables", &arguments)?,
             "concat" => return Some(self.brought_in(self.words(&arguments, depth)?.concat())),
@@ -198,6 +324,17 @@ impl<'t> Template<'_, 't> {
     fn brought_in(&self, text: String) -> Value<'t> {
         self.spend(text.len());
         Value::Text(text.into())
+    }
+
+    /// What a value and all within it cost.
+    fn spend_on(&self, value: &Value<'_>) {
+        self.spend(value.text().map_or(0, str::len));
+        for item in value.items().unwrap_or_default() {
+            self.spend_on(item);
+        }
+        for (_, field) in value.fields().unwrap_or_default() {
+            self.spend_on(field);
+        }
     }
 
     /// Each value costs something, of whatever length its text is.

@@ -121,14 +121,12 @@ impl<'v, 't> Configuration<'v, 't> {
         values
     }
 
-    /// The one resource of which the expression takes the identifier.
+    /// The one resource of which the expression takes the identifier, if it refers to nothing else.
     fn referred(&self, expression: &Value<'_>, prefix: &str) -> Option<&'v str> {
         let references = expression.get("references").map(array)?;
-        let mut of = references.iter().filter_map(|it| it.text()?.strip_suffix(".id"));
-        let address = of.next()?;
-        if of.next().is_some() {
-            return None;
-        }
+        // A reference to a resource's field is followed by one to the resource. Whatever stands beside may be what is taken.
+        let [field, resource] = references else { return None };
+        let address = field.text()?.strip_suffix(".id").filter(|it| resource.text() == Some(*it))?;
         self.identifiers.get(&format!("{prefix}{address}")).copied()
     }
 }

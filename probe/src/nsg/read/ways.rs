@@ -369,7 +369,7 @@ fn called(id: &str) -> &str {
 }
 
 /// What stands for the rules of a group of which nothing is known.
-fn unknown_rule(why: &str, place: &str) -> Rule {
+pub(super) fn unknown_rule(why: &str, place: &str) -> Rule {
     let any = || vec![Operand::Unclear(why.to_owned())];
     let ports = || PortOperand { known: Ports::default(), unclear: Some(why.to_owned()) };
     Rule {
