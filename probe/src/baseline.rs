@@ -127,13 +127,14 @@ impl Baseline {
 
     /// What passed then in the place of this finding. What one code says when it is well, another may say when it is not.
     fn well(&self, finding: &Finding) -> Option<&Then> {
-        let then = self.findings.get(&(finding.check.to_owned(), finding.target.clone()))?;
+        let at_place = self.findings.get(&(finding.check.to_owned(), finding.target.clone()))?;
         let code = finding.code.to_string();
-        let mut of_code = then.iter().filter(|it| it.code == code).peekable();
-        if of_code.peek().is_some() {
-            return of_code.clone().all(|it| it.status == Status::Pass).then(|| of_code.next()).flatten();
-        }
-        then.first().filter(|_| finding.target.is_some() && then.iter().all(|it| it.status == Status::Pass))
+        let (of_code, others): (Vec<_>, Vec<_>) = at_place.iter().partition(|it| it.code == code);
+        let then = match finding.target {
+            Some(_) if of_code.is_empty() => others,
+            _ => of_code,
+        };
+        then.iter().all(|it| it.status == Status::Pass).then(|| then.first().copied()).flatten()
     }
 }
 
