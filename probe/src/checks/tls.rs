@@ -297,7 +297,7 @@ impl Seen {
 /// For the fuzzer: a certificate, as a server might send it.
 #[cfg(fuzzing)]
 pub(crate) fn fuzz(der: &[u8]) {
-    let chain = [rustls_pki_types::CertificateDer::from(der)];
+    let chain = [CertificateDer::from(der)];
     if let Some(leaf) = Leaf::read(&chain) {
         let _ = (leaf.is_by_interceptor(), leaf.is_for("hubs.example.org"), leaf::in_order(&chain));
     }
