@@ -470,7 +470,7 @@ fn relay_differs_from_coturn_where_the_rfc_says_so() {
     assert_eq!(stray, None);
 }
 
-/// A client on a port of its own.
+/// A client on a port of its own: a server that was not told that one left has its allocation still, by its port.
 struct Player {
     socket: UdpSocket,
     user: (&'static str, &'static str),
@@ -481,7 +481,7 @@ struct Player {
 
 impl Player {
     fn new(server: SocketAddr) -> Self {
-        let socket = UdpSocket::bind(loopback(0)).unwrap();
+        let socket = UdpSocket::bind(loopback(port::free())).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         socket.connect(server).unwrap();
         Self { socket, user: USERS[0], nonce: None, transaction: 0 }

@@ -8,7 +8,7 @@ use std::process::Command;
 use crate::network;
 
 /// Something that a test cannot do without.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Need {
     /// A program of this name.
     Program(&'static str),
@@ -58,6 +58,9 @@ pub const PGBOUNCER: &[Need] = &[Need::Program("pgbouncer"), Need::Postgres];
 /// }
 /// ```
 pub fn skip(needs: &[&[Need]]) -> bool {
+    if needs.contains(&BROWSERS) {
+        assert_browsers_have_the_machine_to_themselves();
+    }
     let missing: Vec<(Need, String)> =
         needs.iter().copied().flatten().filter_map(|need| Some((*need, missing(need)?))).collect();
     if missing.is_empty() {
@@ -70,6 +73,15 @@ pub fn skip(needs: &[&[Need]]) -> bool {
     assert!(!could_be_there || env::var_os("HUBS_TESTS_SKIP_NOTHING").is_none(), "{reason}");
     println!("skipped: {reason}");
     true
+}
+
+/// `.config/nextest.toml` knows such tests by their names; where another runner runs them, that is its matter.
+fn assert_browsers_have_the_machine_to_themselves() {
+    let group = env::var("NEXTEST_TEST_GROUP");
+    assert!(
+        group.as_ref().map_or(true, |it| it == "browsers"),
+        "a test with browsers of the group {group:?}"
+    );
 }
 
 fn missing(need: &Need) -> Option<String> {
