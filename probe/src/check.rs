@@ -147,8 +147,8 @@ pub struct Options {
     pub samples: usize,
     /// For how long audio is sent in a room; nothing for not at all.
     pub audio: Option<Duration>,
-    /// Whether what takes minutes is examined as well.
-    pub long: bool,
+    /// For how long ways are left silent before they are tried again; nothing for not at all.
+    pub silence: Option<Duration>,
     /// Where hubs-relay answers its operators.
     pub relay_admin: Option<RelayAdmin>,
     /// What Azure's rules say, as files tell.
@@ -166,7 +166,7 @@ impl Default for Options {
         Self {
             samples: 8,
             audio: Some(Duration::from_secs(5)),
-            long: false,
+            silence: None,
             relay_admin: None,
             nsg: None,
             manifest: None,

@@ -228,6 +228,8 @@ pub(crate) async fn web_server(
                 let head = format!("HTTP/1.1 {status} X\r\n{headers}content-length: {}\r\n\r\n", body.len());
                 let body = if method == "HEAD" { "" } else { &body };
                 let _ = stream.write_all(format!("{head}{body}").as_bytes()).await;
+                // What does not fit into the socket waits in TLS otherwise, for the next write.
+                let _ = stream.flush().await;
             }
         }
     })

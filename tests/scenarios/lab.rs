@@ -43,7 +43,9 @@ scenarios! {
     a_resolver_at_home_that_says_otherwise,
     a_room_that_does_not_exist,
     a_room_that_is_closed,
+    a_router_that_forgets_what_is_silent,
     a_rule_that_another_comes_before,
+    a_rule_that_was_taken_out,
     a_security_group_admits_everything,
     a_security_group_admits_half_of_the_ports,
     a_security_group_admits_no_media,
@@ -118,6 +120,7 @@ scenarios! {
     the_gateway_without_dialog_behind_it,
     the_load_balancer_does_not_forward_signalling,
     the_load_balancer_does_not_forward_turn,
+    the_load_balancer_forgets_what_is_silent,
     the_manifest_is_given_and_has_what_hubs_ships,
     the_manifest_is_given_and_was_not_applied,
     the_name_of_the_cors_proxy_is_missing,
@@ -150,6 +153,7 @@ fn play(name: &str) {
         return;
     }
     let scenario = Scenario::read(name);
-    let checked = Lab::start(&scenario, crate::RELAY).check(crate::PROBE);
-    scenario.expect.compare(&checked);
+    let mut lab = Lab::start(&scenario, crate::RELAY);
+    lab.check_before(&scenario, crate::PROBE);
+    scenario.expect.compare(&lab.check(crate::PROBE));
 }

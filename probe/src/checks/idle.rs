@@ -1,6 +1,6 @@
-//! Silence: does a path that nobody used for longer than Azure's load balancer waits still carry something?
+//! Silence: does a path that nobody used for a while still carry something?
 //!
-//! It takes more than four minutes, and therefore happens only when it is asked for.
+//! It takes minutes, and therefore happens only when it is asked for.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -20,8 +20,10 @@ use crate::{
     turn::{Allocation, Client, TurnError},
 };
 
-/// Azure's load balancer forgets a connection after four minutes. A permission on a TURN server lasts five.
-const SILENCE: Duration = Duration::from_secs(4 * 60 + 15);
+/// When Azure's load balancer forgets a connection, as long as nobody tells it to wait longer.
+const BALANCER_FORGETS: Duration = Duration::from_mins(4);
+
+const NO_NEED: &str = "None is needed as long as browsers stay connected, since they ask every five seconds; a laptop that slept reconnects";
 
 const TIMEOUT: &str =
     "kubectl annotate service lb -n hcce service.beta.kubernetes.io/azure-load-balancer-tcp-idle-timeout=30";
@@ -29,10 +31,10 @@ const TIMEOUT: &str =
 const NONE: [&str; 0] = [];
 
 pub(crate) async fn silence(cx: Arc<Context>) -> Outcome {
-    if !cx.options.long {
+    let Some(silence) = cx.options.silence else {
         return Err(Stop::Skip("it takes more than four minutes: ask for it with --long".to_owned()));
-    }
-    Box::pin(outlive(&cx, SILENCE)).await
+    };
+    Box::pin(outlive(&cx, silence)).await
 }
 
 async fn outlive(cx: &Context, silence: Duration) -> Outcome {
@@ -46,18 +48,21 @@ async fn outlive(cx: &Context, silence: Duration) -> Outcome {
         let peer = direct?.ip();
         let at_peer = |c: &Candidate| c.direct().filter(|address| address.ip() == peer);
         let outlived = udp_outlives(&cx.net, endpoint, at_peer, silence).await;
-        Some(judge_udp(Code::DirectIdle, "the direct path", &outlived).at(format!("udp:{peer}")))
+        Some(judge_udp(Code::DirectIdle, "the direct path", silence, &outlived).at(format!("udp:{peer}")))
     };
     let gateway = async {
         let port = gateway?.0;
         let at_port = |c: &Candidate| c.gateway().filter(|at| c.protocol == Protocol::Udp && *at == port);
         let outlived = udp_outlives(&cx.net, endpoint, at_port, silence).await;
-        Some(judge_udp(Code::GatewayIdle, "the way through the gateway", &outlived).at(format!("udp:{port}")))
+        Some(
+            judge_udp(Code::GatewayIdle, "the way through the gateway", silence, &outlived)
+                .at(format!("udp:{port}")),
+        )
     };
     let through = async {
         let (server, peer) = through?;
         let outlived = turn_outlives(&cx.net, endpoint, server, *peer, silence).await;
-        Some(judge_turn(&outlived, certificate).at(format!("turns:{}:{}", server.host, server.port)))
+        Some(judge_turn(silence, &outlived, certificate).at(format!("turns:{}:{}", server.host, server.port)))
     };
     let (direct, gateway, through) = Box::pin(join3(direct, gateway, through)).await;
     let findings: Vec<_> = [through, direct, gateway].into_iter().flatten().collect();
@@ -138,8 +143,8 @@ async fn udp_outlives(
     Ok(Outlived { before, after })
 }
 
-fn judge_udp(code: Code, way: &str, outlived: &Result<Outlived, Unproven>) -> Finding {
-    let carries_on = format!("{way} carries on after more than four silent minutes");
+fn judge_udp(code: Code, way: &str, silence: Duration, outlived: &Result<Outlived, Unproven>) -> Finding {
+    let carries_on = format!("{way} carries on after {}", silent(silence));
     match outlived {
         Ok(Outlived { before, after: ice::Outcome::Answered { mapped, .. } }) if mapped == before => {
             Finding::pass(code, carries_on).seen("seen by dialog as", before)
@@ -149,12 +154,16 @@ fn judge_udp(code: Code, way: &str, outlived: &Result<Outlived, Unproven>) -> Fi
                 .seen("seen by dialog as", format!("{before}, then {mapped}"))
                 .seen("what it means", "a NAT, most often this network's own, forgot us meanwhile; browsers are never silent for so long")
         }
-        Ok(Outlived { after, .. }) => Finding::warn(code, format!("{way} is dead after more than four silent minutes"))
+        Ok(Outlived { after, .. }) => Finding::warn(code, format!("{way} is dead after {}", silent(silence)))
             .because("a firewall or NAT on the way, perhaps this network's own, takes what comes after a pause for something new and drops it")
             .seen("after the silence", after)
-            .fix("None is needed as long as browsers stay connected, since they ask every five seconds; a muted laptop that slept reconnects", NONE),
+            .fix(NO_NEED, NONE),
         Err(e) => Finding::error(code, e.to_string()),
     }
+}
+
+fn silent(silence: Duration) -> String {
+    format!("{} silent seconds", silence.as_secs())
 }
 
 async fn turn_outlives(
@@ -189,18 +198,26 @@ async fn allocate(net: &Net, server: &TurnFacts, peer: SocketAddr) -> Result<All
 }
 
 fn judge_turn(
+    silence: Duration,
     outlived: &Result<Result<ice::Outcome, TurnError>, Unproven>,
     certificate: TurnCertificate,
 ) -> Finding {
     let code = Code::TurnIdle;
+    let silent = silent(silence);
     let dead = |what: String| {
-        Finding::warn(code, format!("the connection to TURN is dead after more than four silent minutes: {what}"))
+        let finding = Finding::warn(code, format!("the connection to TURN is dead after {silent}: {what}"));
+        if silence < BALANCER_FORGETS {
+            return finding
+                .because("a NAT, firewall or proxy on the way forgets TCP connections; Azure's load balancer itself waits for four minutes")
+                .fix(NO_NEED, NONE);
+        }
+        finding
             .because("the load balancer forgets TCP connections on which nothing is sent for four minutes, or a proxy on the way does")
             .fix("Let Azure's load balancer wait longer; browsers themselves are never silent for so long:", [TIMEOUT])
     };
     match outlived {
         Ok(Ok(outcome)) if outcome.is_answered() => {
-            holds(code, certificate, "the connection to TURN carries on after more than four silent minutes")
+            holds(code, certificate, &format!("the connection to TURN carries on after {silent}"))
         }
         Ok(Ok(outcome)) => dead(outcome.to_string()),
         Ok(Err(e)) => dead(e.to_string()),
@@ -252,10 +269,13 @@ mod tests {
         assert_eq!(outcomes, [(Code::GatewayIdle, Status::Pass)], "{findings:#?}");
     }
 
+    const SILENCE: Duration = Duration::from_secs(255);
+
     fn direct(after: ice::Outcome) -> Finding {
         judge_udp(
             Code::DirectIdle,
             "the direct path",
+            SILENCE,
             &Ok(Outlived { before: ([192, 0, 2, 7], 50_000).into(), after }),
         )
     }
@@ -270,17 +290,23 @@ mod tests {
         assert_eq!(direct(answered(50_000)).status, Status::Pass);
         assert_eq!(direct(answered(50_001)).status, Status::Pass);
         assert_eq!(direct(ice::Outcome::Silent { sent: 10 }).status, Status::Warn);
-        assert_eq!(judge_udp(Code::GatewayIdle, "", &Err(Unproven::NotAnswered)).status, Status::Error);
+        assert_eq!(
+            judge_udp(Code::GatewayIdle, "", SILENCE, &Err(Unproven::NotAnswered)).status,
+            Status::Error
+        );
     }
 
     #[test]
     fn a_connection_that_was_cut_is_the_load_balancers_doing() {
         for outlived in [Err(TurnError::Closed), Ok(ice::Outcome::Silent { sent: 10 })] {
-            let finding = judge_turn(&Ok(outlived), TurnCertificate::Accepted);
+            let finding = judge_turn(SILENCE, &Ok(outlived), TurnCertificate::Accepted);
             assert_eq!(finding.status, Status::Warn);
             assert_eq!(finding.remedy.unwrap().commands, [TIMEOUT]);
         }
-        let unproven = judge_turn(&Err(Unproven::Path("no".to_owned())), TurnCertificate::Accepted);
+        let sooner =
+            judge_turn(Duration::from_secs(30), &Ok(Err(TurnError::Closed)), TurnCertificate::Accepted);
+        assert_eq!(sooner.remedy.unwrap().commands, NONE);
+        let unproven = judge_turn(SILENCE, &Err(Unproven::Path("no".to_owned())), TurnCertificate::Accepted);
         assert_eq!(unproven.status, Status::Error);
     }
 }

@@ -92,9 +92,17 @@ pub(crate) struct DeploymentArgs {
     /// With a room: do not send sound through dialog and back, which takes five seconds.
     #[arg(long)]
     no_audio: bool,
-    /// Also find out whether paths outlive the load balancer's four silent minutes. Takes six, so --timeout is eight at least.
-    #[arg(long)]
-    long: bool,
+    /// Also find out whether ways outlive silence: by default 4m15s of it, since Azure's load balancer forgets after 4m. --timeout
+    /// does not count it.
+    #[arg(
+        long,
+        value_name = "TIME",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "255s",
+        value_parser = parse_silence
+    )]
+    long: Option<Duration>,
     /// Ask hubs-relay itself at its admin address, which is open to you with `kubectl port-forward`.
     #[arg(long, value_name = "URL")]
     relay_admin: Option<RelayAdmin>,
@@ -111,8 +119,11 @@ pub(crate) struct DeploymentArgs {
     cluster: ClusterArgs,
 }
 
-/// What --long takes, with everything else.
-const LONG: Duration = Duration::from_mins(8);
+/// What trying again takes after the silence, at most.
+const AFTER_SILENCE: Duration = Duration::from_mins(1);
+
+/// A permission on a TURN server lasts for five minutes (RFC 8656 section 9): what is lost then is nobody's fault on the way.
+const LONGEST_SILENCE: Duration = Duration::from_secs(4 * 60 + 45);
 
 /// A token, or why it is none. Of a value that it refuses, clap would print all.
 #[derive(Clone, Debug)]
@@ -187,7 +198,7 @@ impl DeploymentArgs {
 
     /// When to end with what was found by then.
     pub(crate) fn time_limit(&self) -> Duration {
-        if self.long { self.way.timeout.max(LONG) } else { self.way.timeout }
+        self.way.timeout + self.long.map_or(Duration::ZERO, |silence| silence + AFTER_SILENCE)
     }
 
     /// A fresh context: nothing is known yet.
@@ -202,7 +213,7 @@ impl DeploymentArgs {
         };
         let options = Options {
             audio: Options::default().audio.filter(|_| !self.no_audio),
-            long: self.long,
+            silence: self.long,
             relay_admin: self.relay_admin.clone(),
             nsg: declared(&self.nsg, self.azure.as_ref())?,
             manifest: self.manifest.as_deref().map(files::text).transpose()?.map(Arc::new),
@@ -222,6 +233,15 @@ fn parse_stun(text: &str) -> Result<String, String> {
         Ok(1..) if is_host => Ok(text.to_owned()),
         _ => Err("give HOST or HOST:PORT, such as stun.example.org:3478".to_owned()),
     }
+}
+
+/// The same, and nothing after which TURN itself would have forgotten.
+fn parse_silence(text: &str) -> Result<Duration, String> {
+    let silence = parse_duration(text)?;
+    if silence > LONGEST_SILENCE {
+        return Err("give 285s or less: after five minutes a TURN server forgets by itself".to_owned());
+    }
+    Ok(silence)
 }
 
 /// Reads `90`, `90s` or `2m`.

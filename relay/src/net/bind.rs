@@ -10,6 +10,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::config::{PortRange, Transport};
+use crate::descriptors::for_client;
 
 /// Connections that wait to be accepted: a whole room may join at once.
 const BACKLOG: i32 = 1024;
@@ -175,8 +176,8 @@ impl Ports {
 
 impl TakenPort {
     fn open(self) -> io::Result<RelaySocket> {
-        let socket = open(Transport::Udp, SocketAddr::new(self.ports.address, self.port), false)?.into();
-        Ok(RelaySocket { socket, port: self })
+        let socket = open(Transport::Udp, SocketAddr::new(self.ports.address, self.port), false)?;
+        Ok(RelaySocket { socket: for_client(socket)?.into(), port: self })
     }
 }
 

@@ -21,6 +21,7 @@ use super::proxy_protocol::{self, BadHeader, Named};
 use super::stream::{End, Spoken, serve_frames};
 use super::tls;
 use crate::config::{ProxyProtocol, Transport};
+use crate::descriptors::for_client;
 use crate::wire::Opening;
 
 /// How long to wait when the system has no more descriptors.
@@ -80,7 +81,7 @@ pub(crate) async fn serve_connections(
 ) -> io::Result<Infallible> {
     let listener = TcpListener::from_std(listener)?;
     loop {
-        let accepted = listener.accept().await;
+        let accepted = listener.accept().await.and_then(|(stream, sender)| Ok((for_client(stream)?, sender)));
         let entrance = Arc::clone(&entrances.borrow());
         match accepted {
             Ok((stream, sender)) => {

@@ -36,6 +36,7 @@ use tracing::{debug, warn};
 
 use super::connections::Entrance;
 use super::dialog;
+use crate::descriptors::for_client;
 use crate::gateway::Directory;
 use crate::gateway::signalling::{Offer, Signalling};
 
@@ -131,7 +132,7 @@ pub(crate) async fn serve_signalling(
     let listener = TcpListener::from_std(listener)?;
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = listener.accept() => accepted.and_then(|(stream, sender)| Ok((for_client(stream)?, sender))),
             () = proxy.closed() => return Ok(()),
         };
         match accepted {
@@ -324,7 +325,7 @@ impl Proxy {
         let dialog = dialog_of(room, &known.dialogs).ok_or(Unreachable::Nowhere)?;
         drop(known);
         let connecting = async {
-            let stream = TcpStream::connect(dialog).await?;
+            let stream = for_client(TcpStream::connect(dialog).await?)?;
             stream.set_nodelay(true)?;
             dialog::connector().connect(ServerName::from(dialog.ip()), stream).await
         };

@@ -3,8 +3,7 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::fmt::Write as _;
-use std::fs::File;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http_body_util::Full;
@@ -27,7 +26,7 @@ use crate::turn::PeerPolicy;
 const CONNECTIONS: usize = 64;
 /// How long one may take, whatever it does.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long to wait when the system has no more descriptors.
+/// How long to wait when the system has no more descriptors. Clients are not given the last ones.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -36,14 +35,14 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 /// Answers for as long as its thread runs, on the tasks of that thread.
 pub(super) async fn serve(listener: TcpListener, status: Arc<Status>) {
     let mut open = VecDeque::<AbortHandle>::new();
-    let spare = Spare::default();
-    spare.take_back();
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
-            Err(_) if spare.give() => continue,
             Err(error) => {
                 warn!(%error, "a connection to the admin address could not be accepted");
+                if let Some(oldest) = open.pop_front() {
+                    oldest.abort();
+                }
                 sleep(EXHAUSTED_PAUSE).await;
                 continue;
             }
@@ -54,34 +53,7 @@ pub(super) async fn serve(listener: TcpListener, status: Arc<Status>) {
         {
             oldest.abort();
         }
-        let answered = serve_connection(stream, Arc::clone(&status));
-        let spare = spare.clone();
-        let connection = spawn_local(async move {
-            answered.await;
-            spare.take_back();
-        });
-        open.push_back(connection.abort_handle());
-    }
-}
-
-/// A descriptor for when clients have taken all others: who asks then must not find a relay that looks dead, because
-/// Kubernetes would end it with all their calls.
-#[derive(Clone, Default)]
-struct Spare(Arc<Mutex<Option<File>>>);
-
-impl Spare {
-    /// Lets go of it, if it is there.
-    fn give(&self) -> bool {
-        self.file().take().is_some()
-    }
-
-    fn take_back(&self) {
-        let mut file = self.file();
-        *file = file.take().or_else(|| File::open("/dev/null").ok());
-    }
-
-    fn file(&self) -> MutexGuard<'_, Option<File>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        open.push_back(spawn_local(serve_connection(stream, Arc::clone(&status))).abort_handle());
     }
 }
 

@@ -1,14 +1,15 @@
 //! The program: its start, its end, its exit codes.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader};
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::admin::{get, wait_for_some};
-use crate::client::{self, Client, Connection};
+use crate::client::{self, Client, Connection, code};
 
 fn hubs_relay() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hubs-relay"));
@@ -25,15 +26,15 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    pub(crate) fn start(variables: &[(&str, &str)]) -> (Self, std::net::SocketAddr) {
+    pub(crate) fn start(variables: &[(&str, &str)]) -> (Self, SocketAddr) {
         Self::start_with("/dev/null", variables)
     }
 
-    pub(crate) fn start_with(file: &str, variables: &[(&str, &str)]) -> (Self, std::net::SocketAddr) {
+    pub(crate) fn start_with(file: &str, variables: &[(&str, &str)]) -> (Self, SocketAddr) {
         Self::spawn(hubs_relay(), file, variables)
     }
 
-    fn spawn(mut command: Command, file: &str, variables: &[(&str, &str)]) -> (Self, std::net::SocketAddr) {
+    fn spawn(mut command: Command, file: &str, variables: &[(&str, &str)]) -> (Self, SocketAddr) {
         let child = command
             .args(["--config", file])
             .env("HUBS_RELAY_LISTEN", "udp://127.0.0.1:0")
@@ -69,7 +70,7 @@ impl Running {
     }
 
     /// The address that its log names behind this text.
-    pub(crate) fn address_behind(&self, text: &str) -> std::net::SocketAddr {
+    pub(crate) fn address_behind(&self, text: &str) -> SocketAddr {
         let rest = self.said.split(text).nth(1).unwrap();
         rest.split(char::is_whitespace).next().unwrap().parse().unwrap()
     }
@@ -207,22 +208,46 @@ fn it_takes_as_many_files_as_the_system_grants_and_says_if_they_are_too_few() {
     }
 }
 
-#[test]
-fn when_clients_have_taken_all_files_it_still_says_that_it_is_alive() {
+/// A relay that may have 64 files open, and where it answers operators.
+fn with_few_files(variables: &[(&str, &str)]) -> (Running, SocketAddr, SocketAddr) {
     let mut command = Command::new("sh");
     command.args(["-c", r#"ulimit -n 64; exec "$0" "$@""#, env!("CARGO_BIN_EXE_hubs-relay")]);
     command.env_clear().stdin(Stdio::null());
-    let variables = [
+    let (relay, address) = Running::spawn(command, "/dev/null", variables);
+    let admin = relay.address_behind("on http://");
+    (relay, address, admin)
+}
+
+fn assert_alive(admin: SocketAddr) {
+    for _ in 0..100 {
+        assert_eq!(get(admin, "/livez").0, "HTTP/1.1 200 OK");
+    }
+}
+
+#[test]
+fn when_connections_have_taken_all_files_it_still_says_that_it_is_alive() {
+    let (mut relay, address, admin) = with_few_files(&[
         ("HUBS_RELAY_LISTEN", "tcp://127.0.0.1:0"),
         ("HUBS_RELAY_RELAY__WORKERS", "1"),
         ("HUBS_RELAY_LIMITS__HANDSHAKE_TIMEOUT", "10m"),
-    ];
-    let (mut relay, address) = Running::spawn(command, "/dev/null", &variables);
-    let admin = relay.address_behind("on http://");
+    ]);
     let _clients: Vec<_> = (0..64).map(|_| client::tcp(address)).collect();
     relay.line_with("a connection could not be accepted");
-    for _ in 0..5 {
-        assert_eq!(get(admin, "/livez").0, "HTTP/1.1 200 OK");
-    }
+    assert_alive(admin);
     wait_for_some(admin, "hubs_relay_unaccepted_connections_total");
+}
+
+#[test]
+fn when_allocations_have_taken_all_files_it_still_says_that_it_is_alive() {
+    let users = format!("{}={}", client::USER.0, client::USER.1);
+    let (mut relay, address, admin) = with_few_files(&[
+        ("HUBS_RELAY_LISTEN", "udp://127.0.0.1:0"),
+        ("HUBS_RELAY_RELAY__ADDRESS", "127.0.0.1"),
+        ("HUBS_RELAY_AUTH__USERS", &users),
+    ]);
+    let mut clients: Vec<_> = (0..64).map(|_| Client::new(client::udp(address))).collect();
+    let codes = clients.iter_mut().map(|client| code(&client.try_allocate()));
+    assert_eq!(codes.filter(|code| *code != 0).collect::<BTreeSet<_>>(), [508].into());
+    relay.line_with("no relay socket");
+    assert_alive(admin);
 }

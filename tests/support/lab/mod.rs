@@ -5,6 +5,7 @@
 
 mod deployment;
 mod forward;
+mod idle;
 mod names;
 mod namespace;
 mod network;
@@ -59,24 +60,39 @@ impl Lab {
         let folder = TempDir::with_prefix("hubs-lab-").unwrap();
         let network = Network::start(folder.path(), scenario);
         let deployment = Deployment::start(folder.path(), &network, scenario, relay);
-        let write = |name: &str, text: String| {
-            let file = folder.path().join(name);
-            fs::write(&file, text).unwrap();
-            file
-        };
-        let rules = scenario.azure.told().map(|rules| write("nsg.json", rules));
-        let manifest = scenario.manifest().map(|manifest| write("hcce.yaml", manifest));
-        Self {
+        let mut lab = Self {
             room: scenario.room.clone(),
             told: scenario.arguments.clone(),
             environment: scenario.home.environment.clone(),
             clock: scenario.home.clock.clone(),
-            rules,
-            manifest,
+            rules: None,
+            manifest: None,
             _deployment: Some(deployment),
             network,
             folder,
-        }
+        };
+        lab.rules = scenario.azure.told().map(|rules| lab.write("nsg.json", &rules));
+        lab.manifest = scenario.manifest().map(|manifest| lab.write("hcce.yaml", &manifest));
+        lab
+    }
+
+    /// Where rules of `scenario` were taken out: checks as it was before that, and gives the probe that report from now on.
+    pub fn check_before(&mut self, scenario: &Scenario, program: &str) {
+        let Some(before) = scenario.azure.before() else { return };
+        let now = self.rules.take();
+        self.rules = before.told().map(|rules| self.write("nsg-before.json", &rules));
+        self.network.apply(&before.groups());
+        let report = self.check(program).report;
+        self.network.apply(&scenario.azure.groups());
+        self.rules = now;
+        let baseline = self.write("baseline.json", &report.to_string());
+        self.told.extend(["--baseline".to_owned(), baseline.display().to_string()]);
+    }
+
+    fn write(&self, name: &str, text: &str) -> PathBuf {
+        let file = self.folder.path().join(name);
+        fs::write(&file, text).unwrap();
+        file
     }
 
     /// Builds the networks of `scenario` and nothing of Hubs in them.
@@ -182,10 +198,13 @@ impl Expected {
             });
             differ(status, format!("{expected:?}"), format!("{found:?}"));
         }
-        if let Some(expected) = &self.diagnoses {
+        for (what, expected, place) in
+            [("diagnoses", &self.diagnoses, "/cause/code"), ("rules", &self.rules, "/rule")]
+        {
+            let Some(expected) = expected else { continue };
             let named = report["diagnoses"].as_array().into_iter().flatten();
-            let named: Vec<_> = named.filter_map(|diagnosis| diagnosis["cause"]["code"].as_str()).collect();
-            differ("diagnoses", format!("{expected:?}"), format!("{named:?}"));
+            let named: Vec<_> = named.filter_map(|it| it.pointer(place)?.as_str()).collect();
+            differ(what, format!("{expected:?}"), format!("{named:?}"));
         }
         let is_heard = |code: &&str| is_the_machines(code);
         let heard = checked.codes("warn").into_iter().filter(is_heard);

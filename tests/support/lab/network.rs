@@ -17,6 +17,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::names::{self, Addresses, SERVER_IPV6, SERVERS, Signatures, Zone};
+use super::nsg::Group;
 use super::scenario::{Azure, Families, Gateway, Home, Pods, Scenario};
 use super::{Namespace, nsg, wire};
 use crate::bed::{DOMAIN, NAMES};
@@ -121,12 +122,16 @@ impl Network {
 
     /// Compiles the groups anew, with these rules for the nodes'.
     pub(super) fn replace_rules(&self, scenario: &Scenario, rules: impl IntoIterator<Item = nsg::Rule>) {
-        let groups = scenario.azure.groups_with(NODES_GROUP, rules);
-        let flushed = nsg::chains(&groups).iter().fold(String::new(), |mut text, chain| {
+        self.apply(&scenario.azure.groups_with(NODES_GROUP, rules));
+    }
+
+    /// Compiles these groups in the place of those that are in effect.
+    pub(super) fn apply(&self, groups: &[Group]) {
+        let flushed = nsg::chains(groups).iter().fold(String::new(), |mut text, chain| {
             writeln!(text, "flush chain ip azure {chain}").unwrap();
             text
         });
-        self.azure.nft(&format!("{flushed}table ip azure {{\n{}}}\n", nsg::compile(&groups)));
+        self.azure.nft(&format!("{flushed}table ip azure {{\n{}}}\n", nsg::compile(groups)));
     }
 
     /// Lays out IPv6 from the internet to the node, and returns its address.
@@ -268,6 +273,9 @@ table ip nat {{
 }}
 "
     ));
+    if let Some(forgets) = &home.forgets {
+        forgets.set_up(router, "lan0");
+    }
     if home.wants_login {
         router.nft(&format!(
             "table ip login {{
@@ -387,6 +395,9 @@ fn lay_out_azure(cloud: &Namespace, azure: &Azure, gateway: Gateway) {
 }}
 "
     ));
+    if let Some(forgets) = &azure.forgets {
+        forgets.set_up(cloud, "wan0");
+    }
 }
 
 /// A node with kube-proxy's rules for the services `lb` and `hubs-media`. What its pods send out of the network leaves with its address.

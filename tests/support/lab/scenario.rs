@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::idle::Forgets;
 use super::names::{Addresses, Entry, Signatures};
 use super::network::{OTHER_RELAY, RELAY};
 use super::nsg::{self, Group, Rule};
@@ -103,6 +104,8 @@ pub struct Home {
     pub(super) clock: Option<String>,
     /// What the router, which the laptop asks for names, remembers from earlier.
     pub(super) remembered: Addresses,
+    /// What a firewall on the way forgets. It sees what the laptop sends.
+    pub(super) forgets: Option<Forgets>,
     /// Added to each round trip.
     round_trip_ms: Option<u64>,
 }
@@ -125,7 +128,7 @@ impl Home {
 }
 
 /// The virtual network, the load balancer and the security groups.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Azure {
     /// Whether nodes have public addresses of their own. By default they share one to go out with.
@@ -136,10 +139,17 @@ pub(super) struct Azure {
     /// A file under `tests/lab/nsg`, as `az network nsg list -o json` prints it.
     nsg: String,
     /// Rules that somebody added to the groups of these names.
-    rules: BTreeMap<String, Vec<toml::Value>>,
+    rules: Added,
+    /// The same that somebody took out again. The person checked before, and kept the report.
+    taken_out: Added,
+    /// What the load balancer forgets. It sees what comes from the internet.
+    pub(super) forgets: Option<Forgets>,
     /// What the person tells the probe of the rules.
     told: Told,
 }
+
+/// Rules by the names of the groups that they were added to.
+type Added = BTreeMap<String, Vec<toml::Value>>;
 
 /// Which rules the probe is told of.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -171,7 +181,9 @@ impl Default for Azure {
             pods: Pods::default(),
             forwarded: vec![80, 443, 4443, 5349],
             nsg: "aks".to_owned(),
-            rules: BTreeMap::new(),
+            rules: Added::new(),
+            taken_out: Added::new(),
+            forgets: None,
             told: Told::Nothing,
         }
     }
@@ -183,6 +195,15 @@ impl Azure {
         let mut groups = nsg::read(&read(&format!("nsg/{}.json", self.nsg)));
         groups.iter_mut().find(|group| group.name == name).unwrap().add(rules);
         groups
+    }
+
+    /// The network before rules were taken out, if any were.
+    pub(super) fn before(&self) -> Option<Self> {
+        let mut before = self.clone();
+        for (name, rules) in std::mem::take(&mut before.taken_out) {
+            before.rules.entry(name).or_default().extend(rules);
+        }
+        (!self.taken_out.is_empty()).then_some(before)
     }
 
     /// The groups with all rules.
@@ -394,6 +415,8 @@ pub struct Expected {
     pub first: Option<String>,
     /// The code of each cause that is named, in the order of the path, where the scenario says.
     pub diagnoses: Option<Vec<String>>,
+    /// The names of the rules that found them, where the code does not tell.
+    pub rules: Option<Vec<String>>,
     /// What its sentence for people says, among others.
     pub headline: String,
     /// What it says of why, among others.
