@@ -241,6 +241,12 @@ impl Finding {
         });
         self
     }
+
+    /// Says what to do where no command does it.
+    #[must_use]
+    pub fn advise(self, text: impl AsRef<str>) -> Self {
+        self.fix(text, [""; 0])
+    }
 }
 
 fn milliseconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {

@@ -10,6 +10,8 @@ pub const HTTPS: u16 = 443;
 pub const DIALOG: u16 = 4443;
 /// Where browsers look for TURN over TLS.
 pub const TURN: u16 = 5349;
+/// STUN's and TURN's own port, over UDP (RFC 8489 section 18.6, RFC 8656 section 3.1).
+pub(crate) const STUN: u16 = 3478;
 
 /// One of the names that a deployment needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -46,8 +46,6 @@ const HASTY_TRIES: usize = 3;
 const DIALOG: [&str; 2] =
     ["kubectl logs -n hcce deployment/dialog --tail=50", "kubectl rollout restart deployment dialog -n hcce"];
 
-const NONE: [&str; 0] = [];
-
 pub(crate) async fn room(cx: Arc<Context>) -> Outcome {
     let Some(length) = cx.options.audio.filter(|length| !length.is_zero()) else {
         return Err(Stop::Skip("nobody asked for it".to_owned()));
@@ -150,7 +148,7 @@ fn judge_figures(code: Code, figures: &Figures, certificate: TurnCertificate) ->
     } else {
         Finding::warn(code, format!("{summary}, but poorly: {}", poor.join(", ")))
             .because("the way between this machine and dialog is overloaded or bad somewhere; which end it is cannot be seen from one machine")
-            .fix("Compare it with the other ways, and run the check from another network:", NONE)
+            .advise("Compare it with the other ways, and run the check from another network:")
     };
     let finding = finding
         .seen("lost", format!("{:.1} %", loss * 100.0))

@@ -294,7 +294,7 @@ mod tests {
         finding::Status,
         ice::{Credentials, Outcome as Ice, Rejection},
         protoo::{DtlsState, IceState},
-        target::{Name, TURN},
+        target::{Name, STUN, TURN},
         testing::{bare_context, context, stun_server, tcp_server},
     };
 
@@ -305,7 +305,7 @@ mod tests {
     }
 
     fn port(protocol: Protocol) -> Port {
-        let port = if protocol == Protocol::Udp { 3478 } else { TURN };
+        let port = if protocol == Protocol::Udp { STUN } else { TURN };
         Port { protocol, address: ([203, 0, 113, 10], port).into() }
     }
 

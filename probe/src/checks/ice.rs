@@ -14,8 +14,6 @@ use crate::{
     protoo::{Dialog, ProtooError, TransportStats},
 };
 
-const NONE: [&str; 0] = [];
-
 /// A candidate, and what came of the check towards it.
 type Tried = (SocketAddr, io::Result<ice::Outcome>);
 
@@ -69,7 +67,7 @@ fn judge(tried: &[Tried], witness: Result<&TransportStats, &ProtooError>, is_int
             format!("dialog answers ICE at {address}, a private address: in this network only"),
         )
         .because("this machine is in dialog's network, or has a way into it; from elsewhere media needs TURN")
-        .fix("Run the check from outside of that network to see what people see", NONE),
+        .advise("Run the check from outside of that network to see what people see"),
         None if tried.is_empty() => {
             return Finding::skip(code, "dialog announces no address of the family that -4 or -6 asks for");
         }

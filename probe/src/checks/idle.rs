@@ -28,8 +28,6 @@ const NO_NEED: &str = "None is needed as long as browsers stay connected, since 
 const TIMEOUT: &str =
     "kubectl annotate service lb -n hcce service.beta.kubernetes.io/azure-load-balancer-tcp-idle-timeout=30";
 
-const NONE: [&str; 0] = [];
-
 pub(crate) async fn silence(cx: Arc<Context>) -> Outcome {
     let Some(silence) = cx.options.silence else {
         return Err(Stop::Skip("it takes more than four minutes: ask for it with --long".to_owned()));
@@ -157,7 +155,7 @@ fn judge_udp(code: Code, way: &str, silence: Duration, outlived: &Result<Outlive
         Ok(Outlived { after, .. }) => Finding::warn(code, format!("{way} is dead after {}", silent(silence)))
             .because("a firewall or NAT on the way, perhaps this network's own, takes what comes after a pause for something new and drops it")
             .seen("after the silence", after)
-            .fix(NO_NEED, NONE),
+            .advise(NO_NEED),
         Err(e) => Finding::error(code, e.to_string()),
     }
 }
@@ -209,7 +207,7 @@ fn judge_turn(
         if silence < BALANCER_FORGETS {
             return finding
                 .because("a NAT, firewall or proxy on the way forgets TCP connections; Azure's load balancer itself waits for four minutes")
-                .fix(NO_NEED, NONE);
+                .advise(NO_NEED);
         }
         finding
             .because("the load balancer forgets TCP connections on which nothing is sent for four minutes, or a proxy on the way does")
@@ -305,7 +303,7 @@ mod tests {
         }
         let sooner =
             judge_turn(Duration::from_secs(30), &Ok(Err(TurnError::Closed)), TurnCertificate::Accepted);
-        assert_eq!(sooner.remedy.unwrap().commands, NONE);
+        assert!(sooner.remedy.unwrap().commands.is_empty());
         let unproven = judge_turn(SILENCE, &Err(Unproven::Path("no".to_owned())), TurnCertificate::Accepted);
         assert_eq!(unproven.status, Status::Error);
     }

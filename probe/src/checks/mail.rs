@@ -11,10 +11,7 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 
-use super::{
-    NONE,
-    dns::zone::{self, ancestors},
-};
+use super::dns::zone::{self, ancestors};
 use crate::{
     check::{Context, Outcome, Stop},
     codes::Code,

@@ -46,9 +46,6 @@ use crate::{
     net::{ConnectError, ResolveError, TlsError},
 };
 
-/// No commands.
-const NONE: [&str; 0] = [];
-
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Every check. Reports, help and documentation follow from this table.

@@ -3,13 +3,12 @@
 //! It is asked where it answers them, `/readyz`, `/peers` and `/metrics`, which nobody outside of the cluster reaches.
 
 use std::{
-    net::{IpAddr, SocketAddr},
-    ops::RangeInclusive,
+    net::SocketAddr,
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use ipnet::IpNet;
+use hubs_relay::turn::{AllowedPeers, MappedAddress, PeerPolicy};
 
 use crate::{
     check::{Context, Outcome, Stop},
@@ -44,10 +43,7 @@ struct Metrics {
 /// Whom it lets clients reach, as it says itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Peers {
-    /// Announced addresses that stand for others.
-    map: Vec<(IpAddr, IpAddr)>,
-    /// The addresses where packets go, with their ports.
-    allow: Vec<(IpNet, RangeInclusive<u16>)>,
+    policy: PeerPolicy,
     /// Whether there are more than were read.
     is_cut: bool,
 }
@@ -59,13 +55,21 @@ impl Peers {
         for line in text.lines().take(MOST_PEERS) {
             match line.split(' ').collect::<Vec<_>>()[..] {
                 ["map", announced, actual] => {
-                    peers.map.extend(announced.parse().ok().zip(actual.parse().ok()));
+                    let addresses = announced.parse().ok().zip(actual.parse().ok());
+                    peers
+                        .policy
+                        .map
+                        .extend(addresses.map(|(announced, actual)| MappedAddress { announced, actual }));
                 }
                 ["allow", network, ports] => {
                     let ports = ports.split_once('-');
                     let ports =
                         ports.and_then(|(first, last)| Some(first.parse().ok()?..=last.parse().ok()?));
-                    peers.allow.extend(network.parse().ok().zip(ports));
+                    let allowed = network.parse().ok().zip(ports);
+                    peers
+                        .policy
+                        .allow
+                        .extend(allowed.map(|(network, ports)| AllowedPeers { network, ports }));
                 }
                 _ => {}
             }
@@ -73,19 +77,10 @@ impl Peers {
         peers
     }
 
-    /// Where what is sent to an announced address goes, and whether that is allowed.
-    fn decide(&self, announced: SocketAddr) -> (IpAddr, bool) {
-        let mapped = self.map.iter().find(|(from, _)| *from == announced.ip());
-        let actual = mapped.map_or_else(|| announced.ip(), |(_, actual)| *actual);
-        let mut allowed = self.allow.iter().filter(|(network, _)| network.contains(&actual));
-        (actual, allowed.any(|(_, ports)| ports.contains(&announced.port())))
-    }
-
     /// Holds it against what dialog told browsers: from these addresses all media has to find to dialog. One of them is enough.
     fn held_against(&self, announced: &[SocketAddr], finding: Finding) -> Finding {
-        let decided: Vec<_> = announced.iter().map(|address| (address, self.decide(*address))).collect();
-        let is_lost =
-            !self.is_cut && !decided.is_empty() && decided.iter().all(|(_, (_, is_allowed))| !is_allowed);
+        let is_allowed = |address: &SocketAddr| self.policy.decide(*address).is_some();
+        let is_lost = !self.is_cut && !announced.is_empty() && !announced.iter().any(is_allowed);
         let finding = if is_lost && finding.status == Status::Pass {
             Finding::fail(Code::RelayPeers, "hubs-relay lets nobody reach the address that dialog tells browsers")
                 .because("its map does not have that address, and no peer rule allows it: dialog announces another one than when the rules were written, or the rules are about another dialog")
@@ -93,15 +88,16 @@ impl Peers {
         } else {
             finding
         };
-        let finding = decided.into_iter().fold(finding, |finding, (announced, (actual, is_allowed))| {
-            let verdict = if is_allowed { "is allowed" } else { "is not allowed" };
-            finding.seen(&announced.to_string(), format!("leads to {actual}, which {verdict}"))
-        });
         if announced.is_empty() {
-            let map = self.map.iter().map(|(announced, actual)| format!("{announced} stands for {actual}"));
-            return map.fold(finding, |finding, line| finding.seen("its map", line));
+            return self.policy.map.iter().fold(finding, |finding, it| {
+                finding.seen("its map", format!("{} stands for {}", it.announced, it.actual))
+            });
         }
-        finding
+        announced.iter().fold(finding, |finding, announced| {
+            let verdict = if is_allowed(announced) { "is allowed" } else { "is not allowed" };
+            let actual = self.policy.actual(announced.ip());
+            finding.seen(&announced.to_string(), format!("leads to {actual}, which {verdict}"))
+        })
     }
 }
 
@@ -385,7 +381,7 @@ mod tests {
         let text =
             "map 203.0.113.9 10.224.0.4\nallow 10.224.0.4/32 40000-49999\nnonsense\nmap x y\nallow 1-2 z";
         let peers = Peers::read(text);
-        assert_eq!((peers.map.len(), peers.allow.len()), (1, 1));
+        assert_eq!((peers.policy.map.len(), peers.policy.allow.len()), (1, 1));
         let judged = |announced: &[&str]| {
             let announced: Vec<_> = announced.iter().map(|it| it.parse().unwrap()).collect();
             peers.held_against(&announced, Finding::pass(Code::RelayPeers, "so")).status
@@ -393,6 +389,7 @@ mod tests {
         assert_eq!(judged(&[]), Status::Pass);
         assert_eq!(judged(&["203.0.113.9:40001"]), Status::Pass);
         assert_eq!(judged(&["10.224.0.4:40001"]), Status::Pass);
+        assert_eq!(judged(&["[::ffff:203.0.113.9]:40001"]), Status::Pass);
         assert_eq!(judged(&["203.0.113.9:35000"]), Status::Fail);
         assert_eq!(judged(&["203.0.113.8:40001"]), Status::Fail);
         assert_eq!(judged(&["203.0.113.8:40001", "203.0.113.9:40001"]), Status::Pass);

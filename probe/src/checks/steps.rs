@@ -44,8 +44,6 @@ const KNOCKS: u32 = 5;
 const BETWEEN_KNOCKS: Duration = Duration::from_millis(100);
 const KNOCK_LIMIT: Duration = Duration::from_secs(1);
 
-const NONE: [&str; 0] = [];
-
 pub(crate) async fn steps(cx: Arc<Context>) -> Outcome {
     let server = cx.facts.turn.get()?;
     let certificate = *cx.facts.turn_certificate.get()?;
@@ -247,7 +245,7 @@ fn judge_release(released: &Result<Result<(), TurnError>, TurnError>) -> Finding
         Err(e @ TurnError::Refused { request, refusal }) => refused(code, e.to_string(), *request, refusal),
         Err(e) => Finding::warn(code, format!("TURN does not take the allocation back: {e}"))
             .because("it ends with the connection all the same, only later")
-            .fix("None is needed", NONE),
+            .advise("None is needed"),
     }
 }
 

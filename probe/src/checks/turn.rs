@@ -106,11 +106,9 @@ pub(super) fn holds(code: Code, certificate: TurnCertificate, summary: &str) -> 
         TurnCertificate::Accepted => Finding::pass(code, summary),
         TurnCertificate::Refused => Finding::warn(code, format!("{summary}, but no browser comes this far"))
             .because("browsers end the connection when they see the certificate; this probe went on to look further")
-            .fix("Give the TURN server a certificate that browsers accept: see the finding about it", NONE),
+            .advise("Give the TURN server a certificate that browsers accept: see the finding about it"),
     }
 }
-
-const NONE: [&str; 0] = [];
 
 pub(super) fn milliseconds(duration: Duration) -> String {
     format!("{:.1} ms", duration.as_secs_f64() * 1000.0)

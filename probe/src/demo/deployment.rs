@@ -26,7 +26,7 @@ use super::{
     permission::Key,
     plain,
     reticulum::Reticulum,
-    turn::{self, GATEWAY, STUN, TurnError},
+    turn::{self, GATEWAY, TurnError},
     web::Web,
 };
 use crate::{
@@ -34,7 +34,7 @@ use crate::{
     facts::Facts,
     net::{Net, NetError, NetOptions, Scheme},
     random,
-    target::{DIALOG, HTTPS, Name, Room, TURN, Target},
+    target::{DIALOG, HTTPS, Name, Room, STUN, TURN, Target},
 };
 
 /// The top-level name is reserved for tests (RFC 6761 section 6.2).

@@ -10,13 +10,10 @@ use std::{
 use hubs_relay::{Config, Relay, StartError, auth::Secret, config::ConfigError};
 
 use super::{authority::Identity, dialog};
-use crate::target::TURN;
+use crate::target::{STUN, TURN};
 
 /// Where browsers are told that the media gateway is: the address of the load balancer, of which the demo has none.
 pub(super) const GATEWAY: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 10));
-
-/// STUN's own port, over UDP.
-pub(super) const STUN: u16 = 3478;
 
 /// Why there is no TURN server.
 #[derive(Debug, thiserror::Error)]

@@ -133,8 +133,8 @@ pub(crate) fn evaluate(
 }
 
 /// So many times one group may be asked about a part. A thousand rules of all kinds need a tenth of it; thousands that differ in all
-/// dimensions would need hundreds of times as much. Tests have few rules.
-const MOST_EFFORT: usize = if cfg!(test) { 20_000 } else { 500_000 };
+/// dimensions would need hundreds of times as much.
+const MOST_EFFORT: usize = 500_000;
 
 /// Packets that nobody denied so far.
 struct Passing {

@@ -15,7 +15,6 @@ use crate::{
     finding::{Finding, Status},
 };
 
-const NONE: [&str; 0] = [];
 /// As much of one thing as a finding tells.
 const MOST: usize = 12;
 
@@ -337,17 +336,13 @@ fn with_fix(finding: Finding, answer: &Answer<'_>) -> Finding {
             }
             finding.fix("Let it pass, at a priority that AKS leaves to you:", commands.collect::<Vec<_>>())
         }
-        Err(NoFix::Admin) => finding.fix(
+        Err(NoFix::Admin) => finding.advise(
             "The rules of Virtual Network Manager come before all groups: ask who administers the network",
-            NONE,
         ),
-        Err(NoFix::Crowded(by)) => finding.fix(
-            format!(
-                "No priority before {} is free: give that rule a higher number, or narrow it, first",
-                answer.named(by)
-            ),
-            NONE,
-        ),
+        Err(NoFix::Crowded(by)) => finding.advise(format!(
+            "No priority before {} is free: give that rule a higher number, or narrow it, first",
+            answer.named(by)
+        )),
     }
 }
 

@@ -489,7 +489,7 @@ fn shattering(count: u32) -> Vec<Written> {
 
 #[test]
 fn what_would_take_too_long_is_unfinished_and_what_is_answered_is_right() {
-    let rules = shattering(600);
+    let rules = shattering(2000);
     let declared = declared(&rules, &[], Form::Plural);
     let flow = flow(Direction::Inbound);
     let pieces = evaluate(&declared.ways[0], &declared.groups, &declared.knowledge, &flow);

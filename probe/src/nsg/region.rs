@@ -311,8 +311,8 @@ fn close<T: Part>(part: Option<&mut T>, alike: &mut Vec<Region>, dimension: Dime
     alike.clear();
 }
 
-/// From so many on it is looked whether parts can be joined. Tests have few rules and look all the same.
-pub(crate) const MANY: usize = if cfg!(test) { 2 } else { 64 };
+/// From so many on it is looked whether parts can be joined.
+pub(crate) const MANY: usize = 8;
 
 /// Joins parts once there are more than `many` of them: rules cut them along one dimension after the other, and most of what comes of
 /// that differs in one only. It pays if it is done whenever there are twice as many as were left the last time.

@@ -28,7 +28,7 @@ pub(crate) struct Order<'d> {
 }
 
 /// So many times one group's rules may be held against a part of one that others may cover.
-const MOST_EFFORT: usize = if cfg!(test) { 20_000 } else { 500_000 };
+const MOST_EFFORT: usize = 500_000;
 
 /// Rules that others before them leave nothing to decide. Only what is sure of those counts, and all that is possible of it.
 pub(crate) fn order(declared: &Declared) -> Order<'_> {

@@ -118,8 +118,8 @@ impl PeerPolicy {
         Some(SocketAddr::new(peer.actual, from.port()))
     }
 
-    /// Where the packets for an address go.
-    fn actual(&self, requested: IpAddr) -> IpAddr {
+    /// Where the packets for an address go, if that is allowed.
+    pub fn actual(&self, requested: IpAddr) -> IpAddr {
         let announced = canonical(requested);
         let mapped = self.map.iter().find(|it| canonical(it.announced) == announced);
         mapped.map_or(announced, |it| canonical(it.actual))

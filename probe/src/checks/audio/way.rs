@@ -19,11 +19,9 @@ use crate::{
     media::{MediaError, Purpose},
     net::Net,
     protoo::{ProtooError, Transport},
+    target::STUN,
     turn::{Allocation, Client, TurnError},
 };
-
-/// Where TURN listens for datagrams if nobody says otherwise (RFC 8656 section 3.1).
-const TURN_UDP: u16 = 3478;
 
 /// How long a server that takes datagrams may take to say so. No browser is told of it, so it is no loss if it does not.
 const OFFER_LIMIT: Duration = Duration::from_secs(1);
@@ -113,7 +111,7 @@ async fn offered(net: &Net, server: &TurnFacts) -> Option<u16> {
         let challenge = timeout(OFFER_LIMIT, client.challenge()).await;
         matches!(challenge, Ok(Ok(_))).then_some(port)
     };
-    join_all([TURN_UDP, server.port].map(ask)).await.into_iter().flatten().next()
+    join_all([STUN, server.port].map(ask)).await.into_iter().flatten().next()
 }
 
 /// Straight to the address at which dialog answers.

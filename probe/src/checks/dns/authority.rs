@@ -7,7 +7,6 @@ use futures_util::future::join_all;
 use super::zone::{self, Said, Zone};
 use crate::{
     check::{Context, Outcome, Stop},
-    checks::NONE,
     codes::Code,
     facts::NameServers,
     finding::Finding,
@@ -217,10 +216,8 @@ fn judge_agreement(cx: &Context, views: &[View], here: &Words) -> Option<Finding
             .because(
                 "the record was changed, and resolvers remember the old one until its time has run out; or this network has a DNS of its own",
             )
-            .fix(
-                format!("Wait: the old answer lives for {} more; then run the check again", zone::seconds(wait)),
-                NONE,
-            );
+            .advise(
+                format!("Wait: the old answer lives for {} more; then run the check again", zone::seconds(wait)));
         return Some(moved.iter().fold(finding, |f, (name, old, new)| {
             f.seen(
                 &cx.target.host(*name),

@@ -6,7 +6,6 @@ use futures_util::future::join_all;
 
 use crate::{
     check::{Context, Outcome, Stop},
-    checks::NONE,
     codes::Code,
     facts::Issuer,
     finding::Finding,
@@ -119,7 +118,7 @@ fn judge(issuer: &Issuer, policy: Option<Policy>) -> Finding {
         return with_records(
             Finding::warn(code, format!("the CAA records of {owner} demand {tag:?}, which authorities do not know"))
                 .because("a critical record that an authority does not understand forbids it to issue (RFC 8659 section 4.5)")
-                .fix(format!("Take that record out of the zone of {owner}"), NONE),
+                .advise(format!("Take that record out of the zone of {owner}")),
         );
     }
     let issue: Vec<_> =
@@ -143,7 +142,7 @@ fn judge(issuer: &Issuer, policy: Option<Policy>) -> Finding {
             format!("the CAA records of {owner} forbid {organisation} to renew the certificates"),
         )
         .because("the certificates in use were issued before the records were there, or under other ones")
-        .fix(permit(names.first().copied().unwrap_or_default()), NONE)
+        .advise(permit(names.first().copied().unwrap_or_default()))
     } else {
         Finding::warn(
             code,
@@ -152,7 +151,7 @@ fn judge(issuer: &Issuer, policy: Option<Policy>) -> Finding {
         .because(format!(
             "Hubs' certbotbot answers on port 80 ({METHOD}), and validationmethods names others only"
         ))
-        .fix(permit(names.first().copied().unwrap_or_default()), NONE)
+        .advise(permit(names.first().copied().unwrap_or_default()))
     })
 }
 

@@ -3,7 +3,7 @@
 
 use futures_util::future::join_all;
 
-use super::{NONE, alias, ask};
+use super::{alias, ask};
 use crate::{
     check::Context,
     codes::Code,
@@ -104,6 +104,6 @@ pub(super) fn judge(domain: &super::Domain) -> Finding {
     let lines: Vec<_> = lines.collect();
     let finding = Finding::warn(code, "Azure's signatures on login mail cannot be checked, so it ends up as spam or is refused")
         .because("both selectors have to be CNAMEs (not proxied, not flattened) that lead to the same name at azurecomm.net")
-        .fix(format!("Enter, as lines of the zone file: {}", lines.join(" and ")), NONE);
+        .advise(format!("Enter, as lines of the zone file: {}", lines.join(" and ")));
     faults.iter().fold(finding, |finding, (selector, fault)| finding.seen(&selector.host, fault))
 }

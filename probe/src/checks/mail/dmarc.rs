@@ -1,6 +1,6 @@
 //! DMARC (RFC 7489): does the domain say what receivers shall do with mail that is not its own?
 
-use super::{Domain, MISPLACED, NONE, ask, entered_as};
+use super::{Domain, MISPLACED, ask, entered_as};
 use crate::{
     check::Context,
     checks::dns::zone::ancestors,
@@ -27,10 +27,8 @@ pub(super) async fn judge(cx: &Context, domain: &Domain) -> Finding {
     let Some((owner, there)) = found else {
         let finding = Finding::warn(code, "no DMARC record says what shall become of mail that only pretends to come from here")
             .because("large receivers treat mail of such domains with suspicion, login mail included")
-            .fix(
-                format!("Enter, as a line of the zone file: _dmarc.{name}. TXT \"v=DMARC1; p=quarantine; rua=mailto:postmaster@{name}\""),
-                NONE,
-            );
+            .advise(
+                format!("Enter, as a line of the zone file: _dmarc.{name}. TXT \"v=DMARC1; p=quarantine; rua=mailto:postmaster@{name}\""));
         return match domain.doubled(cx, &format!("_dmarc.{name}"), is_dmarc).await {
             Some(place) => finding.seen(MISPLACED, entered_as(&place)),
             None => finding,
@@ -42,7 +40,7 @@ pub(super) async fn judge(cx: &Context, domain: &Domain) -> Finding {
             format!("there are {} DMARC records at _dmarc.{owner}, which is as good as none", there.len()),
         )
         .because("receivers that find more than one evaluate none of them (RFC 7489 section 6.6.3)")
-        .fix("Delete all but one", NONE);
+        .advise("Delete all but one");
     };
     // A domain above may have a policy of its own for those below.
     let own = tag(record, "p");
@@ -57,13 +55,13 @@ pub(super) async fn judge(cx: &Context, domain: &Domain) -> Finding {
             "the DMARC record lets through mail that only pretends to come from here (p=none)",
         )
         .because("that is meant for the first weeks, while reports show who sends mail in this name")
-        .fix("When the reports show nobody but Azure and those whom you know, set p=quarantine", NONE),
+        .advise("When the reports show nobody but Azure and those whom you know, set p=quarantine"),
         _ => Finding::warn(
             code,
             "the DMARC record has no policy that receivers understand, so it counts as none",
         )
         .because("its tag p has to be none, quarantine or reject")
-        .fix("Set p=quarantine", NONE),
+        .advise("Set p=quarantine"),
     };
     finding.seen(&format!("_dmarc.{owner}"), record)
 }

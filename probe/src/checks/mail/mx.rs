@@ -1,7 +1,7 @@
 //! MX (RFC 5321 section 5): does mail to the sender's domain arrive anywhere? Azure does not need it to send, and receivers look
 //! down on senders whom nobody can answer.
 
-use super::{Domain, NONE, ask};
+use super::{Domain, ask};
 use crate::{
     check::Context,
     codes::Code,
@@ -57,5 +57,5 @@ async fn has_address(cx: &Context, host: &str) -> bool {
 fn nowhere(finding: Finding, name: &str) -> Finding {
     finding
         .because("reports of mail that was not delivered come to nobody, and large receivers look down on senders whom they cannot answer")
-        .fix(format!("Enter an MX record for {name} that leads to a mail server which takes its mail"), NONE)
+        .advise(format!("Enter an MX record for {name} that leads to a mail server which takes its mail"))
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
 
-use super::{Domain, MISPLACED, NONE, ask, entered_as};
+use super::{Domain, MISPLACED, ask, entered_as};
 use crate::{
     check::Context,
     codes::Code,
@@ -53,14 +53,14 @@ fn not_one(domain: &Domain, records: &[&String]) -> Finding {
             .because(
                 "receivers do not know that Azure may do so, and Azure does not take the domain for verified",
             )
-            .fix(format!("Enter, as a line of the zone file: {}", line(domain)), NONE);
+            .advise(format!("Enter, as a line of the zone file: {}", line(domain)));
     }
     let finding =
         Finding::warn(code, format!("there are {} SPF records, which is as good as none", records.len()))
             .because(
                 "a domain has one; receivers that find more evaluate none of them (RFC 7208 section 4.5)",
             )
-            .fix("Put what they say into one record, and delete the others", NONE);
+            .advise("Put what they say into one record, and delete the others");
     records.iter().fold(finding, |finding, record| finding.seen("record", record))
 }
 
@@ -122,7 +122,7 @@ fn judge_record(record: &str, followed: &Followed) -> Finding {
                 .seen("record", record);
         }
         Finding::warn(code, "the SPF record does not let Azure send mail in the name of this domain")
-            .fix(format!("Put include:{AZURE} into it, before its \"all\""), NONE)
+            .advise(format!("Put include:{AZURE} into it, before its \"all\""))
     } else if record.to_ascii_lowercase().split_ascii_whitespace().any(|term| term == "-all")
         || record.to_ascii_lowercase().contains("redirect=")
     {
@@ -132,7 +132,7 @@ fn judge_record(record: &str, followed: &Followed) -> Finding {
             code,
             "the SPF record does not end in -all, and Azure does not take the domain for verified without",
         )
-        .fix("End it with -all, once everybody who sends in this name is in it", NONE)
+        .advise("End it with -all, once everybody who sends in this name is in it")
     };
     finding.seen("record", record)
 }
@@ -144,7 +144,7 @@ fn judge_lookups(followed: &Followed) -> Finding {
         return Finding::warn(code, format!("the SPF record takes more than {MOST_LOOKUPS} lookups, so receivers give up on it"))
             .seen("lookups", count)
             .because("each include, a, mx, ptr, exists and redirect is one, and those of included records count as well")
-            .fix("Take out of it who no longer sends mail in this name", NONE);
+            .advise("Take out of it who no longer sends mail in this name");
     }
     let at_least = if followed.incomplete { "at least " } else { "" };
     let finding =

@@ -17,7 +17,6 @@ use crate::{
 pub(super) const RENEW: &str = "npm run gen-ssl";
 pub(super) const RESTART_HAPROXY: &str = "kubectl rollout restart deployment haproxy -n hcce";
 pub(super) const EDIT_HAPROXY: &str = "kubectl edit deployment haproxy -n hcce";
-const NONE: [&str; 0] = [];
 const LIVE_SHORT: &str = "Hubs' certificates live for 90 days and are not renewed by themselves";
 
 pub(super) fn judge(seen: &Seen, domain: &str, now: OffsetDateTime) -> Finding {
@@ -75,7 +74,7 @@ fn judge_chain(seen: &Seen, domain: &str, shown: &Presented, leaf: &Leaf, now: O
             Code::CertificateChain,
             "the chain is sent out of order: most browsers sort it, some clients refuse it",
         )
-        .fix("Put the certificate first and then its issuers, each after what it signed, into the secret's tls.crt", NONE),
+        .advise("Put the certificate first and then its issuers, each after what it signed, into the secret's tls.crt"),
         Judgement::Accepted if leaf.runs_out_soon(now) => {
             Finding::warn(Code::CertificateDates, format!("accepted, but it runs out on {}", date(leaf.not_after)))
                 .because(LIVE_SHORT)
@@ -114,7 +113,7 @@ fn refused(
     if leaf.self_signed && place.purpose == Purpose::Turn && leaf.common_name == "dialog" {
         return Finding::fail(Code::CertificateOfCoturn, "TURN shows coturn's built-in certificate, which no browser accepts")
             .because("Hubs' coturn is built with a self-signed certificate for the name \"dialog\", and haproxy passes port 5349 through as it is")
-            .fix("Put hubs-relay in coturn's place with the certificate of this name, see deploy/README.md", NONE);
+            .advise("Put hubs-relay in coturn's place with the certificate of this name, see deploy/README.md");
     }
     if leaf.is_hubs_default(domain) {
         return default_certificate(place, domain);
@@ -140,7 +139,7 @@ fn refused(
         }
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
             Finding::fail(Code::CertificateDates, format!("the certificate is not valid before {}", date(leaf.not_before)))
-                .fix("Look at the clock of this machine and of the one that issued the certificate", NONE)
+                .advise("Look at the clock of this machine and of the one that issued the certificate")
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             Finding::fail(Code::CertificateWrongName, format!("the certificate is not for {}", place.host))
@@ -158,7 +157,7 @@ fn refused(
         CertificateError::UnknownIssuer if chain.len() == 1 => {
             Finding::fail(Code::CertificateChain, "no way from the certificate to a trusted root: only the certificate itself is sent")
                 .because("the intermediate certificate is missing, or the issuer is not one that browsers trust")
-                .fix("Put the full chain (fullchain.pem) into the secret's tls.crt; for a private authority give --ca-file", NONE)
+                .advise("Put the full chain (fullchain.pem) into the secret's tls.crt; for a private authority give --ca-file")
         }
         // BadSignature: an issuer of a trusted name, but with another key than the trusted one.
         CertificateError::UnknownIssuer | CertificateError::BadSignature => {
@@ -167,7 +166,7 @@ fn refused(
                     "the certificate comes from {}: a private authority, or something in this machine's network that intercepts TLS",
                     leaf.issuer
                 ))
-                .fix("Issue the certificate with a public authority; for a private one give its certificate with --ca-file", NONE)
+                .advise("Issue the certificate with a public authority; for a private one give its certificate with --ca-file")
         }
         other => Finding::fail(Code::CertificateValid, format!("a browser refuses the certificate: {other}"))
             .fix(renewal(seen), [RENEW]),
@@ -178,7 +177,7 @@ fn refused(
 pub(super) fn intercepted(summary: impl AsRef<str>) -> Finding {
     Finding::error(Code::CertificateUnknownIssuer, summary)
         .because("something in this machine's network, or on this machine, intercepts TLS")
-        .fix("Check from another network, or have the domain excepted where it is intercepted", NONE)
+        .advise("Check from another network, or have the domain excepted where it is intercepted")
 }
 
 /// haproxy falls back on its default certificate where it has none for a name, and prefers it for the name that both are for.

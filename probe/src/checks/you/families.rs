@@ -5,7 +5,6 @@ use std::{collections::BTreeSet, net::IpAddr};
 use super::local_address;
 use crate::{
     check::{Context, Outcome},
-    checks::NONE,
     codes::Code,
     finding::Finding,
     target::HTTPS,
@@ -36,11 +35,11 @@ fn judge(domain: &str, addresses: &BTreeSet<IpAddr>, has_way: impl Fn(IpAddr) ->
     if addresses.iter().any(|address| address.is_ipv4() != first.is_ipv4()) {
         return Finding::warn(code, "this machine has neither IPv4 nor IPv6")
             .because("it is connected to no network that leads any further")
-            .fix("Connect this machine to a network", NONE);
+            .advise("Connect this machine to a network");
     }
     Finding::warn(code, format!("this machine has no {lacked}, and {domain} has nothing else"))
         .because("the two have no version of IP in common, which is no fault of either; mobile networks translate between them (NAT64), and this one does not")
-        .fix(format!("Run the check from a network with {lacked}, such as another provider's"), NONE)
+        .advise(format!("Run the check from a network with {lacked}, such as another provider's"))
 }
 
 const fn version(address: &IpAddr) -> &'static str {

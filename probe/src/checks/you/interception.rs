@@ -10,7 +10,6 @@ use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 
 use crate::{
     check::{Context, Outcome},
-    checks::NONE,
     codes::Code,
     finding::Finding,
     net::{Answer, HttpError, Judgement, Presented, TlsError, Trust},
@@ -124,7 +123,7 @@ fn judge_portal(domain: &str, answer: &Result<Answer, HttpError>, is_accepted: b
     finding
         .seen("status", answer.status)
         .because("a captive portal answers for everybody until somebody logs in; nothing below says anything about the server then")
-        .fix("Open any page in a browser on this machine, log in, and run the check again", NONE)
+        .advise("Open any page in a browser on this machine, log in, and run the check again")
 }
 
 /// Whether one is the other, or below it, or beside it under the same parent.
@@ -168,10 +167,8 @@ fn judge_inspection(shown: &[Shown]) -> Finding {
     };
     let finding = Finding::warn(code, summary).seen("issuer", issuer);
     let finding = product.into_iter().fold(finding, |finding, product| finding.seen(PRODUCT, product));
-    finding.because(cause).fix(
-        "Run the check from another network, such as a phone's, and compare the issuer; if it is your own authority, give its certificate with --ca-file",
-        NONE,
-    )
+    finding.because(cause).advise(
+        "Run the check from another network, such as a phone's, and compare the issuer; if it is your own authority, give its certificate with --ca-file")
 }
 
 #[cfg(test)]

@@ -10,7 +10,6 @@ use futures_util::future::join_all;
 
 use crate::{
     check::{Context, Outcome},
-    checks::NONE,
     codes::Code,
     facts::NameServers,
     finding::Finding,
@@ -56,10 +55,8 @@ fn judge(opened: &[(u16, bool)], names: Option<&NameServers>) -> Finding {
         .seen("port 443", "open")
         .seen("name servers", format!("{} are silent, over UDP and TCP", names.silent))
         .because("its firewall knows 80 and 443 only; that dialog and TURN are silent from here says nothing about the server")
-        .fix(
-            format!("Ask whoever runs this network to let out TCP {}, or run the check from another network, such as a phone's", closed.join(", ")),
-            NONE,
-        ),
+        .advise(
+            format!("Ask whoever runs this network to let out TCP {}, or run the check from another network, such as a phone's", closed.join(", "))),
         _ => Finding::skip(
             code,
             "only port 443 of the deployment lets us in, and nobody else is known whose silence would tell whether that is this network's doing",

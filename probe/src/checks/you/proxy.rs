@@ -2,7 +2,7 @@
 
 use url::Url;
 
-use crate::{check::Context, checks::NONE, codes::Code, finding::Finding};
+use crate::{check::Context, codes::Code, finding::Finding};
 
 /// The variables that name one, as curl reads them; each is written in lower case as well.
 const PROXIES: [&str; 3] = ["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY"];
@@ -29,7 +29,7 @@ fn judge(domain: &str, variable: impl Fn(&str) -> Option<String>) -> Finding {
     } else {
         Finding::warn(code, "a proxy is named in the environment: browsers may go through it, and this check did not")
             .because("what works here may fail behind the proxy, and the other way round; media over UDP never takes it")
-            .fix("If people here hear nobody although all else is well, let the proxy pass WebSockets, and TLS to port 5349", NONE)
+            .advise("If people here hear nobody although all else is well, let the proxy pass WebSockets, and TLS to port 5349")
     };
     named.iter().fold(finding, |finding, (name, value)| finding.seen(name, without_login(value)))
 }

@@ -17,7 +17,6 @@ use super::local_address;
 use crate::{
     candidate::{Candidate, Kind, Protocol},
     check::{Context, Outcome},
-    checks::NONE,
     codes::Code,
     facts::NameServers,
     finding::Finding,
@@ -25,11 +24,8 @@ use crate::{
     net::Trust,
     protoo::Dialog,
     stun::{self, Answer, Lengths, Server, Survey},
-    target::{HTTPS, Name, TURN},
+    target::{HTTPS, Name, STUN, TURN},
 };
-
-/// STUN's own port (RFC 8489 section 18.6).
-const STUN: u16 = 3478;
 
 /// So many independent servers have to be silent before this network is to blame.
 const ENOUGH: usize = 2;
@@ -237,7 +233,7 @@ fn judge_udp(look: &Look, names: Option<&NameServers>) -> Option<Finding> {
         Finding::warn(code, format!("this machine does not send UDP over {family}"))
             .seen("error", e)
             .because("a firewall on this machine itself forbids it")
-            .fix("Let this program and browsers send UDP in the firewall of this machine", NONE)
+            .advise("Let this program and browsers send UDP in the firewall of this machine")
     } else if silent_strangers >= ENOUGH {
         blocked(family, code).seen(
             "asked",
@@ -265,7 +261,7 @@ fn judge_udp(look: &Look, names: Option<&NameServers>) -> Option<Finding> {
 fn blocked(family: &str, code: Code) -> Finding {
     Finding::warn(code, format!("this network lets no UDP out over {family}, or no answer in"))
         .because("a firewall of this network; that nothing answers here over UDP says nothing about the server")
-        .fix("Nothing is needed where TURN works, which takes TLS; else ask whoever runs this network to let UDP out", NONE)
+        .advise("Nothing is needed where TURN works, which takes TLS; else ask whoever runs this network to let UDP out")
 }
 
 fn judge_mapping(answers: &[Answer]) -> Finding {
@@ -277,7 +273,7 @@ fn judge_mapping(answers: &[Answer]) -> Finding {
     let finding = if mapped.iter().any(|(_, mapped)| mapped.ip() != first.ip()) {
         Finding::warn(code, "the NAT gives this machine another address for each destination")
             .because("a carrier's NAT with several addresses that does not keep one for each customer (RFC 4787 section 4.1)")
-            .fix("Hubs lives with it. What is allowed by address somewhere will not work from here", NONE)
+            .advise("Hubs lives with it. What is allowed by address somewhere will not work from here")
     } else if local_address(answer.server) == Some(first.ip()) {
         Finding::pass(code, "no NAT is in between")
     } else if mapped.len() == 1 {
@@ -319,7 +315,7 @@ fn judge_length(server: SocketAddr, found: std::io::Result<Lengths>) -> Finding 
             },
         ))
         .because("a VPN or tunnel on the way carries less than the least that media counts on")
-        .fix("Leave the VPN, or lower the MTU of its interface so that programs learn of it", NONE),
+        .advise("Leave the VPN, or lower the MTU of its interface so that programs learn of it"),
         _ => to(Finding::skip(
             code,
             "who answers over UDP answers short packets only, so how long they may be is not known",
@@ -344,7 +340,7 @@ fn bounded(longest: Option<usize>) -> Finding {
             format!("this network carries packets of {longest} bytes at most, as TCP says"),
         )
         .because("a VPN or tunnel on the way carries less than the least that media counts on")
-        .fix("Leave the VPN, or raise its MTU", NONE),
+        .advise("Leave the VPN, or raise its MTU"),
         Some(longest) => Finding::skip(
             code,
             format!(
