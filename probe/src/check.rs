@@ -1,6 +1,6 @@
 //! What a check is, and what it has to work with. The table of all checks is `crate::checks::CHECKS`.
 //!
-//! A check reads facts, does one thing and returns findings. It never prints, sleeps or decides an exit code.
+//! A check reads facts, does one thing and returns findings. It never prints or decides an exit code.
 
 use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 

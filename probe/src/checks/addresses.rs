@@ -65,7 +65,7 @@ fn judge_owner(
         return None;
     }
     let finding = match shared.as_slice() {
-        [] => Finding::pass(code, "dialog announces an address to which none of the names leads").seen(
+        [] => Finding::pass(code, format!("dialog announces an address to which {stream} does not lead")).seen(
             "whose it is",
             "that of a node, or the one with which the cluster goes out to the internet: only an answer tells",
         ),
@@ -105,7 +105,7 @@ fn judge_dialogs(candidates: &[Candidate], sampled: &[Vec<Candidate>]) -> Option
             .because("several dialogs run, or it restarted on another node while we looked")
             .seen("in one room", show(&one))
             .seen("in another room", show(&other))
-            .fix("Hubs is made for one dialog, and the relay's map for one as well: look at how many there are", [PODS])
+            .fix("Hubs is made for one dialog, and so is a TURN server that was told one address: look at how many there are", [PODS])
     })
 }
 

@@ -93,7 +93,11 @@ fn judge_meta(answer: Result<Answer, HttpError>, domain: &str) -> Finding {
             .because("HUB_DOMAIN was another one when the manifest was generated")
             .fix(
                 "Generate and apply the manifest again, then restart all pods:",
-                ["npm run gen-hcce", "kubectl apply -f hcce.yaml"],
+                [
+                    "npm run gen-hcce",
+                    "kubectl apply -f hcce.yaml",
+                    "kubectl rollout restart deployment -n hcce",
+                ],
             ),
         None => Finding::warn(
             code,

@@ -25,7 +25,7 @@ const DAY: i64 = 24 * 60 * 60;
 
 const FORWARD: &str = "kubectl port-forward -n hcce deployment/coturn 9641";
 const DIALOG: &str = "kubectl get endpoints dialog -n hcce";
-const PEERS: &str = "kubectl exec -n hcce deployment/coturn -- hubs-relay print-config";
+const PEERS: &str = "kubectl exec -n hcce deployment/coturn -- /hubs-relay check-config";
 const DATABASE: &str = "kubectl get pods -n hcce -l app=pgbouncer";
 const CERTIFICATE: &str =
     "kubectl get secret cert-stream.DOMAIN -n hcce -o jsonpath='{.metadata.managedFields[*].time}'";

@@ -49,7 +49,7 @@ const NORMAL_95: f64 = 1.96;
 
 pub(super) const OPEN: &str =
     "az aks nodepool update -g GROUP --cluster-name CLUSTER -n POOL --allowed-host-ports 40000-49999/udp";
-pub(super) const RULES: &str = "az network nsg list -g NODE_GROUP --query '[].securityRules[].{name:name,access:access,ports:destinationPortRange,protocol:protocol}' -o table";
+pub(super) const RULES: &str = r#"az network nsg list -g NODE_GROUP --query '[].securityRules[].{name:name,access:access,ports:destinationPortRange||join(`","`,destinationPortRanges),protocol:protocol}' -o table"#;
 
 pub(crate) async fn sample(cx: Arc<Context>) -> Outcome {
     let endpoint = cx.facts.dialog.get()?;

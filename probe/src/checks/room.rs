@@ -123,10 +123,9 @@ fn judge_dates(room: &RoomFacts, here: u64, there: Option<u64>) -> Option<Findin
     let finding = match finding.status {
         Status::Pass => finding,
         _ => finding.fix(
-            "Set the clock that is wrong; these show those of the cluster and of this machine:",
+            "Set the clock that is wrong; these show that of Reticulum's node, which writes the second, and this machine's:",
             [
                 "kubectl exec -n hcce deploy/reticulum -c reticulum -- date -u",
-                "kubectl exec -n hcce deploy/coturn -- date -u",
                 "date -u",
             ],
         ),

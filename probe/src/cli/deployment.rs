@@ -22,7 +22,8 @@ use crate::{
 pub(crate) struct WayArgs {
     /// The domain that people open in their browser.
     domain: Target,
-    /// Join this room (its URL, or the part after the domain) for TURN credentials, as a browser does.
+    /// Join the lobby of this room (its URL, or the part after the domain), as a browser does: it tells where dialog and TURN are, and
+    /// gives TURN's credentials.
     #[arg(long, value_name = "URL")]
     room: Option<Room>,
     /// Ask this resolver instead of the system's.
@@ -52,7 +53,7 @@ pub(crate) struct WayArgs {
     /// The file with the agent's token.
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
-    /// End after this time with what was found by then: 90s, 2m.
+    /// End the checks after this time, with what was found by then: 90s, 2m.
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
     pub(super) timeout: Duration,
 }

@@ -71,8 +71,8 @@ enum Command {
     /// Evaluate Azure's rules over whole ranges of ports: do they let in what Hubs needs?
     ///
     /// Reads what `az network nsg list -g NODE_GROUP -o json` prints, and besides any mix of: az network nic list-effective-nsg, az
-    /// vmss nic list, az network vnet list or subnet show, az network lb list, az network public-ip list, az aks show, ARM templates,
-    /// terraform show -json, kubectl get service lb -o json. Contacts nobody.
+    /// vmss nic list, az network vnet list or subnet show, az network lb list, az network public-ip list, az network nat gateway list, az
+    /// aks show, ARM templates, terraform show -json, kubectl get service lb -o json. Of files, contacts nobody.
     Nsg(Box<NsgArgs>),
     /// Look through a manifest of Hubs for what cannot work, and say where it stands. Of a file, contacts nobody.
     Lint(Box<LintArgs>),
@@ -284,6 +284,12 @@ mod tests {
             let words = |verb| ["hubs-probe", verb, "hubs.example.org", option];
             assert!(Cli::try_parse_from(words("check")).is_ok(), "{option}");
             assert!(Cli::try_parse_from(words("sweep")).is_err(), "{option}");
+        }
+        let sweep = ["hubs-probe", "sweep", "hubs.example.org"];
+        for option in ["--ports=40000", "--expect=40000", "--to=192.0.2.1", "--tcp"] {
+            assert!(Cli::try_parse_from([&sweep[..], &[option]].concat()).is_err(), "{option}");
+            let with_agent = [&sweep[..], &[option, "--agent=http://192.0.2.1:9642"]].concat();
+            assert!(Cli::try_parse_from(with_agent).is_ok(), "{option}");
         }
     }
 

@@ -52,13 +52,13 @@ pub(super) struct SweepArgs {
     #[command(flatten)]
     deployment: WayArgs,
     /// Ask these ports.
-    #[arg(long, value_name = "FIRST-LAST", default_value_t = Ports(USUAL))]
+    #[arg(long, value_name = "FIRST-LAST", default_value_t = Ports(USUAL), requires = "agent")]
     ports: Ports,
     /// These have to be open [default: those of --ports that are dialog's, 40000-49999, or else all; with --tcp none].
-    #[arg(long, value_name = "FIRST-LAST")]
+    #[arg(long, value_name = "FIRST-LAST", requires = "agent")]
     expect: Option<Ports>,
     /// Ask at this address instead of the one that dialog announces; can be given several times.
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", requires = "agent")]
     to: Vec<IpAddr>,
     /// Ask TCP ports.
     #[arg(long, requires = "agent")]
@@ -157,7 +157,7 @@ impl Run<'_> {
         match check.id {
             CHECK => self.options.is_some(),
             SAMPLE => self.options.is_none(),
-            "dns.addresses" | "room.join" | WHERE => self.options.is_none() || self.args.to.is_empty(),
+            "dns.addresses" | "room.join" | WHERE => self.args.to.is_empty(),
             _ => false,
         }
     }
@@ -404,8 +404,8 @@ mod tests {
 
     #[tokio::test]
     async fn to_expect_ports_that_are_not_asked_is_a_mistake() {
-        let words = ["hubs-probe", "hubs.example.org", "--ports", "40000-40100", "--expect", "41000-41001"];
-        let args = Typed::try_parse_from(words).unwrap().args;
+        let words = "hubs-probe hubs.example.org --agent http://192.0.2.1:9642 --ports 40000-40100 --expect 41000-41001";
+        let args = Typed::try_parse_from(words.split(' ')).unwrap().args;
         let refused = sweep(args).await.unwrap_err().to_string();
         assert!(refused.contains("41000-41001") && refused.contains("40000-40100"), "{refused}");
     }

@@ -24,7 +24,7 @@ const SERVICE: &str = "kubectl get service lb -n hcce -o wide";
 const GATEWAY: &str = "kubectl get service hubs-media -n hcce -o wide";
 const NODES: &str = "kubectl get nodes -o wide";
 const NARROWER: &str = "hubs-probe nsg FILE --flow udp/40000-40099 --from ADDRESS --to ADDRESS";
-const IN_EFFECT: &str = "az network nic list-effective-nsg --ids NIC -o json";
+const AS_AZURE_HAS_IT: &str = "hubs-probe nsg --azure GROUP/CLUSTER";
 
 /// What was seen of a flow.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -227,7 +227,7 @@ fn judge(answer: &Answer<'_>) -> Finding {
         )
         .fix(
             "Give the files that say it, or the address with --to, and ask again:",
-            [IN_EFFECT, "az network nsg list -g NODE_GROUP -o json"],
+            [AS_AZURE_HAS_IT, "az network nsg list -g NODE_GROUP -o json"],
         ),
         (State::Closed | State::Partly, _) => return judge_denied(answer).at(target),
     };
@@ -509,7 +509,7 @@ fn judge_dead(answer: &Answer<'_>, observed: &Observed, reality: &Reality) -> Fi
 fn judge_open(answer: &Answer<'_>) -> Finding {
     let finding = Finding::warn(Code::DeniedIsClosed, format!("{}: the rules deny it, and it works", answer.question))
         .because("these are not the rules on the way (another group, an older state), or another path leads there, such as a second load balancer")
-        .fix("Fetch the rules that are in effect at the node, and check again with them:", [IN_EFFECT]);
+        .fix("Fetch the cluster's rules as Azure has them now, and check again with them:", [AS_AZURE_HAS_IT]);
     with_lines(located(finding, answer, answer.deniers().into_iter().next()), answer)
 }
 

@@ -45,6 +45,9 @@ struct ServedTls {
     acceptor: TlsAcceptor,
 }
 
+/// The listeners of a new configuration, all of them open, of which no worker knows yet. Dropped, those that are new are closed.
+pub(super) struct Opened(Vec<(Listen, Source)>);
+
 /// Where a listener of a new configuration comes from.
 enum Source {
     /// It is open already, by its place.
@@ -59,16 +62,16 @@ impl Listeners {
         (Self { workers, open: Vec::new(), actual: Vec::new(), tls: None }, shares)
     }
 
-    /// Makes these the listeners from now on; changes nothing if one cannot be opened.
-    pub(super) fn set(&mut self, listen: &[Listen], identity: Option<&Identity>) -> Result<(), StartError> {
+    /// Opens what of these is not open yet, and changes nothing.
+    pub(super) fn open(&self, listen: &[Listen]) -> Result<Opened, StartError> {
         if listen.is_empty() {
             return Err(StartError::Nothing("listen"));
         }
         let mut known: Vec<Option<&Open>> = self.open.iter().map(Some).collect();
-        let mut sources = Vec::new();
+        let mut opened = Vec::new();
         for listen in listen {
             let place = known.iter().position(|open| open.is_some_and(|open| open.can_be(listen)));
-            sources.push(if let Some(place) = place {
+            let source = if let Some(place) = place {
                 known[place] = None;
                 Source::Known(place)
             } else {
@@ -78,14 +81,20 @@ impl Listeners {
                 let address =
                     sockets.first().map_or(Ok(listen.address), Listener::local_addr).map_err(failed)?;
                 Source::New(Listen { address, ..listen.clone() }, sockets)
-            });
+            };
+            opened.push((listen.clone(), source));
         }
+        Ok(Opened(opened))
+    }
+
+    /// Makes these the listeners from now on.
+    pub(super) fn serve(&mut self, opened: Opened, identity: Option<&Identity>) -> Result<(), TlsError> {
         if let Some(identity) = identity {
             self.show(identity)?;
         }
 
         let mut old: Vec<Option<Open>> = self.open.drain(..).map(Some).collect();
-        for (configured, source) in listen.iter().zip(sources) {
+        for (configured, source) in opened.0 {
             let entrance = Arc::new(Entrance {
                 tls: self
                     .tls
@@ -97,9 +106,7 @@ impl Listeners {
             });
             self.open.extend(match source {
                 Source::Known(place) => old[place].take().map(|open| open.with(configured, entrance)),
-                Source::New(actual, sockets) => {
-                    Some(self.share(configured.clone(), actual, sockets, entrance))
-                }
+                Source::New(actual, sockets) => Some(self.share(configured, actual, sockets, entrance)),
             });
         }
         self.actual = self.open.iter().map(|it| it.actual.clone()).collect();
@@ -149,10 +156,10 @@ impl Open {
     }
 
     /// Takes other settings.
-    fn with(self, configured: &Listen, entrance: Arc<Entrance>) -> Self {
+    fn with(self, configured: Listen, entrance: Arc<Entrance>) -> Self {
         self.entrance.send_replace(entrance);
         let actual = Listen { address: self.actual.address, ..configured.clone() };
-        Self { configured: configured.clone(), actual, ..self }
+        Self { configured, actual, ..self }
     }
 }
 

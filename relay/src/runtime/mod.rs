@@ -150,7 +150,7 @@ impl Relay {
             workers => workers,
         };
         let (mut listeners, shares) = Listeners::new(workers);
-        listeners.set(&config.listen, identity.as_ref())?;
+        listeners.serve(listeners.open(&config.listen)?, identity.as_ref())?;
         let (phase, phases) = watch::channel(Phase::Serving);
         let (publish, configs) = watch::channel(Arc::new(config.clone()));
         let (failed, failures) = mpsc::unbounded_channel();
@@ -177,7 +177,7 @@ impl Relay {
         relay.threads.extend(reading);
         if let (Some(gateway), Some(listen)) = (&gateway, &config.gateway.listen) {
             let (mut listeners, mut shares) = Listeners::new(1);
-            listeners.set(std::slice::from_ref(listen), identity.as_ref())?;
+            listeners.serve(listeners.open(std::slice::from_ref(listen))?, identity.as_ref())?;
             let shares = shares.pop().ok_or(StartError::Nothing("gateway.listen"))?;
             relay.threads.push(signalling::serve(&common, gateway.clone(), shares)?);
             relay.signalling = Some(listeners);
@@ -244,9 +244,16 @@ impl Relay {
     fn apply(&mut self, config: Config) -> Result<Vec<&'static str>, ReloadError> {
         let identity = identity(&config)?;
         let before = self.listeners().to_vec();
-        self.listeners.set(&config.listen, identity.as_ref())?;
-        if let (Some(signalling), Some(listen)) = (&mut self.signalling, &config.gateway.listen) {
-            signalling.set(std::slice::from_ref(listen), identity.as_ref())?;
+        let opened = self.listeners.open(&config.listen)?;
+        let signalling = match (&mut self.signalling, &config.gateway.listen) {
+            (Some(signalling), Some(listen)) => {
+                Some((signalling.open(std::slice::from_ref(listen))?, signalling))
+            }
+            _ => None,
+        };
+        self.listeners.serve(opened, identity.as_ref())?;
+        if let Some((opened, signalling)) = signalling {
+            signalling.serve(opened, identity.as_ref())?;
         }
         log_difference("listens on", self.listeners(), &before);
         log_difference("listens no longer on", &before, self.listeners());

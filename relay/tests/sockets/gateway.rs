@@ -1,7 +1,7 @@
 //! The gateway over real sockets: signalling that passes through it, and media beside TURN on the same ports.
 
 use std::io::{BufRead as _, BufReader, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -443,6 +443,23 @@ fn two_replicas_in_front_of_one_dialog_each_have_the_media_of_their_own_signalli
     assert_eq!(dialog.tuples.lock().unwrap().len(), 2);
     wait_for(admin, "hubs_relay_gateway_rejected_total{reason=\"unknown_name\"}", 1.0);
     wait_for(admin, "hubs_relay_gateway_rejected_total{reason=\"no_way\"}", 1.0);
+}
+
+#[test]
+fn where_signalling_cannot_be_taken_a_reload_leaves_all_listeners_as_they_were() {
+    let dialog = Dialog::start("127.0.0.1");
+    let mut gateway = Gateway::start(&[&dialog]);
+    let (listeners, signalling) = (gateway.relay.listeners().to_vec(), gateway.signalling());
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = other.local_addr().unwrap();
+    let mut changed = Gateway::config(&gateway.identity, &dialog.address.to_string(), "");
+    changed.listen.truncate(1);
+    changed.gateway.listen.as_mut().unwrap().address = taken;
+    let error = gateway.relay.reload(Ok(changed)).unwrap_err().to_string();
+    assert!(error.starts_with(&format!("cannot listen on tcp://{taken}: ")), "{error}");
+    assert_eq!((gateway.relay.listeners(), gateway.signalling()), (&listeners[..], signalling));
+    gateway.connect();
+    TcpStream::connect(listeners[1].address).unwrap();
 }
 
 #[test]
