@@ -165,7 +165,7 @@ fn document(subnet: &[Written], interface: &[Written], form: Form) -> String {
     );
     let (subnet_id, interface_id) = (
         id("Microsoft.Network/virtualNetworks/v/subnets", "s"),
-        id("Microsoft.Network/networkInterfaces", "n"),
+        id("Microsoft.Compute/virtualMachineScaleSets/v/virtualMachines/0/networkInterfaces", "n"),
     );
     let document = match form {
         Form::Terraform => {

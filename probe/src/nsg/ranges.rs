@@ -260,13 +260,18 @@ impl Addresses {
 
     /// Addresses that no router of the internet knows.
     pub(crate) fn private() -> Self {
-        const NETWORKS: [(Ipv4Addr, u8); 6] = [
+        const NETWORKS: [(Ipv4Addr, u8); 9] = [
             (Ipv4Addr::UNSPECIFIED, 8),
             (Ipv4Addr::new(10, 0, 0, 0), 8),
+            // RFC 6598: between providers and their customers.
+            (Ipv4Addr::new(100, 64, 0, 0), 10),
             (Ipv4Addr::new(127, 0, 0, 0), 8),
             (Ipv4Addr::new(169, 254, 0, 0), 16),
             (Ipv4Addr::new(172, 16, 0, 0), 12),
             (Ipv4Addr::new(192, 168, 0, 0), 16),
+            // Groups of receivers and what is kept back: nobody sends from there.
+            (Ipv4Addr::new(224, 0, 0, 0), 4),
+            (Ipv4Addr::new(240, 0, 0, 0), 4),
         ];
         let v4 = NETWORKS.map(|(network, length)| {
             let first = u32::from(network);

@@ -11,7 +11,7 @@ use crate::nsg::{
 };
 
 /// Questions and what becomes of them, of one purpose.
-fn asked(declared: &Declared, purpose: Purpose) -> Vec<(String, String, State)> {
+pub(super) fn asked(declared: &Declared, purpose: Purpose) -> Vec<(String, String, State)> {
     let answers = answers(declared, &Wanted::default());
     let of = answers.iter().filter(|it| it.purpose() == purpose);
     of.map(|it| (it.question.target(), it.question.flow.ports.to_string(), it.state())).collect()
@@ -151,7 +151,7 @@ fn expressions_that_grow_without_end_stay_what_they_are() {
 }
 
 /// `terraform show -json` of resources by their types and values.
-fn terraform(is_plan: bool, resources: &[(&str, &str)]) -> String {
+pub(super) fn terraform(is_plan: bool, resources: &[(&str, &str)]) -> String {
     let resource = |(at, (kind, values)): (usize, &(&str, &str))| {
         format!(r#"{{"address": "{kind}.r{at}", "type": "{kind}", "values": {values}}}"#)
     };
@@ -162,7 +162,7 @@ fn terraform(is_plan: bool, resources: &[(&str, &str)]) -> String {
 
 const OF_INTERFACE: &str = "azurerm_network_interface_security_group_association";
 const OF_SUBNET: &str = "azurerm_subnet_network_security_group_association";
-const GROUP: &str = "azurerm_network_security_group";
+pub(super) const GROUP: &str = "azurerm_network_security_group";
 const INTERFACE: &str = "azurerm_network_interface";
 
 #[test]
@@ -456,7 +456,7 @@ fn what_a_plan_is_going_to_make_is_known_by_what_refers_to_it() {
 }
 
 /// A template of resources, which are in a list or have names.
-fn deployed(resources: &str) -> String {
+pub(super) fn deployed(resources: &str) -> String {
     format!(r#"{{"$schema": "x", "contentVersion": "1.0.0.0", "resources": {resources}}}"#)
 }
 

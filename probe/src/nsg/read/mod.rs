@@ -4,6 +4,8 @@
 //! Nothing in a document makes the rest of it unreadable: what is odd is told with its place, and means "unknown" from there on.
 
 #[cfg(test)]
+mod around;
+#[cfg(test)]
 mod gaps;
 mod json;
 mod lines;
@@ -210,13 +212,15 @@ impl Declared {
 struct Reader {
     recognised: usize,
     groups: Vec<ReadGroup>,
-    /// Rules that were given apart from their group, by its name.
-    loose: BTreeMap<String, Vec<Rule>>,
+    /// Rules that were given apart from their group.
+    loose: BTreeMap<GroupKey, Vec<Rule>>,
     admin: Vec<Rule>,
     subnets: Vec<Subnet>,
     interfaces: Vec<Interface>,
     effective: Vec<Effective>,
     networks: Vec<Addresses>,
+    /// Networks that are connected to it.
+    peers: Vec<Addresses>,
     /// What service tags stand for, or nothing where that could not be read.
     tags: BTreeMap<String, Option<Addresses>>,
     /// Whether a prefix of the network could not be read.
@@ -229,6 +233,28 @@ struct Reader {
     forwarding: Vec<Forwarding>,
     is_forwarding_known: bool,
     oddities: Vec<Oddity>,
+}
+
+/// What a rule that was given apart from its group says of that.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct GroupKey {
+    name: String,
+    /// In lower case, where that is known.
+    resource_group: Option<String>,
+    /// Whether such a rule counts where its group has another one of its name.
+    is_first: bool,
+}
+
+impl GroupKey {
+    fn new(name: Option<&str>, resource_group: Option<String>) -> Self {
+        let name = name.unwrap_or("a group without a name").to_owned();
+        Self { name, resource_group: resource_group.map(|it| it.to_ascii_lowercase()), is_first: false }
+    }
+
+    /// By the identifier of a rule.
+    fn of_rule(id: Option<&str>) -> Self {
+        Self::new(id.and_then(|id| part_after(id, "networkSecurityGroups")), id.and_then(resource_group))
+    }
 }
 
 struct ReadGroup {
@@ -331,12 +357,15 @@ impl Reader {
             || has_list("frontendIpConfigurations")
         {
             self.load_balancer(value, path);
-        } else if has_list("ipConfigurations") {
-            self.interface(value, path);
         } else if get(value, "addressSpace").is_some_and(Value::is_map) {
             self.network(value, path);
-        } else if text(value, "addressPrefix").is_some() || has_list("addressPrefixes") {
+        // One that is in use has a list of those who have an address in it.
+        } else if text(value, "addressPrefix").is_some() || has_list("addressPrefixes") || is_subnet(value) {
             self.subnet(value, None, path);
+        } else if has_list("ipConfigurations") && is_interface(value) {
+            self.interface(value, path);
+        } else if get(value, "peeringState").is_some() {
+            self.peering(value, path);
         } else if get(value, "ipAddress").is_some() && text(value, "id").is_some() {
             self.public_address(value);
         } else if text(value, "access").is_some() && text(value, "direction").is_some() {
@@ -426,8 +455,7 @@ impl Reader {
             self.admin.push(rule);
             return;
         }
-        let group = text(value, "id").and_then(|id| part_after(id, "networkSecurityGroups"));
-        self.loose.entry(group.unwrap_or("a group without a name").to_owned()).or_default().push(rule);
+        self.loose.entry(GroupKey::of_rule(text(value, "id"))).or_default().push(rule);
     }
 }
 
@@ -442,6 +470,29 @@ fn place_of(value: &Value<'_>, field: &str, path: &str) -> String {
 /// A port, if the field is one.
 fn port(value: &Value<'_>, field: &str) -> Option<u16> {
     get(value, field).and_then(Value::count).and_then(|it| u16::try_from(it).ok())
+}
+
+/// Whether its identifier is a subnet's.
+fn is_subnet(value: &Value<'_>) -> bool {
+    text(value, "id")
+        .and_then(|id| id.rsplit('/').nth(1))
+        .is_some_and(|it| it.eq_ignore_ascii_case("subnets"))
+}
+
+/// Whether what has addresses in a network is an interface of a machine. Firewalls, bastions and private endpoints have such as well,
+/// and so has the interface of a private endpoint.
+fn is_interface(value: &Value<'_>) -> bool {
+    let mut named = ["type", "id"].into_iter().filter_map(|it| text(value, it)).map(str::to_ascii_lowercase);
+    let is_of_endpoint = get(value, "privateEndpoint").is_some();
+    let mut has_provider = false;
+    let is_named = named.any(|it| {
+        has_provider |= it.contains("microsoft.");
+        it.contains("/networkinterfaces")
+    });
+    let has_address =
+        |it: &Value<'_>| text(it, "privateIPAddress").or_else(|| text(it, "privateIpAddress")).is_some();
+    let is_likely = || !has_provider && list(value, "ipConfigurations").iter().any(has_address);
+    !is_of_endpoint && (is_named || is_likely())
 }
 
 fn is_effective(value: &Value<'_>) -> bool {

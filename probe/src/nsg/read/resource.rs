@@ -6,7 +6,7 @@ use super::{
     Effective, Forwarded, Forwarding, Frontend, Interface, PublicAddress, Reader, Subnet,
     json::{Value, array, get, is_nothing, list, reference, text, texts},
     place_of, port,
-    rule::{Dialect, network},
+    rule::{DESTINATION, Dialect, SOURCE, network},
 };
 use crate::nsg::{
     question::NODE_PORTS,
@@ -46,6 +46,9 @@ impl Reader {
             let resource_group = id.and_then(super::resource_group);
             layers.push((layer, Group::new(group_name, id.map(str::to_owned), resource_group, rules)));
             self.tag_map(value, &format!("{path}[{at}]"));
+            for (at, rule) in list(value, "effectiveSecurityRules").iter().enumerate() {
+                self.expanded_network(rule, &format!("{place}[{at}]"));
+            }
         }
         if !layers.is_empty() {
             self.effective.push(Effective { name, layers });
@@ -65,6 +68,19 @@ impl Reader {
             rule
         });
         rules.collect()
+    }
+
+    /// What the virtual network is, as far as a rule tells that names nothing else.
+    fn expanded_network(&mut self, rule: &Value<'_>, path: &str) {
+        for side in [&SOURCE, &DESTINATION] {
+            let Some(prefixes) = get(rule, side.expanded).filter(|it| !is_nothing(it)) else { continue };
+            let names = [side.prefix, side.prefixes].map(|field| get(rule, field).and_then(texts));
+            let names: Vec<_> = names.into_iter().flatten().flatten().filter(|it| !it.is_empty()).collect();
+            if !names.is_empty() && names.iter().all(|it| it.eq_ignore_ascii_case("VirtualNetwork")) {
+                let (known, is_whole) = self.prefixes(Some(prefixes), &format!("{path}.{}", side.expanded));
+                self.space(known, is_whole);
+            }
+        }
     }
 
     fn tag_map(&mut self, value: &Value<'_>, path: &str) {
@@ -164,6 +180,22 @@ impl Reader {
         }
     }
 
+    /// A peering, as its own network has it. What the other end has belongs to the virtual network while they are connected.
+    pub(super) fn peering(&mut self, value: &Value<'_>, path: &str) {
+        let is_connected = text(value, "peeringState").is_some_and(|it| it.eq_ignore_ascii_case("Connected"));
+        let is_let_in = get(value, "allowVirtualNetworkAccess").and_then(Value::bool) != Some(false);
+        if !is_connected || !is_let_in {
+            return;
+        }
+        for field in ["remoteVirtualNetworkAddressSpace", "remoteAddressSpace"] {
+            let space = get(value, field).and_then(|space| get(space, "addressPrefixes"));
+            let place = format!("{}.addressPrefixes", place_of(value, field, path));
+            let (known, is_whole) = self.prefixes(space, &place);
+            self.peers.push(known);
+            self.is_network_unclear |= !is_whole;
+        }
+    }
+
     pub(super) fn network(&mut self, value: &Value<'_>, path: &str) {
         let space = get(value, "addressSpace").and_then(|space| get(space, "addressPrefixes"));
         let place = format!("{}.addressPrefixes", place_of(value, "addressSpace", path));
@@ -172,6 +204,10 @@ impl Reader {
         let inner = place_of(value, "subnets", path);
         for (at, subnet) in list(value, "subnets").iter().enumerate() {
             self.subnet(subnet, text(value, "id"), &format!("{inner}[{at}]"));
+        }
+        let inner = place_of(value, "virtualNetworkPeerings", path);
+        for (at, peering) in list(value, "virtualNetworkPeerings").iter().enumerate() {
+            self.peering(peering, &format!("{inner}[{at}]"));
         }
     }
 
@@ -310,9 +346,11 @@ impl Reader {
     }
 }
 
-/// The group that stands before it. One that is named in a way that cannot be read is there all the same.
+/// The group that stands before it. One that is named in a way that cannot be read is there all the same. Within a network, Terraform
+/// calls it by another name.
 fn group_of(value: &Value<'_>) -> Option<String> {
-    get(value, "networkSecurityGroup").filter(|it| !is_nothing(it))?;
-    let id = reference(value, "networkSecurityGroup").map(str::to_ascii_lowercase);
+    let is_there = |field: &&str| get(value, field).is_some_and(|it| !is_nothing(it));
+    let field = ["networkSecurityGroup", "securityGroup"].into_iter().find(is_there)?;
+    let id = reference(value, field).map(str::to_ascii_lowercase);
     Some(id.unwrap_or_else(|| "a group without an identifier".to_owned()))
 }

@@ -24,20 +24,20 @@ pub(super) enum Dialect {
 }
 
 /// One end of a rule, and how its fields are called.
-struct Side {
+pub(super) struct Side {
     word: &'static str,
     /// Of an administrator's rules.
     addresses: &'static str,
-    prefix: &'static str,
-    prefixes: &'static str,
-    expanded: &'static str,
+    pub(super) prefix: &'static str,
+    pub(super) prefixes: &'static str,
+    pub(super) expanded: &'static str,
     groups: &'static str,
     group_ids: &'static str,
     port: &'static str,
     ports: &'static str,
 }
 
-const SOURCE: Side = Side {
+pub(super) const SOURCE: Side = Side {
     word: "source",
     addresses: "sources",
     prefix: "sourceAddressPrefix",
@@ -49,7 +49,7 @@ const SOURCE: Side = Side {
     ports: "sourcePortRanges",
 };
 
-const DESTINATION: Side = Side {
+pub(super) const DESTINATION: Side = Side {
     word: "destination",
     addresses: "destinations",
     prefix: "destinationAddressPrefix",
@@ -60,6 +60,9 @@ const DESTINATION: Side = Side {
     port: "destinationPortRange",
     ports: "destinationPortRanges",
 };
+
+/// What a rule is called that has no name.
+pub(super) const UNNAMED: &str = "a rule without a name";
 
 /// What priorities people can give.
 const OWN: std::ops::RangeInclusive<u32> = 100..=4096;
@@ -89,7 +92,7 @@ pub(super) fn read(value: &Value<'_>, place: String, dialect: Dialect, odd: &mut
         Dialect::Declared | Dialect::Effective => addresses(value, side, dialect, odd),
     });
     Rule {
-        name: if name.is_empty() { "a rule without a name".to_owned() } else { name.to_owned() },
+        name: if name.is_empty() { UNNAMED.to_owned() } else { name.to_owned() },
         priority,
         direction: choice(value, "direction", odd, |word| match word {
             "inbound" => Some(Direction::Inbound),

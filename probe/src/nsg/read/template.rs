@@ -9,7 +9,7 @@
 use std::{cell::Cell, collections::BTreeMap, fmt::Write as _};
 
 use super::{
-    Reader,
+    GroupKey, Reader,
     json::{Value, get, text},
     last_part, place_of,
     rule::{self, Dialect},
@@ -179,7 +179,8 @@ fn declare(reader: &mut Reader, mut resource: Value<'_>, (kind, name): Called<'_
         "microsoft.network/networksecuritygroups" => reader.group(&resource, path),
         "microsoft.network/networksecuritygroups/securityrules" => {
             let group = name.split('/').next().unwrap_or_default();
-            add_rule(reader, &resource, group, path);
+            let resource_group = text(&resource, "id").and_then(super::resource_group);
+            add_rule(reader, &resource, GroupKey::new(Some(group), resource_group), path);
         }
         "microsoft.resources/deployments" => {
             reader.note(path, ["what a deployment within a resource declares is not read".to_owned()]);
@@ -211,8 +212,8 @@ impl Reader {
     }
 }
 
-/// A rule that is a resource of its own. One that its group has as well is the same one.
-fn add_rule(reader: &mut Reader, resource: &Value<'_>, group: &str, path: &str) {
+/// A rule that is a resource of its own.
+fn add_rule(reader: &mut Reader, resource: &Value<'_>, group: GroupKey, path: &str) {
     if text(resource, "access").is_none() {
         return;
     }
@@ -220,12 +221,13 @@ fn add_rule(reader: &mut Reader, resource: &Value<'_>, group: &str, path: &str) 
     let mut rule = rule::read(resource, path.to_owned(), Dialect::Declared, &mut odd);
     rule.name = last_part(&rule.name).into();
     let name = rule.name.clone();
-    let is_known =
-        reader.groups.iter().any(|it| it.name == group && it.rules.iter().any(|it| it.name == name));
-    if !is_known {
-        reader.note(path, odd.into_iter().map(|what| format!("{name}: {what}")));
-        reader.loose.entry(group.to_owned()).or_default().push(rule);
+    // One that its group has as well is the same one, and what is odd about it was told.
+    let at = reader.group_called(&group);
+    if at.is_some_and(|at| reader.groups[at].rules.iter().any(|it| it.name == name)) {
+        return;
     }
+    reader.note(path, odd.into_iter().map(|what| format!("{name}: {what}")));
+    reader.loose.entry(group).or_default().push(rule);
 }
 
 /// What `resourceId` makes of a type and as many names as it has parts.

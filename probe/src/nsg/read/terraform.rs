@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Association, Forwarding, Frontend, Interface, ReadGroup, Reader,
+    Association, Forwarding, Frontend, GroupKey, Interface, ReadGroup, Reader,
     json::{Value, array, get, list, reference, text},
     rule::{self, Dialect},
 };
@@ -115,6 +115,11 @@ impl<'v, 't> Configuration<'v, 't> {
                     let id = self.referred(expression, prefix).map(|id| Value::Text(id.to_owned().into()));
                     fields.extend(id.map(|id| (name.clone(), id)));
                 }
+                // The group of a subnet that is declared within its network. That there is one is known in any case.
+                (None, _) if name == "security_group" && expression.get("references").is_some() => {
+                    let id = self.referred(expression, prefix).unwrap_or("a group that is not known yet");
+                    fields.push((name.clone(), Value::Text(id.to_owned().into())));
+                }
                 _ => {}
             }
         }
@@ -161,8 +166,10 @@ fn visit(reader: &mut Reader, kind: &str, values: &Value<'_>, path: &str) {
             let rule = rule::read(values, path.to_owned(), Dialect::Declared, &mut odd);
             let name = rule.name.clone();
             reader.note(path, odd.into_iter().map(|what| format!("{name}: {what}")));
-            let group = text(values, "network_security_group_name").unwrap_or("a group without a name");
-            reader.loose.entry(group.to_owned()).or_default().push(rule);
+            let resource_group = text(values, "resource_group_name").map(str::to_owned);
+            let group = GroupKey::new(text(values, "network_security_group_name"), resource_group);
+            // What a group says of its rules besides is what was there when somebody looked, also in a plan of something else.
+            reader.loose.entry(GroupKey { is_first: true, ..group }).or_default().push(rule);
         }
         "azurerm_subnet" => reader.subnet(values, None, path),
         "azurerm_virtual_network" => {
@@ -173,6 +180,9 @@ fn visit(reader: &mut Reader, kind: &str, values: &Value<'_>, path: &str) {
                 is_whole = false;
             }
             reader.space(known, is_whole);
+            for (at, subnet) in list(values, "subnet").iter().enumerate() {
+                reader.subnet(subnet, text(values, "id"), &format!("{path}.subnet[{at}]"));
+            }
         }
         "azurerm_subnet_network_security_group_association" => reader.associations.push(Association {
             layer: Layer::Subnet,

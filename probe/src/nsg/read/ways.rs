@@ -6,11 +6,14 @@ use std::{
     net::IpAddr,
 };
 
-use super::{Association, Declared, Interface, Oddity, ReadGroup, Reader};
+use super::{Association, Declared, GroupKey, Interface, Oddity, ReadGroup, Reader, rule::UNNAMED};
 use crate::nsg::{
     evaluate::Way,
     ranges::{Addresses, Ports},
-    rules::{Direction, Group, Knowledge, Layer, Operand, PortOperand, Rule, default_rules, last_part},
+    region::Protocols,
+    rules::{
+        Access, Direction, Group, Knowledge, Layer, Operand, PortOperand, Rule, default_rules, last_part,
+    },
 };
 
 impl Reader {
@@ -57,24 +60,57 @@ impl Reader {
 
     /// Rules that were given by themselves go to their group; if it was not given, what is known of it is these rules.
     fn place_loose_rules(&mut self) {
-        for (name, rules) in std::mem::take(&mut self.loose) {
-            if let Some(group) = self.groups.iter_mut().find(|it| it.name == name) {
-                group.rules.extend(rules);
-                continue;
+        for (key, rules) in std::mem::take(&mut self.loose) {
+            let at = self.group_called(&key).unwrap_or_else(|| self.groups.len());
+            let is_first = key.is_first;
+            if at == self.groups.len() {
+                let place = rules.first().map(|rule| rule.place.clone()).unwrap_or_default();
+                let has_defaults = rules.iter().any(|rule| rule.is_default);
+                let defaults = if has_defaults { Vec::new() } else { default_rules(&place) };
+                self.groups.push(ReadGroup {
+                    name: key.name,
+                    id: None,
+                    resource_group: key.resource_group,
+                    rules: defaults,
+                    place,
+                    subnets: Vec::new(),
+                    interfaces: Vec::new(),
+                    is_given: true,
+                });
             }
-            let place = rules.first().map(|rule| rule.place.clone()).unwrap_or_default();
-            let has_defaults = rules.iter().any(|rule| rule.is_default);
-            let defaults = if has_defaults { Vec::new() } else { default_rules(&place) };
-            self.groups.push(ReadGroup {
-                name,
-                id: None,
-                resource_group: None,
-                rules: rules.into_iter().chain(defaults).collect(),
-                place,
-                subnets: Vec::new(),
-                interfaces: Vec::new(),
-                is_given: true,
-            });
+            for rule in rules {
+                self.add_rule(at, rule, is_first);
+            }
+        }
+    }
+
+    /// The group that is meant: the one of its resource group before one of which that is not known.
+    pub(super) fn group_called(&self, key: &GroupKey) -> Option<usize> {
+        let called = |it: &(usize, &ReadGroup)| it.1.name.eq_ignore_ascii_case(&key.name);
+        let named: Vec<_> = self.groups.iter().enumerate().filter(called).collect();
+        let container = |it: &ReadGroup| it.resource_group.as_deref().map(str::to_ascii_lowercase);
+        let exactly = named.iter().find(|(_, it)| container(it) == key.resource_group);
+        let perhaps = || named.iter().find(|(_, it)| container(it).is_none() || key.resource_group.is_none());
+        exactly.or_else(perhaps).map(|(at, _)| *at)
+    }
+
+    /// A rule of a name that its group has already is told twice.
+    fn add_rule(&mut self, at: usize, rule: Rule, is_first: bool) {
+        let rules = &mut self.groups[at].rules;
+        let is_same = |it: &&mut Rule| it.name.eq_ignore_ascii_case(&rule.name);
+        let Some(known) = rules.iter_mut().find(is_same).filter(|_| rule.name != UNNAMED) else {
+            rules.push(rule);
+            return;
+        };
+        let is_alike =
+            bare(&rule) == Rule { name: rule.name.clone(), is_default: rule.is_default, ..bare(known) };
+        if !is_alike {
+            let which = if is_first { "what is told here counts" } else { "that one counts" };
+            let what = format!("{}: its group has a rule of this name that differs: {which}", rule.name);
+            self.oddities.push(Oddity { place: rule.place.clone(), what });
+        }
+        if is_first {
+            *known = rule;
         }
     }
 
@@ -185,8 +221,10 @@ impl Reader {
             groups.remove(group);
         }
         let tags = self.tags.iter().filter_map(|(tag, known)| Some((tag.clone(), known.clone()?)));
+        // What is connected to a network is not the whole of it.
+        let peers = self.peers.iter().filter(|_| !self.networks.is_empty());
         Knowledge {
-            network: self.networks.iter().cloned().collect(),
+            network: self.networks.iter().chain(peers).cloned().collect(),
             is_network_unclear: self.is_network_unclear,
             tags: tags.collect(),
             groups: groups.into_iter().map(|(id, members)| (id, members.into_iter().collect())).collect(),
@@ -303,8 +341,8 @@ impl Reader {
         ways
     }
 
-    /// Where no interface was given: every group of a subnet with every group of interfaces.
-    fn ways_by_association(&mut self, groups: &[Group]) -> Vec<Way> {
+    /// Where no interface was given: every group of a subnet with every group of nodes' interfaces.
+    fn ways_by_association(&mut self, groups: &mut [Group]) -> Vec<Way> {
         let named = |it: &ReadGroup| {
             let id = it.id.as_deref().map(str::to_ascii_lowercase);
             self.subnets.iter().any(|subnet| subnet.group.is_some() && subnet.group == id)
@@ -316,7 +354,7 @@ impl Reader {
             .filter(|(_, it)| !it.subnets.is_empty() || named(it))
             .map(|(at, _)| at)
             .collect();
-        let of_interfaces: Vec<_> = self
+        let mut of_interfaces: Vec<_> = self
             .groups
             .iter()
             .enumerate()
@@ -328,7 +366,8 @@ impl Reader {
         let nodes: Addresses = self.subnets.iter().map(|it| it.prefixes.clone()).collect();
         let nodes = if self.subnets.len() == 1 { nodes } else { Addresses::default() };
         let way = |name: String, layers: Vec<(Layer, usize)>| Way { name, layers, nodes: nodes.clone() };
-        let name = |at: &usize| groups[*at].name.clone();
+        let names: Vec<_> = groups.iter().map(|it| it.name.clone()).collect();
+        let name = |at: &usize| names[*at].clone();
         if of_subnets.is_empty() && of_interfaces.is_empty() {
             // Nothing says to what they belong, as in a template of one group: each may be the one.
             if apart.is_empty() && !self.subnets.is_empty() {
@@ -346,22 +385,108 @@ impl Reader {
             );
             self.oddities.push(Oddity { place, what });
         }
-        let mut ways = Vec::new();
-        for subnet in &of_subnets {
-            for interface in &of_interfaces {
-                let name = format!("{} and {}", name(subnet), name(interface));
-                ways.push(way(name, vec![(Layer::Subnet, *subnet), (Layer::Interface, *interface)]));
-            }
-        }
+        self.tell_nodes_apart(&of_subnets, &mut of_interfaces, groups);
+        let both = |(subnet, interface): (usize, usize)| {
+            let name = format!("{} and {}", name(&subnet), name(&interface));
+            way(name, vec![(Layer::Subnet, subnet), (Layer::Interface, interface)])
+        };
         match (of_subnets.is_empty(), of_interfaces.is_empty()) {
             (false, true) => of_subnets.iter().map(|at| way(name(at), vec![(Layer::Subnet, *at)])).collect(),
             (true, false) => {
                 of_interfaces.iter().map(|at| way(name(at), vec![(Layer::Interface, *at)])).collect()
             }
-            _ => ways,
+            _ => self.pairs(&of_subnets, &of_interfaces).into_iter().map(both).collect(),
         }
     }
+
+    /// Leaves only groups that nodes have, where it is known which nodes are. Where it is not, those before interfaces may be theirs: as
+    /// far as there are subnets' groups as well, whatever such a group does is in doubt.
+    fn tell_nodes_apart(
+        &mut self,
+        of_subnets: &[usize],
+        of_interfaces: &mut Vec<usize>,
+        groups: &mut [Group],
+    ) {
+        let is_of_nodes = |at: &usize| {
+            let in_scale_set = |id: &String| id.contains("/virtualmachinescalesets/");
+            groups[*at].is_of_aks() || self.groups[*at].interfaces.iter().any(in_scale_set)
+        };
+        // An association of which the interface is not known yet may be a node's.
+        let is_open = |at: &usize| self.groups[*at].interfaces.iter().any(String::is_empty);
+        let is_known = of_subnets.iter().chain(&*of_interfaces).any(is_of_nodes);
+        let others: Vec<_> =
+            of_interfaces.iter().copied().filter(|at| !is_of_nodes(at) && !is_open(at)).collect();
+        if is_known {
+            of_interfaces.retain(|at| !others.contains(at));
+        } else if of_subnets.is_empty() {
+            return;
+        }
+        for at in others {
+            let what = if is_known {
+                format!(
+                    "{} stands before interfaces that are no nodes' as far as the files say, and is left out",
+                    groups[at].name
+                )
+            } else {
+                let what = "whether its interfaces are nodes' is in no file".to_owned();
+                groups[at] = doubtful(&groups[at], &what);
+                format!("{}: {what}", groups[at].name)
+            };
+            self.oddities.push(Oddity { place: self.groups[at].place.clone(), what });
+        }
+    }
+
+    /// Which group of a subnet stands before which of interfaces: each may before each. Of many, each is in one pair at least.
+    fn pairs(&mut self, subnets: &[usize], interfaces: &[usize]) -> Vec<(usize, usize)> {
+        let all = subnets.len() * interfaces.len();
+        if all <= MOST_PAIRS {
+            return subnets.iter().flat_map(|one| interfaces.iter().map(|other| (*one, *other))).collect();
+        }
+        let few = subnets.len().max(interfaces.len());
+        let what = format!(
+            "no file says which interfaces are behind which subnets: {few} of {all} pairs of their groups are asked about, and each group in one of them at least"
+        );
+        self.oddities.push(Oddity { place: self.groups[subnets[0]].place.clone(), what });
+        let (subnets, interfaces) = (subnets.iter().copied().cycle(), interfaces.iter().copied().cycle());
+        subnets.zip(interfaces).take(few).collect()
+    }
 }
+
+/// How many pairs of groups are looked at where nobody says which belong together.
+const MOST_PAIRS: usize = 64;
+
+/// A group that may stand there, or none: what it lets pass does so in either case, and what it denies may not be denied.
+fn doubtful(group: &Group, why: &str) -> Group {
+    let doubted = |rule: Rule| match rule.access {
+        Some(Access::Allow | Access::AlwaysAllow) => rule,
+        // Of packets from any port it surely matches none.
+        Some(Access::Deny) | None => Rule {
+            source_ports: PortOperand { known: Ports::default(), unclear: Some(why.to_owned()) },
+            ..rule
+        },
+    };
+    let rules = group.rules().iter().cloned().map(doubted);
+    let ports = || PortOperand { known: Ports::every(), unclear: None };
+    let addresses = || vec![Operand::Known(Addresses::all())];
+    let no_group = [Direction::Inbound, Direction::Outbound].map(|direction| Rule {
+        name: "no group".to_owned(),
+        priority: Some(BEHIND_ALL),
+        direction: Some(direction),
+        access: Some(Access::Allow),
+        protocols: Some(Protocols::ALL),
+        sources: addresses(),
+        source_ports: ports(),
+        destinations: addresses(),
+        ports: ports(),
+        is_default: true,
+        place: group.rules().first().map(|rule| rule.place.clone()).unwrap_or_default(),
+    });
+    let rules = rules.chain(no_group).collect();
+    Group::new(group.name.clone(), group.id.clone(), group.container.clone(), rules)
+}
+
+/// A priority behind that of every rule that there is.
+const BEHIND_ALL: u32 = u32::MAX;
 
 /// What people call it: the name in an identifier, and the whole of what is none.
 fn called(id: &str) -> &str {
@@ -388,18 +513,13 @@ pub(super) fn unknown_rule(why: &str, place: &str) -> Rule {
 }
 
 fn alike(one: &Group, other: &Group) -> bool {
-    let bare = |group: &Group| -> Vec<_> {
-        group
-            .rules()
-            .iter()
-            .cloned()
-            .map(|mut rule| {
-                rule.place.clear();
-                rule
-            })
-            .collect()
-    };
-    bare(one) == bare(other)
+    one.rules().len() == other.rules().len()
+        && one.rules().iter().zip(other.rules()).all(|(one, other)| bare(one) == bare(other))
+}
+
+/// The rule, wherever it stands.
+fn bare(rule: &Rule) -> Rule {
+    Rule { place: String::new(), ..rule.clone() }
 }
 
 fn distinct(addresses: impl IntoIterator<Item = IpAddr>) -> Vec<IpAddr> {
