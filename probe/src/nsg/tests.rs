@@ -396,6 +396,57 @@ fn the_gateways_port_is_asked_for_where_the_gateway_is() {
 }
 
 #[test]
+fn what_a_node_sends_to_an_address_goes_out() {
+    let wanted = Wanted {
+        flows: vec!["tcp/443".parse().unwrap()],
+        from: Some("Node".parse().unwrap()),
+        to: Some("8.8.8.8".parse().unwrap()),
+        ..Wanted::default()
+    };
+    let findings = flows(&with(AKS, 0, ""), &wanted, None);
+    assert_eq!(finding(&findings, Code::FlowAdmitted).status, Status::Pass, "{findings:#?}");
+}
+
+/// AKS with the Service of the gateway beside `lb`: each has an address, and AKS a rule for each.
+fn with_gateway(documents: &[serde_json::Value]) -> Declared {
+    let gateway = rule("k8s-azure-lb_gw", 501, "Allow", "Udp", "203.0.113.77", "3478");
+    let mut groups: serde_json::Value = serde_json::from_str(AKS).unwrap();
+    let rules = groups[0]["securityRules"].as_array_mut().unwrap();
+    rules.push(serde_json::from_str(&gateway).unwrap());
+    let mut sources = vec![Source::file("nsg.json", groups.to_string())];
+    sources.extend(documents.iter().map(|it| Source::file("services.json", it.to_string())));
+    read(&sources).unwrap()
+}
+
+#[test]
+fn each_address_of_the_load_balancer_is_asked_for_what_is_forwarded_there() {
+    let service = |name: &str, address: &str, protocol: &str, ports: &[u16]| {
+        let ports: Vec<_> =
+            ports.iter().map(|port| serde_json::json!({ "port": port, "protocol": protocol })).collect();
+        serde_json::json!({ "kind": "Service", "metadata": { "name": name }, "spec": { "type": "LoadBalancer", "ports": ports },
+            "status": { "loadBalancer": { "ingress": [{ "ip": address }] } } })
+    };
+    let services = [
+        service("lb", "203.0.113.10", "TCP", &[80, 443, 4443, 5349]),
+        service("hubs-media", "203.0.113.77", "UDP", &[3478]),
+    ];
+    for documents in [&services[..], &[]] {
+        let declared = with_gateway(documents);
+        assert_eq!(declared.frontends.len(), 2);
+        let findings = declared_only(&declared);
+        for code in [Code::EntranceAdmitted, Code::TurnAdmitted] {
+            let found = finding(&findings, code);
+            assert_eq!(found.status, Status::Pass, "{found:#?}");
+            assert!(found.summary.contains("the load balancer (203.0.113.10)"), "{}", found.summary);
+        }
+        if !documents.is_empty() {
+            let gateway = finding(&findings, Code::GatewayAdmitted);
+            assert_eq!(gateway.status, Status::Pass, "{gateway:#?}");
+        }
+    }
+}
+
+#[test]
 fn a_port_of_udp_that_is_forwarded_is_only_supposed_to_be_the_gateways() {
     let service = r#"{"kind": "Service", "spec": {"type": "LoadBalancer", "ports": [{"port": 53, "protocol": "UDP"}]}}"#;
     let declared = read(&[Source::file("nsg.json", AKS), Source::file("dns.json", service)]).unwrap();
