@@ -65,7 +65,7 @@ impl Reader {
     /// Rules that were given by themselves go to their group; if it was not given, what is known of it is these rules.
     fn place_loose_rules(&mut self) {
         for (key, rules) in std::mem::take(&mut self.loose) {
-            let at = self.group_called(&key).unwrap_or_else(|| self.groups.len());
+            let at = self.group_called(&key).unwrap_or(self.groups.len());
             let is_first = key.is_first;
             if at == self.groups.len() {
                 let place = rules.first().map(|rule| rule.place.clone()).unwrap_or_default();
@@ -379,8 +379,8 @@ impl Reader {
         let nodes: Addresses = self.subnets.iter().map(|it| it.prefixes.clone()).collect();
         let nodes = if self.subnets.len() == 1 { nodes } else { Addresses::default() };
         let way = |name: String, layers: Vec<(Layer, usize)>| Way { name, layers, nodes: nodes.clone() };
-        let names: Vec<_> = groups.iter().map(|it| it.name.clone()).collect();
-        let name = |at: &usize| names[*at].clone();
+        let called: Vec<_> = groups.iter().map(|it| it.name.clone()).collect();
+        let name = |at: &usize| called[*at].clone();
         if of_subnets.is_empty() && of_interfaces.is_empty() {
             // Nothing says to what they belong, as in a template of one group: each may be the one.
             if apart.is_empty() && !self.subnets.is_empty() {
