@@ -488,6 +488,17 @@ mod tests {
         );
         assert!(Addresses::private().contains("172.31.255.255".parse().unwrap()));
         assert!(!Addresses::private().contains("172.32.0.0".parse().unwrap()));
+        for (ip, is_private) in [
+            ("100.63.255.255", false),
+            ("100.64.0.0", true),
+            ("100.127.255.255", true),
+            ("100.128.0.0", false),
+            ("223.255.255.255", false),
+            ("224.0.0.1", true),
+            ("255.255.255.255", true),
+        ] {
+            assert_eq!(Addresses::private().contains(ip.parse().unwrap()), is_private, "{ip}");
+        }
         assert!(Addresses::private().contains("fe80::1".parse().unwrap()));
         assert!(!Addresses::private().contains("2001:db8::1".parse().unwrap()));
     }
