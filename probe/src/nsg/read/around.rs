@@ -357,3 +357,37 @@ fn what_azure_expands_in_rules_tells_what_the_virtual_network_is() {
         }
     }
 }
+
+#[test]
+fn the_interface_of_another_machine_is_no_nodes() {
+    let interface = |id: &str, ip: &str, group: &str| {
+        format!(
+            r#"{{"id": "{id}", "networkSecurityGroup": {group}, "ipConfigurations": [
+                {{"privateIPAddress": "{ip}", "subnet": {{"id": "{NETWORK}/virtualNetworks/v/subnets/aks"}}}}]}}"#
+        )
+    };
+    let groups = format!("[{}, {}]", group("nodes", RULE, &of_subnet("aks")), group("jump", "", ""));
+    let jump = format!(r#"{{"id": "{NETWORK}/networkSecurityGroups/jump"}}"#);
+    let of_scale_set = "/x/virtualMachineScaleSets/aks-vmss/virtualMachines/0/networkInterfaces/n";
+    let (of_pool, other) =
+        (format!("{NETWORK}/networkInterfaces/aks-pool-1"), format!("{NETWORK}/networkInterfaces/jumpbox"));
+    let interfaces = |group: &str| {
+        let all = [
+            interface(&other, "10.224.0.9", group),
+            interface(of_scale_set, "10.224.0.4", "null"),
+            interface(&of_pool, "10.224.0.5", "null"),
+        ];
+        format!("[{}]", all.join(", "))
+    };
+    let declared = given(&[&groups, &interfaces(&jump)]);
+    assert_eq!(ways(&declared), [[(Layer::Subnet, "nodes")]]);
+    assert_eq!(declared.ways[0].nodes.to_string(), "10.224.0.4/31");
+    assert_eq!(states(&declared, MEDIA, "Node"), [State::Open]);
+    let told = oddities(&declared);
+    assert!(told.len() == 1 && told[0].contains("jumpbox is no node's as far as the files say"), "{told:?}");
+    // Where it has no other groups than nodes have, nothing hangs on it.
+    assert_eq!(oddities(&given(&[&groups, &interfaces("null")])), [""; 0]);
+    // Of interfaces that all may be nodes', each counts.
+    let declared = given(&[&groups, &format!("[{}]", interface(&other, "10.224.0.9", "null"))]);
+    assert_eq!(declared.ways[0].nodes.to_string(), "10.224.0.9");
+}

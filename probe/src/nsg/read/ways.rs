@@ -327,12 +327,16 @@ impl Reader {
         named.flat_map(|it| it.addresses.iter().copied()).collect()
     }
 
-    fn ways_to_interfaces(&self, groups: &[Group]) -> Vec<Way> {
+    /// The groups before each interface. Where it is known which interfaces are nodes', others only count if they have the same.
+    fn ways_to_interfaces(&mut self, groups: &[Group]) -> Vec<Way> {
         let by_id = |id: &str| {
             groups.iter().position(|it| it.id.as_deref().is_some_and(|own| own.eq_ignore_ascii_case(id)))
         };
         let mut ways: Vec<Way> = Vec::new();
-        for interface in &self.interfaces {
+        let mut others = Vec::new();
+        let (nodes, rest): (Vec<_>, Vec<_>) = self.interfaces.iter().partition(|it| is_of_node(&it.id));
+        let count = if nodes.is_empty() { rest.len() } else { nodes.len() };
+        for (at, interface) in nodes.into_iter().chain(rest).enumerate() {
             let subnet_id = interface.subnets.first();
             let subnet = self.subnets.iter().find(|it| Some(&it.id) == subnet_id);
             let of_subnet = subnet.and_then(|it| by_id(it.group.as_ref()?));
@@ -347,10 +351,17 @@ impl Reader {
                 subnets.into_iter().chain(of_interface.map(|at| (Layer::Interface, at))).collect();
             let nodes: Addresses = interface.addresses.iter().copied().collect();
             match ways.iter_mut().find(|way| way.layers == layers) {
+                Some(_) if at >= count => {}
                 Some(way) => way.nodes = way.nodes.union(&nodes),
+                None if at >= count => {
+                    let name = last_part(&interface.id);
+                    let what = format!("{name} is no node's as far as the files say, and is left out");
+                    others.push(Oddity { place: interface.place.clone(), what });
+                }
                 None => ways.push(Way { name: last_part(&interface.id).to_owned(), layers, nodes }),
             }
         }
+        self.oddities.append(&mut others);
         ways
     }
 
@@ -421,8 +432,7 @@ impl Reader {
         groups: &mut [Group],
     ) {
         let is_of_nodes = |at: &usize| {
-            let in_scale_set = |id: &String| id.contains("/virtualmachinescalesets/");
-            groups[*at].is_of_aks() || self.groups[*at].interfaces.iter().any(in_scale_set)
+            groups[*at].is_of_aks() || self.groups[*at].interfaces.iter().any(|id| is_of_node(id))
         };
         // An association of which the interface is not known yet may be a node's.
         let is_open = |at: &usize| self.groups[*at].interfaces.iter().any(String::is_empty);
@@ -463,6 +473,11 @@ impl Reader {
         let (subnets, interfaces) = (subnets.iter().copied().cycle(), interfaces.iter().copied().cycle());
         subnets.zip(interfaces).take(few).collect()
     }
+}
+
+/// Whether an interface of this identifier, in lower case, is a node's by the names that AKS gives: of a scale set, or of a machine.
+fn is_of_node(id: &str) -> bool {
+    id.contains("/virtualmachinescalesets/") || last_part(id).starts_with("aks-")
 }
 
 /// How many pairs of groups are looked at where nobody says which belong together.
