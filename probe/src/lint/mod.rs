@@ -24,7 +24,7 @@ mod yaml;
 use time::OffsetDateTime;
 
 pub(crate) use self::certificates::{Shown, ShownBy};
-pub(crate) use self::live::Live;
+pub(crate) use self::live::{Live, in_context};
 #[cfg(feature = "kube")]
 pub(crate) use self::live::{Untold, grants};
 use self::{fix::Mend, manifest::Manifest, yaml::Place};
@@ -139,6 +139,8 @@ const RULES: &[Rule] = &[
 /// How evidence names each host that a finding is about, and each port, if it is about any that browsers open.
 pub(crate) const HOST: &str = "host";
 pub(crate) const PORT: &str = "port";
+/// How it names the context in which commands are to be typed, if one was asked for.
+pub(crate) const CONTEXT: &str = "context";
 
 /// How to get a manifest of which something can be said.
 const WHOLE: (&str, &str) = (
@@ -164,6 +166,10 @@ pub(crate) fn lint_live(live: &Live) -> Vec<Finding> {
             ["kubectl get deployments -A", "kubectl config get-contexts"],
         ),
         count => Finding::pass(Code::ManifestRead, format!("{count} objects are in the {}", live.name)),
+    };
+    let first = match live.context() {
+        Some(context) => first.seen(CONTEXT, context),
+        None => first,
     };
     let (findings, _) = rules(Origin::Cluster(live), "", manifest, first);
     let mut findings: Vec<_> = findings.into_iter().map(|it| live.named_in(it)).collect();

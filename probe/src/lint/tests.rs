@@ -1,6 +1,6 @@
 //! What is said of manifests, whole and changed in one place.
 
-use super::*;
+use super::{live::Untold, *};
 use crate::finding::Status;
 
 /// As the generator makes it.
@@ -688,4 +688,27 @@ fn placeholders_in_base64_are_found_as_well_and_no_more_than_their_names_is_show
     for value in ["hunter2", "$(x)", "none"] {
         assert_eq!(told(&secret("data", &encoded(value)), Code::ValuesPutIn), NOTHING, "{value}");
     }
+}
+
+#[test]
+fn commands_for_a_cluster_name_its_context_and_its_namespace() {
+    let objects = || {
+        let claim = serde_json::json!({ "metadata": { "name": "ret" }, "spec": { "template": { "spec": {
+            "volumes": [{ "persistentVolumeClaim": { "claimName": "ret" } }] } } } });
+        [("Deployment", claim)]
+    };
+    let untold = || Untold { kind: "Secret", name: None, resource: "secrets".to_owned() };
+    let commands = |live: &Live| -> Vec<String> {
+        lint_live(live).into_iter().filter_map(|it| it.remedy).flat_map(|it| it.commands).collect()
+    };
+    let live = Live::new("cluster".to_owned(), "hcce-rooms", objects()).without(vec![untold()]);
+    let plain = commands(&live);
+    assert!(plain.contains(&"kubectl get pvc -n hcce-rooms".to_owned()), "{plain:?}");
+    let told = commands(&live.in_context(Some("my hubs".to_owned())));
+    let expected: Vec<_> =
+        plain.iter().map(|it| it.replacen("kubectl ", "kubectl --context 'my hubs' ", 1)).collect();
+    assert!(told.len() >= 3 && told.iter().all(|it| it.contains("--context 'my hubs' ")), "{told:?}");
+    assert_eq!(told, expected);
+    let nothing = Live::new("cluster".to_owned(), "hcce", []).in_context(Some("x".to_owned()));
+    assert_eq!(commands(&nothing)[0], "kubectl --context x get deployments -A");
 }
