@@ -152,16 +152,16 @@ fn end_of_list(
         return Err("another port has its name");
     }
     let within = "the list of ports is empty or within brackets, where no line can be put";
-    let list = service.node.get("spec").and_then(|spec| spec.own_field("ports"));
-    let ((key, list), last) = list.zip(items.last()).ok_or(within)?;
+    let field = service.node.get("spec").and_then(|spec| spec.own_field("ports"));
+    let ((key, ports), last) = field.zip(items.last()).ok_or(within)?;
     if last.start.line() == key.start.line() || !is_block(last, items) {
         return Err(within);
     }
     // What an alias stands for is written further up.
-    let is_here = key.start < list.start && items.is_sorted_by(|one, next| one.start < next.start);
+    let is_here = key.start < ports.start && items.is_sorted_by(|one, next| one.start < next.start);
     let mut is_any_block = false;
     last.each_text(&mut |node, _| is_any_block |= node.style == Style::Block || node.start < last.start);
-    if !is_here || list.start > last.start || is_any_block {
+    if !is_here || ports.start > last.start || is_any_block {
         return Err("the last port is an alias, or has a text over several lines");
     }
     let indent = dash(&sheet.lines, last.start)

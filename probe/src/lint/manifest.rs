@@ -116,7 +116,7 @@ impl Object<'_> {
         self.node.field("kind").map_or(self.node.start, |(key, _)| key.start)
     }
 
-    /// Whether something makes it that makes pods, as a Deployment its ReplicaSets, and would be counted twice.
+    /// Whether something makes it that makes pods, as a Deployment makes sets of replicas, and would be counted twice.
     pub(crate) fn is_made_by_another(&self) -> bool {
         let mut owners = self.node.items_at("metadata.ownerReferences").iter();
         owners.any(|it| it.text_at("kind").is_some_and(|kind| pod_of(kind).is_some()))
