@@ -477,18 +477,23 @@ impl Exchange {
         while let Some(gate) = &mut self.gate
             && let Some(command) = gate.core.poll_command()
         {
-            match command {
-                gateway::Command::Send { route, bytes } => self.send_to_dialog(route, &bytes),
-                gateway::Command::Opened { way, client } => gate.opened(way, client),
-                gateway::Command::Moved { way, client } => gate.moved(way, client),
-                gateway::Command::Closed { way, ended } => {
-                    if let Some(Client { link: Link::Stream(connection), .. }) = gate.closed(way, ended)
-                        && let Some(outbox) = self.outbox(connection)
-                    {
-                        // Its task finds out that the client is a stranger again.
-                        outbox.wake();
-                    }
+            let left = match command {
+                gateway::Command::Send { route, bytes } => {
+                    self.send_to_dialog(route, &bytes);
+                    None
                 }
+                gateway::Command::Opened { way, client } => {
+                    gate.opened(way, client);
+                    None
+                }
+                gateway::Command::Moved { way, client } => gate.moved(way, client),
+                gateway::Command::Closed { way, ended } => gate.closed(way, ended),
+            };
+            if let Some(Client { link: Link::Stream(connection), .. }) = left
+                && let Some(outbox) = self.outbox(connection)
+            {
+                // Its task finds out that the client is a stranger again.
+                outbox.wake();
             }
         }
     }
