@@ -23,6 +23,8 @@ use crate::wire::{NotTurn, Opening, PacketDecoder, PacketTooLong, StreamDecoder}
 const STRANGER_FRAME: usize = 2048;
 /// How much is read at once; a TLS record holds 16 KiB.
 const READ_SIZE: usize = 16 << 10;
+/// How often a connection is read until others have their turn.
+const READS: usize = 4;
 /// Why a connection is over.
 #[derive(Debug, Error)]
 pub(super) enum End {
@@ -113,15 +115,16 @@ struct Connection<'a, S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
-    /// Moves bytes both ways until neither can go on.
+    /// Moves bytes both ways until neither can go on, or others have waited for long enough.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Infallible, End>> {
-        loop {
+        for _ in 0..READS {
             self.poll_write(cx)?;
-            match self.poll_read(cx)? {
-                Poll::Ready(()) => {}
-                Poll::Pending => break,
+            if self.poll_read(cx)?.is_pending() {
+                return self.poll_patience(cx);
             }
         }
+        // There may be more, for which it comes back behind the others of this worker.
+        cx.waker().wake_by_ref();
         self.poll_patience(cx)
     }
 
