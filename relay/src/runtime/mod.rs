@@ -288,14 +288,16 @@ impl Relay {
     }
 
     /// Waits after [`Self::drain`] until the last allocation has ended, and the last connection for signalling.
-    pub async fn drained(&self) {
-        let mut looks = tokio::time::interval(DRAIN_LOOK);
-        loop {
-            looks.tick().await;
-            let workers = self.common.status.totals();
-            let is_empty = workers.iter().all(|it| it.is_draining && it.sessions.sum() == 0);
-            if is_empty && self.common.status.signalling() == 0 {
-                return;
+    pub fn drained(&self) -> impl Future<Output = ()> + use<> {
+        let status = Arc::clone(&self.common.status);
+        async move {
+            let mut looks = tokio::time::interval(DRAIN_LOOK);
+            loop {
+                looks.tick().await;
+                let is_empty = status.totals().iter().all(|it| it.is_draining && it.sessions.sum() == 0);
+                if is_empty && status.signalling() == 0 {
+                    return;
+                }
             }
         }
     }
