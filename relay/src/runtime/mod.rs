@@ -53,6 +53,26 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// A listener's address, of which the relay has the port already.
+    #[error(
+        "cannot listen on {listen}: the relay itself has that port, for {other}; a restart is needed for this"
+    )]
+    Own {
+        /// Which listener.
+        listen: Listen,
+        /// The one that has it.
+        other: Listen,
+    },
+    /// A listener's address, of which another one is to have the port as well.
+    #[error(
+        "cannot listen on {listen}: listen has that port twice, for {other} as well; take one of them out"
+    )]
+    Twice {
+        /// Which listener.
+        listen: Listen,
+        /// The other one.
+        other: Listen,
+    },
     /// The address for operators.
     #[error("cannot listen on admin.address {address}: {source}{}", advice(source))]
     Admin {
