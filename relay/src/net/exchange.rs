@@ -809,7 +809,7 @@ pub(super) fn now() -> Now {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::time::Duration;
 
     use tokio::task::LocalSet;
@@ -820,7 +820,8 @@ mod tests {
     use crate::turn::NonceKey;
     use crate::wire::{Builder, IntegrityKey, Method, PROTOCOL_UDP, TransactionId};
 
-    fn exchange() -> Shared {
+    /// One without listeners, as the defaults have it.
+    pub(crate) fn exchange() -> Shared {
         let Config { relay, limits, .. } = Config::default();
         let (settings, reread) = (settings(), Arc::new(Notify::new()));
         let ports = relay.address.iter().map(|address| Ports::new(*address, relay.ports)).collect();
