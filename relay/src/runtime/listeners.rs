@@ -82,9 +82,9 @@ impl Listeners {
                     let is_other = |other: &&Listen| is_taken && collide(listen, other);
                     let listen = listen.clone();
                     if let Some(other) = others().map(|(_, other)| other).find(is_other) {
-                        StartError::Twice { listen, other: other.clone() }
+                        StartError::Twice { listen, other: Box::new(other.clone()) }
                     } else if let Some(other) = self.actual.iter().find(is_other) {
-                        StartError::Own { listen, other: other.clone() }
+                        StartError::Own { listen, other: Box::new(other.clone()) }
                     } else {
                         StartError::Listen { listen, source }
                     }

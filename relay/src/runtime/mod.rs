@@ -61,7 +61,7 @@ pub enum StartError {
         /// Which listener.
         listen: Listen,
         /// The one that has it.
-        other: Listen,
+        other: Box<Listen>,
     },
     /// A listener's address, of which another one is to have the port as well.
     #[error(
@@ -71,7 +71,7 @@ pub enum StartError {
         /// Which listener.
         listen: Listen,
         /// The other one.
-        other: Listen,
+        other: Box<Listen>,
     },
     /// The address for operators.
     #[error("cannot listen on admin.address {address}: {source}{}", advice(source))]

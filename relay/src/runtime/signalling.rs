@@ -102,7 +102,7 @@ impl Places {
     }
 
     async fn follow(mut self) {
-        loop {
+        'anew: loop {
             let config = Arc::clone(&self.configs.borrow_and_update());
             self.apply(&config.gateway);
             // What needs nobody's answer counts at once, and every answer when it comes.
@@ -114,8 +114,18 @@ impl Places {
             };
             let mut answers: FuturesUnordered<_> =
                 self.all().enumerate().map(|(place, known)| question(place, known)).collect();
-            while let Some((place, answer)) = answers.next().await {
-                let Some(answer) = answer else { continue };
+            loop {
+                let (place, answer) = tokio::select! {
+                    answered = answers.next() => match answered {
+                        Some((place, Some(answer))) => (place, answer),
+                        Some((_, None)) => continue,
+                        None => break,
+                    },
+                    changed = self.configs.changed() => match changed {
+                        Ok(()) => continue 'anew,
+                        Err(_) => return,
+                    },
+                };
                 if let Some((known, protocol)) = self.all_mut().nth(place) {
                     known.learn(answer, protocol);
                 }
