@@ -202,7 +202,8 @@ pub(crate) fn fixes(answer: &Answer<'_>) -> Result<Vec<Fix>, NoFix> {
             _ => None,
         });
         let (before, by) = before.min().unwrap_or((0, first));
-        let priority = free_priority(&groups[first.group], answer.question.flow.direction, before);
+        let nth = answer.denied_before.len();
+        let priority = free_priority(&groups[first.group], answer.question.flow.direction, before, nth);
         let fix = fix(answer, first.group, ports, priority.ok_or(NoFix::Crowded(by))?);
         if asked.peek().is_some() {
             groups[first.group] = Cow::Owned(groups[first.group].with(fix.rule.clone(), &declared.knowledge));
@@ -213,11 +214,12 @@ pub(crate) fn fixes(answer: &Answer<'_>) -> Result<Vec<Fix>, NoFix> {
     Ok(fixes)
 }
 
-/// A priority that no rule of the direction has, before the one of `before`.
-fn free_priority(group: &Group, direction: Direction, before: u32) -> Option<u32> {
+/// A priority that no rule of the direction has, before the one of `before`: the `nth` of them, because the others are for what else is
+/// denied.
+fn free_priority(group: &Group, direction: Direction, before: u32, nth: usize) -> Option<u32> {
     let is_free =
         |it: &u32| *it < before && !group.directed(direction).any(|(_, rule)| rule.priority == Some(*it));
-    (USUAL..FREE.end).find(is_free).or_else(|| (FREE.start..USUAL).rev().find(is_free))
+    (USUAL..FREE.end).chain((FREE.start..USUAL).rev()).filter(is_free).nth(nth)
 }
 
 fn fix(answer: &Answer<'_>, group: usize, ports: Ports, priority: u32) -> Fix {
@@ -258,7 +260,8 @@ fn fix(answer: &Answer<'_>, group: usize, ports: Ports, priority: u32) -> Fix {
     let taken = |name: &str| {
         answer.declared().groups[group].rules().iter().any(|rule| rule.name.eq_ignore_ascii_case(name))
     };
-    let name = if taken(name) { format!("{name}-{priority}") } else { name.to_owned() };
+    let is_taken = taken(name) || answer.denied_before.contains(&answer.purpose());
+    let name = if is_taken { format!("{name}-{priority}") } else { name.to_owned() };
     let rule = Rule {
         name,
         priority: Some(priority),
@@ -273,6 +276,27 @@ fn fix(answer: &Answer<'_>, group: usize, ports: Ports, priority: u32) -> Fix {
         place: String::new(),
     };
     Fix { group, rule, source, destination }
+}
+
+/// What people send to the ports of Hubs, the media gateway's among them.
+const NEEDED_TCP: [u16; 4] = [80, 443, 4443, 5349];
+const NEEDED_UDP: [(u16, u16); 2] = [(3478, 3478), (40_000, 49_999)];
+
+/// How to take out of a rule what Hubs does not need; nothing if it has nothing that Hubs needs.
+pub(crate) fn narrowed(group: &Group, rule: &Rule) -> Option<String> {
+    let protocols = rule.protocols?;
+    let tcp = NEEDED_TCP.map(|port| (port, port)).into_iter().filter(|_| protocols.covers(Protocols::TCP));
+    let udp = NEEDED_UDP.into_iter().filter(|_| protocols.covers(Protocols::UDP));
+    let ports = tcp.chain(udp).collect::<Ports>().intersection(&rule.ports.known);
+    (!ports.is_empty()).then(|| {
+        format!(
+            "az network nsg rule update -g {} --nsg-name {} -n {} --destination-port-ranges {}",
+            shell_word(group.container.as_deref().unwrap_or("NODE_GROUP")),
+            shell_word(&group.name),
+            shell_word(&rule.name),
+            ports.words().join(" "),
+        )
+    })
 }
 
 impl Fix {

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fmt::Write as _};
 use super::{
     evaluate::{Decider, Extent, Fate, Piece, Way, evaluate},
     question::{Purpose, Question, Wanted},
-    ranges::Ports,
+    ranges::{Addresses, Ports},
     read::Declared,
     rules::{Layer, Rule},
 };
@@ -29,16 +29,22 @@ pub(crate) struct Answer<'d> {
     pub(crate) question: Question,
     pub(crate) way: &'d Way,
     pub(crate) pieces: Vec<Piece>,
+    /// What else is denied on the way, as far as it was asked before: each of them needs a rule of its own.
+    pub(crate) denied_before: Vec<Purpose>,
     declared: &'d Declared,
 }
 
 /// Every question on every way.
 pub(crate) fn answers<'d>(declared: &'d Declared, wanted: &Wanted) -> Vec<Answer<'d>> {
     let of_way = |way: &'d Way| {
-        let questions = wanted.questions(declared, way).into_iter();
-        questions.map(move |question| {
+        let mut denied = Vec::new();
+        wanted.questions(declared, way).into_iter().map(move |question| {
             let pieces = evaluate(way, &declared.groups, &declared.knowledge, &question.flow);
-            Answer { question, way, pieces, declared }
+            let answer = Answer { question, way, pieces, denied_before: denied.clone(), declared };
+            if matches!(answer.state(), State::Closed | State::Partly) && answer.kept_out().is_none() {
+                denied.push(answer.purpose());
+            }
+            answer
         })
     };
     declared.ways.iter().flat_map(of_way).collect()
@@ -88,6 +94,29 @@ impl Answer<'_> {
         });
         let first = passes.next()??;
         passes.all(|it| it == Some(first)).then_some(first)
+    }
+
+    /// Those who are kept out, where a rule of one's own does that and all others come in at all ports.
+    pub(crate) fn kept_out(&self) -> Option<Addresses> {
+        let whole = &self.question.flow.source.addresses;
+        let mut out = Addresses::default();
+        let mut passing = Ports::default();
+        for piece in &self.pieces {
+            match &piece.fate {
+                Fate::Allowed(_) => passing = passing.union(&piece.region.ports),
+                Fate::Denied(by) => {
+                    let group = self.declared.groups.get(by.group)?;
+                    let (rule, reach) = (self.rule(*by)?, group.reach(by.rule)?);
+                    // A rule against everybody is no exception to another one.
+                    if rule.is_default || reach.possible.sources.covers(whole) {
+                        return None;
+                    }
+                    out = out.union(&piece.region.sources);
+                }
+                Fate::Closed | Fate::Unknown(_) | Fate::Unfinished(_) => return None,
+            }
+        }
+        (!out.is_empty() && passing.covers(&self.question.flow.ports)).then_some(out)
     }
 
     /// The rules that deny something, each once.

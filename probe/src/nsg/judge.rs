@@ -2,13 +2,14 @@
 //! with what the load balancer forwards and what packets showed.
 
 use super::{
-    advise::{Difference, NoFix, fixes, lacks_copy, near_misses, shell_word},
+    advise::{Difference, NoFix, fixes, lacks_copy, narrowed, near_misses, shell_word},
     answer::{Answer, State, answers},
     evaluate::{Decider, Fate},
     question::{Purpose, Wanted},
     ranges::Ports,
     read::{Declared, Forwarded},
     review::{broad, order},
+    rules::{Group, Rule},
 };
 use crate::{
     codes::Code,
@@ -146,13 +147,9 @@ fn judge_breadth(declared: &Declared) -> Finding {
     let Some(first) = found.first() else {
         return Finding::pass(code, "no rule opens more to the internet than Hubs needs");
     };
-    let (group, name) = (shell_word(&first.group.name), shell_word(&first.rule.name));
-    let resource_group = shell_word(first.group.container.as_deref().unwrap_or("NODE_GROUP"));
     let finding = Finding::warn(code, format!("{} of {} {}", first.rule, first.group.name, first.why))
-        .because("whatever else runs on the nodes is open with it, dialog's admin port among others")
-        .fix("Narrow it to what Hubs needs:", [format!(
-            "az network nsg rule update -g {resource_group} --nsg-name {group} -n {name} --protocol Udp --destination-port-ranges 40000-49999"
-        )]);
+        .because("whatever else runs on the nodes is open with it, dialog's admin port among others");
+    let finding = narrow(finding, first.group, first.rule);
     let finding = found
         .iter()
         .take(MOST)
@@ -278,6 +275,14 @@ fn with_lines(finding: Finding, answer: &Answer<'_>) -> Finding {
 /// The destination of a rule is wrong, the subnet lacks its copy, or there is none.
 fn judge_denied(answer: &Answer<'_>) -> Finding {
     let question = &answer.question;
+    if let Some(out) = answer.kept_out() {
+        let by: Vec<_> = answer.deniers().into_iter().map(|by| answer.named(by)).collect();
+        let finding =
+            Finding::warn(code(answer.purpose()), format!("{question}: passes, but not from {out}"))
+                .because(format!("{} keeps them out", by.join(" and ")))
+                .advise("Nothing is needed if they are meant to be kept out");
+        return located(with_lines(finding, answer), answer, answer.deniers().into_iter().next());
+    }
     let misses = near_misses(answer);
     let has_copy_missing = lacks_copy(answer);
     let is_own = |by: Decider| answer.rule(by).is_some_and(|rule| !rule.is_default);
@@ -361,13 +366,17 @@ fn judge_admin(answer: &Answer<'_>) -> Finding {
     let finding = with_lines(finding, answer);
     let finding = located(finding, answer, allowed);
     let Some((by, rule)) = allowed.and_then(|by| Some((by, answer.rule(by)?))) else { return finding };
-    let group = &declared.groups[by.group];
-    finding.fix("Narrow the rule that lets it in:", [format!(
-        "az network nsg rule update -g {} --nsg-name {} -n {} --protocol Udp --destination-port-ranges 40000-49999",
-        shell_word(group.container.as_deref().unwrap_or("NODE_GROUP")),
-        shell_word(&group.name),
-        shell_word(&rule.name),
-    )])
+    narrow(finding, &declared.groups[by.group], rule)
+}
+
+/// What else comes in by the rule, only its owner knows.
+fn narrow(finding: Finding, group: &Group, rule: &Rule) -> Finding {
+    match narrowed(group, rule) {
+        Some(command) => finding.fix("Leave of it what Hubs needs, and what else you need:", [command]),
+        None => finding.advise(format!(
+            "Hubs needs nothing of {rule}: leave of it what you need otherwise, or take it out"
+        )),
+    }
 }
 
 /// What is declared, forwarded and observed, and what that comes to. Of several ways the one counts that fits what was seen: which

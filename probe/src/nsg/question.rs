@@ -1,6 +1,7 @@
 //! What is asked of the rules: what Hubs needs them to let pass, what they had better keep out, and whatever a person names.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     net::{IpAddr, SocketAddr},
     str::FromStr,
@@ -11,7 +12,7 @@ use super::{
     ranges::{Addresses, Ports},
     read::{self, Declared, port_ranges},
     region::Protocols,
-    rules::{Direction, PLATFORM},
+    rules::{Direction, Group, Operand, PLATFORM},
 };
 
 /// Dialog's ports.
@@ -103,6 +104,8 @@ pub(crate) enum Place {
     Platform,
     Node,
     Entrance,
+    /// The load balancer, at these of its addresses.
+    Frontends(Vec<IpAddr>),
     Addresses(Addresses),
 }
 
@@ -151,7 +154,11 @@ impl Wanted {
 
     fn asked(&self, ends: &Ends<'_>) -> Vec<Question> {
         let from = self.from.clone().unwrap_or(Place::Internet);
-        let is_out = self.to == Some(Place::Internet);
+        let is_out = match self.to {
+            Some(Place::Internet) => true,
+            Some(Place::Addresses(_)) => self.from == Some(Place::Node),
+            _ => false,
+        };
         let from = if is_out && self.from.is_none() { Place::Node } else { from };
         let to = self.to.clone().unwrap_or(Place::Node);
         let direction = if is_out { Direction::Outbound } else { Direction::Inbound };
@@ -188,7 +195,9 @@ impl Wanted {
             for (public, arriving, place) in ends.arriving(Protocols::UDP, &one(port)) {
                 // It may have an address of its own.
                 let place = match (place, address) {
-                    (Place::Entrance, Some(address)) => Place::Addresses([address].into_iter().collect()),
+                    (Place::Entrance | Place::Frontends(_), Some(address)) => {
+                        Place::Addresses([address].into_iter().collect())
+                    }
                     (place, _) => place,
                 };
                 let flow = ends.flow(Inbound, Protocols::UDP, arriving, &from, &entrance(place));
@@ -236,7 +245,7 @@ impl Ends<'_> {
     fn outside(&self, place: Place) -> Option<Place> {
         match place {
             Place::Internet => Some(place),
-            Place::Network | Place::Platform | Place::Node | Place::Entrance => None,
+            Place::Network | Place::Platform | Place::Node | Place::Entrance | Place::Frontends(_) => None,
             Place::Addresses(addresses) => {
                 let outside = addresses.intersection(&self.declared.knowledge.internet());
                 let outside = outside.difference(&Addresses::private());
@@ -281,11 +290,65 @@ impl Ends<'_> {
                 None => floating = floating.union(&asked),
             }
         }
-        let rest = ports.difference(&at_node).union(&floating);
+        let mut rest = ports.difference(&at_node).union(&floating);
         let place = if is_any_floating || is_none_forwarded { Place::Entrance } else { Place::Node };
-        let mut all = vec![(at_node, arriving, Place::Node), (rest.clone(), rest, place)];
+        let mut all = vec![(at_node, arriving, Place::Node)];
+        let apart =
+            if is_none_forwarded { self.apart(protocol, &rest) } else { self.apart(protocol, &floating) };
+        for (ports, addresses) in apart {
+            rest = rest.difference(&ports);
+            all.push((ports.clone(), ports, Place::Frontends(addresses)));
+        }
+        all.push((rest.clone(), rest, place));
         all.retain(|(public, ..)| !public.is_empty());
         all
+    }
+
+    /// Where there are several load balancers' addresses, which of these ports are forwarded at which of them: rules are asked about no
+    /// others.
+    fn apart(&self, protocol: Protocols, ports: &Ports) -> Vec<(Ports, Vec<IpAddr>)> {
+        if !self.entrance.is_empty() || self.declared.frontends.len() < 2 {
+            return Vec::new();
+        }
+        let mut at: BTreeMap<IpAddr, Ports> = BTreeMap::new();
+        let mut add = |frontend: IpAddr, there: Ports| {
+            let there = there.intersection(ports);
+            at.entry(frontend).and_modify(|known| *known = known.union(&there)).or_insert(there);
+        };
+        for it in self.declared.forwarded.iter().flatten() {
+            if it.protocol != protocol || it.node_ports.is_some() {
+                continue;
+            }
+            // Where one is not known, it may be any of them.
+            let Some(frontend) = it.frontend else { return Vec::new() };
+            add(frontend, Ports::span(it.ports.0, it.ports.1));
+        }
+        if self.declared.forwarded.is_none() {
+            // AKS makes a rule for what it forwards, with the address at which it does.
+            let of_aks = self
+                .declared
+                .groups
+                .iter()
+                .flat_map(Group::rules)
+                .filter(|rule| rule.is_of_aks() && rule.protocols.is_some_and(|it| it.covers(protocol)));
+            for rule in of_aks {
+                let names = |frontend: &IpAddr| {
+                    let has =
+                        |it: &_| matches!(it, Operand::Known(addresses) if addresses.contains(*frontend));
+                    rule.destinations.iter().any(has)
+                };
+                let frontends = self.declared.frontends.iter().copied().filter(names);
+                frontends.for_each(|frontend| add(frontend, rule.ports.known.clone()));
+            }
+        }
+        let mut apart: Vec<(Ports, Vec<IpAddr>)> = Vec::new();
+        for (frontend, ports) in at.into_iter().filter(|(_, ports)| !ports.is_empty()) {
+            match apart.iter_mut().find(|(known, _)| *known == ports) {
+                Some((_, frontends)) => frontends.push(frontend),
+                None => apart.push((ports, vec![frontend])),
+            }
+        }
+        apart
     }
 
     fn flow(
@@ -328,8 +391,11 @@ impl Ends<'_> {
                     let addresses = knowledge.internet().difference(&Addresses::private());
                     return End { addresses, extent: Extent::One, text: "the load balancer".to_owned() };
                 }
-                let text = format!("the load balancer ({known})");
-                every(known, text)
+                every(known.clone(), format!("the load balancer ({known})"))
+            }
+            Place::Frontends(known) => {
+                let known: Addresses = known.iter().copied().collect();
+                every(known.clone(), format!("the load balancer ({known})"))
             }
         }
     }

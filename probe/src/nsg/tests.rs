@@ -223,7 +223,7 @@ fn a_rule_that_opens_the_admin_port_is_a_failure_and_too_broad() {
     let findings = declared_only(&declared);
     let admin = finding(&findings, Code::AdminDenied);
     assert_eq!(admin.status, Status::Fail);
-    assert!(commands(admin)[0].contains("-n all --protocol Udp"));
+    assert!(commands(admin)[0].contains("-n all --destination-port-ranges 80 443 3478"));
     let about_rules = rules(&declared);
     let broad = finding(&about_rules, Code::RuleNarrow);
     assert_eq!(broad.status, Status::Warn);
@@ -231,6 +231,57 @@ fn a_rule_that_opens_the_admin_port_is_a_failure_and_too_broad() {
     // The rule of AKS has nothing left to decide.
     assert_eq!(finding(&about_rules, Code::RuleDecides).status, Status::Warn);
     assert!(rules(&with(AKS, 0, &media("*"))).iter().all(|it| it.status == Status::Pass));
+}
+
+#[test]
+fn what_is_too_broad_is_narrowed_to_what_hubs_needs_of_it() {
+    for (protocol, ports, needed) in [
+        ("Tcp", "1-10000", "80 443 4443 5349"),
+        ("Udp", "1-65535", "3478 40000-49999"),
+        ("*", "*", "80 443 3478 4443 5349 40000-49999"),
+        ("Tcp", "1000-8000", "4443 5349"),
+    ] {
+        let declared = with(AKS, 0, &rule("broad", 300, "Allow", protocol, "*", ports));
+        let findings = [rules(&declared), declared_only(&declared)].concat();
+        let wanted = format!(
+            "az network nsg rule update -g MC_hubs_hubs_westeurope --nsg-name aks-agentpool-21418527-nsg -n broad \
+             --destination-port-ranges {needed}"
+        );
+        for code in [Code::RuleNarrow, Code::AdminDenied] {
+            let found = finding(&findings, code);
+            let is_about_it = found.status != Status::Pass;
+            assert!(is_about_it || code == Code::AdminDenied && protocol == "Udp", "{found:#?}");
+            assert!(!is_about_it || commands(found) == [wanted.clone()], "{found:#?}");
+        }
+    }
+    let declared = with(AKS, 0, &rule("none", 300, "Allow", "Tcp", "*", "6000-8000"));
+    assert_eq!(commands(finding(&rules(&declared), Code::RuleNarrow)).len(), 0);
+}
+
+#[test]
+fn who_is_kept_out_on_purpose_is_named_and_not_let_in() {
+    let bad = rule("bad", 150, "Deny", "*", "*", "*").replace("\"Internet\"", "\"198.51.100.0/24\"");
+    let findings = declared_only(&with(AKS, 0, &bad));
+    for code in [Code::EntranceAdmitted, Code::TurnAdmitted] {
+        let found = finding(&findings, code);
+        assert_eq!((found.status, commands(found).len()), (Status::Warn, 0), "{found:#?}");
+        assert!(found.summary.ends_with("passes, but not from 198.51.100.0/24"), "{}", found.summary);
+    }
+    // Whom a rule keeps out that is about everybody is kept out by mistake.
+    let all = declared_only(&with(AKS, 0, &rule("bad", 150, "Deny", "*", "*", "*")));
+    assert_eq!(finding(&all, Code::EntranceAdmitted).status, Status::Fail);
+}
+
+#[test]
+fn rules_for_several_flows_have_names_and_priorities_of_their_own() {
+    let findings = declared_only(&with(AKS, 0, &rule("shut", 300, "Deny", "*", "*", "*")));
+    let commands: Vec<_> = findings.iter().flat_map(commands).filter(|it| it.contains("Inbound")).collect();
+    let words = |option: &str| {
+        let values = commands.iter().map(|it| it.split(option).nth(1).unwrap().split(' ').nth(1).unwrap());
+        values.collect::<Vec<_>>()
+    };
+    assert_eq!(words("--priority"), ["200", "201", "202"], "{commands:#?}");
+    assert_eq!(words(" -n"), ["hubs-entrance", "hubs-turn", "hubs-media"]);
 }
 
 #[test]
@@ -342,6 +393,57 @@ fn the_gateways_port_is_asked_for_where_the_gateway_is() {
     assert!(
         compared(&closed, &seen(SILENT, Owner::Unknown)).iter().all(|it| it.code != Code::GatewayAdmitted)
     );
+}
+
+#[test]
+fn what_a_node_sends_to_an_address_goes_out() {
+    let wanted = Wanted {
+        flows: vec!["tcp/443".parse().unwrap()],
+        from: Some("Node".parse().unwrap()),
+        to: Some("8.8.8.8".parse().unwrap()),
+        ..Wanted::default()
+    };
+    let findings = flows(&with(AKS, 0, ""), &wanted, None);
+    assert_eq!(finding(&findings, Code::FlowAdmitted).status, Status::Pass, "{findings:#?}");
+}
+
+/// AKS with the Service of the gateway beside `lb`: each has an address, and AKS a rule for each.
+fn with_gateway(documents: &[serde_json::Value]) -> Declared {
+    let gateway = rule("k8s-azure-lb_gw", 501, "Allow", "Udp", "203.0.113.77", "3478");
+    let mut groups: serde_json::Value = serde_json::from_str(AKS).unwrap();
+    let rules = groups[0]["securityRules"].as_array_mut().unwrap();
+    rules.push(serde_json::from_str(&gateway).unwrap());
+    let mut sources = vec![Source::file("nsg.json", groups.to_string())];
+    sources.extend(documents.iter().map(|it| Source::file("services.json", it.to_string())));
+    read(&sources).unwrap()
+}
+
+#[test]
+fn each_address_of_the_load_balancer_is_asked_for_what_is_forwarded_there() {
+    let service = |name: &str, address: &str, protocol: &str, ports: &[u16]| {
+        let ports: Vec<_> =
+            ports.iter().map(|port| serde_json::json!({ "port": port, "protocol": protocol })).collect();
+        serde_json::json!({ "kind": "Service", "metadata": { "name": name }, "spec": { "type": "LoadBalancer", "ports": ports },
+            "status": { "loadBalancer": { "ingress": [{ "ip": address }] } } })
+    };
+    let services = [
+        service("lb", "203.0.113.10", "TCP", &[80, 443, 4443, 5349]),
+        service("hubs-media", "203.0.113.77", "UDP", &[3478]),
+    ];
+    for documents in [&services[..], &[]] {
+        let declared = with_gateway(documents);
+        assert_eq!(declared.frontends.len(), 2);
+        let findings = declared_only(&declared);
+        for code in [Code::EntranceAdmitted, Code::TurnAdmitted] {
+            let found = finding(&findings, code);
+            assert_eq!(found.status, Status::Pass, "{found:#?}");
+            assert!(found.summary.contains("the load balancer (203.0.113.10)"), "{}", found.summary);
+        }
+        if !documents.is_empty() {
+            let gateway = finding(&findings, Code::GatewayAdmitted);
+            assert_eq!(gateway.status, Status::Pass, "{gateway:#?}");
+        }
+    }
 }
 
 #[test]

@@ -99,6 +99,8 @@ pub(crate) struct Forwarded {
     /// At which port it comes to the node, whose address then is the packet's destination; nothing with a floating address,
     /// which is what AKS sets up: then packets keep the load balancer's. The same ports stand for each port itself.
     pub(crate) node_ports: Option<PortSpan>,
+    /// At which of the addresses, if that is known.
+    pub(crate) frontend: Option<IpAddr>,
 }
 
 /// A port, or ports among which one is: first and last.
@@ -112,8 +114,11 @@ impl Forwarded {
             "udp" => &[Protocols::UDP],
             _ => &[Protocols::TCP, Protocols::UDP],
         };
-        let of =
-            |ports| protocols.iter().map(move |protocol| Self { protocol: *protocol, ports, node_ports });
+        let of = |ports| {
+            let of_protocol =
+                move |protocol: &_| Self { protocol: *protocol, ports, node_ports, frontend: None };
+            protocols.iter().map(of_protocol)
+        };
         ports.into_iter().flat_map(of).collect()
     }
 

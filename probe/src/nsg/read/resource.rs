@@ -301,11 +301,17 @@ impl Reader {
             let public = port(it, "port").map(|it| (it, it));
             forwarded.extend(Forwarded::each(protocol, public, is_disabled.then_some(node_ports)));
         }
-        self.forwarding.push(Forwarding { frontend: None, forwarded });
         let ingress = value.get("status").and_then(|it| it.get("loadBalancer")?.get("ingress"));
-        for (at, address) in ingress.map(array).unwrap_or_default().iter().enumerate() {
-            let address = text(address, "ip").and_then(|it| it.parse().ok());
-            self.frontends.push(Frontend { id: format!("service {at}"), public: None, address });
+        let addresses = ingress.map(array).unwrap_or_default().iter();
+        let addresses: Vec<Option<IpAddr>> =
+            addresses.map(|it| text(it, "ip").and_then(|it| it.parse().ok())).collect();
+        if addresses.is_empty() {
+            self.forwarding.push(Forwarding { frontend: None, forwarded: forwarded.clone() });
+        }
+        for address in addresses {
+            let id = format!("service {}", self.frontends.len());
+            self.forwarding.push(Forwarding { frontend: Some(id.clone()), forwarded: forwarded.clone() });
+            self.frontends.push(Frontend { id, public: None, address });
         }
     }
 }

@@ -6,7 +6,7 @@ use std::{
     net::IpAddr,
 };
 
-use super::{Association, Declared, Interface, Oddity, ReadGroup, Reader};
+use super::{Association, Declared, Forwarded, Forwarding, Interface, Oddity, ReadGroup, Reader};
 use crate::nsg::{
     evaluate::Way,
     ranges::{Addresses, Ports},
@@ -37,7 +37,8 @@ impl Reader {
         let rules = groups.iter().flat_map(Group::rules).filter(|rule| !rule.is_default).count();
         let mut oddities = std::mem::take(&mut self.oddities);
         oddities.extend(groups.iter().flat_map(twice));
-        let mut forwarded: Vec<_> = self.forwarding.iter().flat_map(|it| it.forwarded.clone()).collect();
+        let mut forwarded: Vec<_> =
+            self.forwarding.iter().flat_map(|it| self.at_frontend(it, &public)).collect();
         forwarded.sort_unstable();
         forwarded.dedup();
         let frontends = if frontends.is_empty() { of_aks(&groups) } else { frontends };
@@ -193,14 +194,23 @@ impl Reader {
         }
     }
 
+    fn address(&self, frontend: &super::Frontend, public: &BTreeMap<String, IpAddr>) -> Option<IpAddr> {
+        let by_reference = frontend.public.as_ref().and_then(|id| public.get(id).copied());
+        let by_owner =
+            self.public.iter().find(|it| it.owner.as_ref() == Some(&frontend.id)).map(|it| it.address);
+        frontend.address.or(by_reference).or(by_owner)
+    }
+
+    /// What is forwarded, with the address at which it is.
+    fn at_frontend(&self, forwarding: &Forwarding, public: &BTreeMap<String, IpAddr>) -> Vec<Forwarded> {
+        let id = forwarding.frontend.as_ref();
+        let at = self.frontends.iter().find(|it| Some(&it.id) == id).and_then(|it| self.address(it, public));
+        forwarding.forwarded.iter().map(|it| Forwarded { frontend: at, ..*it }).collect()
+    }
+
     /// Where the load balancer takes what it forwards, and with which addresses nodes go out.
     fn entrances(&self, public: &BTreeMap<String, IpAddr>) -> (Vec<IpAddr>, Vec<IpAddr>) {
-        let address = |frontend: &super::Frontend| {
-            let by_reference = frontend.public.as_ref().and_then(|id| public.get(id).copied());
-            let by_owner =
-                self.public.iter().find(|it| it.owner.as_ref() == Some(&frontend.id)).map(|it| it.address);
-            frontend.address.or(by_reference).or(by_owner)
-        };
+        let address = |frontend: &super::Frontend| self.address(frontend, public);
         let is_outbound = |frontend: &super::Frontend| {
             let is_named = |id: &str| self.outbound.iter().any(|it| it == id);
             let forwards = self.forwarding.iter().any(|it| it.frontend.as_ref() == Some(&frontend.id));
