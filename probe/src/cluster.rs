@@ -140,7 +140,7 @@ async fn ask(
     let (objects, untold) = api.everything().await?;
     let context = context.unwrap_or_default();
     let name = format!("namespace {} of the context {}", place.namespace, printable(&context));
-    Ok(Live::new(name, &place.namespace, objects).without(untold))
+    Ok(Live::new(name, &place.namespace, objects).without(untold).in_context(place.context.clone()))
 }
 
 /// The resource as a role names it.

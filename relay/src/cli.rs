@@ -3,8 +3,9 @@
 use std::io::{self, IsTerminal as _, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Parser, Subcommand};
 use thiserror::Error;
@@ -207,24 +208,33 @@ fn run(source: &Source) -> Result<(), Failure> {
             }
         }
         relay.drain();
-        let deadline = relay.drain_deadline();
+        let began = Instant::now();
         info!(
             sessions = relay.sessions(),
             gateway_calls = relay.gateway_calls(),
             "draining: refuses allocations and signalling, and ends when the last session and the last call through the \
              gateway are over, after {}s, or on a second SIGTERM",
-            deadline.as_secs()
+            relay.drain_deadline().as_secs()
         );
-        tokio::select! {
-            () = relay.drained() => {}
-            () = sleep(deadline) => match (relay.sessions(), relay.gateway_calls()) {
-                (0, None | Some(0)) => {}
-                (sessions, gateway_calls) => warn!(sessions, gateway_calls, "drain_deadline has passed"),
-            },
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+        let mut drained = pin!(relay.drained());
+        loop {
+            let rest = relay.drain_deadline().saturating_sub(began.elapsed());
+            tokio::select! {
+                () = &mut drained => return None,
+                () = sleep(rest) => {
+                    match (relay.sessions(), relay.gateway_calls()) {
+                        (0, None | Some(0)) => {}
+                        (sessions, gateway_calls) => warn!(sessions, gateway_calls, "drain_deadline has passed"),
+                    }
+                    return None;
+                }
+                _ = terminate.recv() => return None,
+                _ = interrupt.recv() => return None,
+                _ = hangup.recv() => reload(&mut relay, source, &mut watch),
+                _ = looks.tick() => if watch.has_changed() { reload(&mut relay, source, &mut watch) },
+                failure = relay.failure() => return Some(failure),
+            }
         }
-        None
     });
     relay.shutdown();
     match failure {

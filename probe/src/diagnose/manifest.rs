@@ -5,7 +5,7 @@ use super::seen::is_turn;
 use crate::{
     codes::Code,
     finding::{Finding, Remedy, Status},
-    lint::{HOST, PORT},
+    lint::{CONTEXT, HOST, PORT, in_context},
     nsg::shell_word,
 };
 
@@ -114,7 +114,11 @@ pub(super) fn note(findings: &[Finding], observed: &[&Finding]) -> String {
 /// What to do where the manifest is right already, in the place of what would put it right.
 pub(super) fn remedy(findings: &[Finding], observed: &[&Finding]) -> Option<Remedy> {
     let declared = belied(findings, observed)?;
-    let restart = "kubectl rollout restart deployment -n hcce".to_owned();
+    let namespace = namespace(declared).unwrap_or("hcce");
+    let context = findings.iter().filter(|it| it.code == Code::ManifestRead);
+    let context = context.flat_map(|it| &it.evidence).find(|it| it.label == CONTEXT);
+    let here = |command| in_context(command, context.map(|it| it.value.as_str()));
+    let restart = here(format!("kubectl rollout restart deployment -n {}", shell_word(namespace)));
     if is_of_cluster(declared) {
         let text = "Let everything read again what the cluster has:".to_owned();
         return Some(Remedy { text, commands: vec![restart] });
@@ -122,7 +126,7 @@ pub(super) fn remedy(findings: &[Finding], observed: &[&Finding]) -> Option<Reme
     let file = declared.location.as_ref().map_or("hcce.yaml", |it| it.file.as_str());
     Some(Remedy {
         text: "Apply the manifest, and let everything read it again:".to_owned(),
-        commands: vec![format!("kubectl apply -f {}", shell_word(file)), restart],
+        commands: vec![here(format!("kubectl apply -f {}", shell_word(file))), restart],
     })
 }
 
@@ -151,6 +155,12 @@ fn belied<'f>(findings: &'f [Finding], observed: &[&Finding]) -> Option<&'f Find
 /// A cluster has no lines.
 fn is_of_cluster(declared: &Finding) -> bool {
     declared.location.as_ref().is_some_and(|it| it.line.is_none())
+}
+
+/// Of `Deployment/hcce/coturn spec`, the second part.
+fn namespace(declared: &Finding) -> Option<&str> {
+    let place = declared.location.as_ref().filter(|_| is_of_cluster(declared))?;
+    place.file.split('/').nth(1)
 }
 
 fn has_it(declared: &Finding) -> String {
@@ -283,6 +293,14 @@ mod tests {
         let (_, Diagnosed { verdict, .. }) = said([served(), vec![of_cluster]].concat());
         assert!(verdict.detail.contains("what reads it was not restarted"), "{verdict:#?}");
         assert_eq!(verdict.remedy.unwrap().commands, ["kubectl rollout restart deployment -n hcce"]);
+        // In the namespace and the context that were looked at.
+        let of_rooms = pass(Code::TurnHasCertificate).located_in("Deployment/my-rooms/coturn spec");
+        let read = pass(Code::ManifestRead).seen(CONTEXT, "my hubs");
+        let (_, Diagnosed { verdict, .. }) = said([served(), vec![read, of_rooms]].concat());
+        assert_eq!(
+            verdict.remedy.unwrap().commands,
+            ["kubectl --context 'my hubs' rollout restart deployment -n my-rooms"]
+        );
         // A server that refuses logins may have many reasons, and so may a port that does not answer.
         for (observed, code) in
             [(Code::TurnAllocates, Code::TurnFindsSecrets), (Code::RelayedPath, Code::TurnReachesDialog)]

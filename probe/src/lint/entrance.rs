@@ -2,9 +2,9 @@
 
 use super::{
     Found, PORT, Sheet,
-    fix::{Edit, Mend},
-    manifest::Object,
-    yaml::Node,
+    fix::{Edit, Mend, dash},
+    manifest::{Manifest, Object},
+    yaml::{Node, Style},
 };
 use crate::{codes::Code, finding::Finding};
 
@@ -19,7 +19,7 @@ const TURN: u16 = 5349;
 pub(super) fn ports(sheet: &Sheet<'_>) -> Vec<Found> {
     let code = Code::EntranceComplete;
     let mut found: Vec<Found> = Vec::new();
-    let Some(service) = sheet.manifest.of_kind("Service").find(is_entrance) else { return found };
+    let Some(service) = entrance(&sheet.manifest) else { return found };
     let target = format!("Service/{}", service.name);
     let items = service.node.items_at("spec.ports");
     let place = service
@@ -45,14 +45,14 @@ pub(super) fn ports(sheet: &Sheet<'_>) -> Vec<Found> {
             .because("the Service has no such port, and AKS forwards and opens exactly those that it has")
             .seen(PORT, port)
             .fix(format!("Add the port to the Service, with targetPort {target_port} (--fix does)"), [""; 0]);
-        let last = items.last().filter(|it| it.start.line() != place.line() && is_block(it, items));
-        let mend = last.map(|last| Edit::InsertAfter {
-            line: last_line(last),
-            // A list's dash stands two columns before what it begins.
-            indent: last.start.column().saturating_sub(3),
-            text: format!("- name: {name}\n  port: {port}\n  targetPort: {target_port}\n  protocol: TCP"),
-        });
-        let mend = Mend::by(mend, "the list of ports is empty or within brackets, where no line can be put");
+        let mend = match end_of_list(sheet, &service, items, name) {
+            Ok((line, indent)) => {
+                let text =
+                    format!("- name: {name}\n  port: {port}\n  targetPort: {target_port}\n  protocol: TCP");
+                Mend::Edits(vec![Edit::InsertAfter { line, indent, text }])
+            }
+            Err(why) => Mend::Unable(why),
+        };
         found.push(Found { finding: sheet.at(finding, place).at(&target), mend });
     }
     for item in items {
@@ -75,8 +75,25 @@ pub(super) fn ports(sheet: &Sheet<'_>) -> Vec<Found> {
     found
 }
 
-/// Whether pages and rooms come in by it. One that has ports of UDP alone is the media gateway's (deploy/gateway).
-fn is_entrance(service: &Object<'_>) -> bool {
+/// The one by which pages and rooms come in: it has the generator's name or leads to haproxy, or has a port that only Hubs has.
+fn entrance<'y>(manifest: &Manifest<'y>) -> Option<Object<'y>> {
+    let leads_to_haproxy = |it: &Object<'_>| {
+        let selector = it.node.at("spec.selector").map(Node::fields).unwrap_or_default();
+        selector.iter().any(|(_, value)| value.text().is_some_and(|it| it.contains("haproxy")))
+    };
+    let is_of_hubs = |it: &Object<'_>| {
+        let ports = it.node.items_at("spec.ports").iter();
+        ports.filter_map(|it| it.text_at("port")).any(|it| matches!(it, "4443" | "5349"))
+    };
+    let all = || manifest.of_kind("Service").filter(may_be_entrance);
+    all()
+        .find(|it| it.name == "lb")
+        .or_else(|| all().find(leads_to_haproxy))
+        .or_else(|| all().find(is_of_hubs))
+}
+
+/// Whether it is open to everybody. One that has ports of UDP alone is the media gateway's (deploy/gateway).
+fn may_be_entrance(service: &Object<'_>) -> bool {
     let is_udp = |it: &Node<'_>| it.text_at("protocol") == Some("UDP");
     let ports = service.node.items_at("spec.ports");
     service.node.text_at("spec.type") == Some("LoadBalancer")
@@ -119,6 +136,37 @@ fn tcp_services(sheet: &Sheet<'_>) -> Option<Found> {
         Finding::fail(code, format!("port 5349 leads to the Service {service}, which is not declared"))
             .seen(PORT, TURN);
     Some(sheet.at(finding, value.start).at(format!("ConfigMap/{name}")).into())
+}
+
+/// Behind which line, and how far from the left, another port of this name can be put; or why none can.
+fn end_of_list(
+    sheet: &Sheet<'_>,
+    service: &Object<'_>,
+    items: &[Node<'_>],
+    name: &str,
+) -> Result<(usize, usize), &'static str> {
+    if items.iter().any(|it| it.text_at("name").is_none()) {
+        return Err("a port has no name, which each must have where there are several");
+    }
+    if items.iter().any(|it| it.text_at("name") == Some(name)) {
+        return Err("another port has its name");
+    }
+    let within = "the list of ports is empty or within brackets, where no line can be put";
+    let field = service.node.get("spec").and_then(|spec| spec.own_field("ports"));
+    let ((key, ports), last) = field.zip(items.last()).ok_or(within)?;
+    if last.start.line() == key.start.line() || !is_block(last, items) {
+        return Err(within);
+    }
+    // What an alias stands for is written further up.
+    let is_here = key.start < ports.start && items.is_sorted_by(|one, next| one.start < next.start);
+    let mut is_any_block = false;
+    last.each_text(&mut |node, _| is_any_block |= node.style == Style::Block || node.start < last.start);
+    if !is_here || ports.start > last.start || is_any_block {
+        return Err("the last port is an alias, or has a text over several lines");
+    }
+    let indent = dash(&sheet.lines, last.start)
+        .ok_or("the last port is within braces, behind which no line can be put")?;
+    Ok((last_line(last), indent))
 }
 
 /// Whether each has a line of its own.

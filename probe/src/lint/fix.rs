@@ -54,6 +54,39 @@ impl Edit {
             Self::Replace { from, .. } => from.line(),
         }
     }
+
+    /// Whether what it replaces begins with an anchor, an alias or a tag: others may mean the same place, which would go with it.
+    pub(super) fn touches_marks(&self, lines: &[&str]) -> bool {
+        let Self::Replace { from, .. } = self else { return false };
+        begins(lines, *from).is_some_and(|rest| rest.starts_with(['&', '*', '!']))
+    }
+}
+
+/// The rest of the line from a place on.
+pub(super) fn begins<'l>(lines: &[&'l str], place: Place) -> Option<&'l str> {
+    let line = lines.get(place.line().checked_sub(1)?)?;
+    let (at, _) = line.char_indices().nth(place.column().checked_sub(1)?)?;
+    line.get(at..)
+}
+
+/// How far from the left the dash stands of an item that is a map in lines of its own; nothing if it is written in another way.
+pub(super) fn dash(lines: &[&str], item: Place) -> Option<usize> {
+    let is_mark = |it: &str| it.starts_with(['&', '!']);
+    let mut words = begins(lines, item)?.split_whitespace().skip_while(|it| is_mark(it));
+    if words.next().is_some_and(|it| it.starts_with(['{', '*'])) {
+        return None;
+    }
+    // The dash may stand on a line before, with a comment, an anchor or nothing behind it.
+    let own = lines[item.line() - 1].chars().take(item.column() - 1).collect::<String>();
+    let above = lines[..item.line() - 1].iter().rev().copied();
+    let line = std::iter::once(own.as_str()).chain(above).find(|line| {
+        let content = line.trim_start();
+        !content.is_empty() && !content.starts_with('#')
+    })?;
+    let indent = line.len() - line.trim_start().len();
+    let behind = line[indent..].strip_prefix('-')?.trim();
+    let is_dash = behind.is_empty() || behind.starts_with('#') || behind.split_whitespace().all(is_mark);
+    is_dash.then_some(indent)
 }
 
 /// The text with all edits made. A line that becomes a comment is not edited in any other way; what comes twice, since aliases stand

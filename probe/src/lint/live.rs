@@ -19,6 +19,8 @@ pub(crate) struct Live {
     pub(crate) name: String,
     pub(super) documents: Vec<Node<'static>>,
     namespace: String,
+    /// The context that was asked for, if it need not be the current one.
+    context: Option<String>,
     untold: Vec<Untold>,
     /// The step that leads to each place, and from which one it starts.
     trails: Vec<(usize, Step)>,
@@ -55,6 +57,7 @@ impl Live {
             name,
             documents: Vec::new(),
             namespace: namespace.to_owned(),
+            context: None,
             untold: Vec::new(),
             trails: Vec::new(),
         };
@@ -74,6 +77,17 @@ impl Live {
     pub(crate) fn without(mut self, untold: Vec<Untold>) -> Self {
         self.untold = untold;
         self
+    }
+
+    /// The same, for which `kubectl` has to be told the context.
+    pub(crate) fn in_context(mut self, context: Option<String>) -> Self {
+        self.context = context;
+        self
+    }
+
+    /// The context that `kubectl` has to be told.
+    pub(super) fn context(&self) -> Option<&str> {
+        self.context.as_deref()
     }
 
     /// Whether it would be here if the cluster had it.
@@ -102,7 +116,8 @@ impl Live {
         }
         let text =
             "Who administers the cluster can grant it, to read only; YOU is what `kubectl auth whoami` says:";
-        Some(finding.fix(text, grants(&self.namespace, &resources.join(","))))
+        let commands = grants(&self.namespace, &resources.join(","));
+        Some(finding.fix(text, commands.map(|it| in_context(it, self.context()))))
     }
 
     /// Where it is, such as `Deployment/hcce/coturn spec.template.spec.containers[0].image`.
@@ -130,11 +145,11 @@ impl Live {
         path
     }
 
-    /// The finding with commands for this namespace, in place of the one that Hubs' generator has.
+    /// The finding with commands for this namespace, in place of the one that Hubs' generator has, and for this context.
     pub(crate) fn named_in(&self, mut finding: Finding) -> Finding {
         let option = format!("-n {}", shell_word(&self.namespace));
         for command in finding.remedy.iter_mut().flat_map(|it| &mut it.commands) {
-            *command = command.replace("-n hcce", &option);
+            *command = in_context(command.replace("-n hcce", &option), self.context());
         }
         finding
     }
@@ -179,6 +194,14 @@ impl Live {
             }
         };
         Some(placed(kind, at))
+    }
+}
+
+/// The command for a cluster that need not be the current one.
+pub(crate) fn in_context(command: String, context: Option<&str>) -> String {
+    match (command.strip_prefix("kubectl "), context) {
+        (Some(rest), Some(context)) => format!("kubectl --context {} {rest}", shell_word(context)),
+        _ => command,
     }
 }
 

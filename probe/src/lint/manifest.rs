@@ -1,6 +1,6 @@
 //! What a manifest declares, by kind: objects, and the containers of their pods.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, path::Path};
 
 use super::yaml::{Node, Place};
 
@@ -115,18 +115,28 @@ impl Object<'_> {
     pub(crate) fn place(&self) -> Place {
         self.node.field("kind").map_or(self.node.start, |(key, _)| key.start)
     }
+
+    /// Whether something makes it that makes pods, as a Deployment makes sets of replicas, and would be counted twice.
+    pub(crate) fn is_made_by_another(&self) -> bool {
+        let mut owners = self.node.items_at("metadata.ownerReferences").iter();
+        owners.any(|it| it.text_at("kind").is_some_and(|kind| pod_of(kind).is_some()))
+    }
+}
+
+/// Where such an object says what pods it makes, if it makes any.
+fn pod_of(kind: &str) -> Option<&'static str> {
+    match kind {
+        "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" | "Job" => Some("spec.template.spec"),
+        "CronJob" => Some("spec.jobTemplate.spec.template.spec"),
+        "Pod" => Some("spec"),
+        _ => None,
+    }
 }
 
 impl<'y> Pod<'y> {
     /// The pod that the object makes, if it makes any.
     fn of(object: Object<'y>) -> Option<Self> {
-        let path = match object.kind {
-            "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" | "Job" => "spec.template.spec",
-            "CronJob" => "spec.jobTemplate.spec.template.spec",
-            "Pod" => "spec",
-            _ => return None,
-        };
-        Some(Self { object, spec: object.node.at(path)? })
+        Some(Self { object, spec: object.node.at(pod_of(object.kind)?)? })
     }
 
     pub(crate) fn containers(self) -> impl Iterator<Item = Container<'y>> {
@@ -184,10 +194,8 @@ impl<'y> Container<'y> {
 
     /// Whether something is mounted there, or above it.
     pub(crate) fn has_mount(&self, path: &str) -> bool {
-        self.node
-            .items_at("volumeMounts")
-            .iter()
-            .any(|it| it.text_at("mountPath").is_some_and(|at| path.starts_with(at)))
+        let mut mounts = self.node.items_at("volumeMounts").iter().filter_map(|it| it.text_at("mountPath"));
+        mounts.any(|at| at.starts_with('/') && Path::new(path).starts_with(at))
     }
 
     /// Where it begins.

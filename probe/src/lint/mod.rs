@@ -24,7 +24,7 @@ mod yaml;
 use time::OffsetDateTime;
 
 pub(crate) use self::certificates::{Shown, ShownBy};
-pub(crate) use self::live::Live;
+pub(crate) use self::live::{Live, in_context};
 #[cfg(feature = "kube")]
 pub(crate) use self::live::{Untold, grants};
 use self::{fix::Mend, manifest::Manifest, yaml::Place};
@@ -72,6 +72,8 @@ impl From<Finding> for Found {
 /// What the rules look at.
 struct Sheet<'y> {
     origin: Origin<'y>,
+    /// The lines of a file.
+    lines: Vec<&'y str>,
     now: OffsetDateTime,
     manifest: Manifest<'y>,
     /// The domain of the deployment, if it can be told.
@@ -137,6 +139,8 @@ const RULES: &[Rule] = &[
 /// How evidence names each host that a finding is about, and each port, if it is about any that browsers open.
 pub(crate) const HOST: &str = "host";
 pub(crate) const PORT: &str = "port";
+/// How it names the context in which commands are to be typed, if one was asked for.
+pub(crate) const CONTEXT: &str = "context";
 
 /// How to get a manifest of which something can be said.
 const WHOLE: (&str, &str) = (
@@ -149,7 +153,7 @@ pub(crate) fn lint(file: &str, text: &str) -> Linted {
     let (documents, broken) = yaml::read(text);
     let manifest = Manifest::new(&documents);
     let first = judge_reading(file, text, &manifest, broken.as_ref());
-    let (findings, mends) = rules(Origin::File(file), manifest, first);
+    let (findings, mends) = rules(Origin::File(file), text, manifest, first);
     Linted { findings, mends, text: text.to_owned() }
 }
 
@@ -163,14 +167,24 @@ pub(crate) fn lint_live(live: &Live) -> Vec<Finding> {
         ),
         count => Finding::pass(Code::ManifestRead, format!("{count} objects are in the {}", live.name)),
     };
-    let (findings, _) = rules(Origin::Cluster(live), manifest, first);
+    let first = match live.context() {
+        Some(context) => first.seen(CONTEXT, context),
+        None => first,
+    };
+    let (findings, _) = rules(Origin::Cluster(live), "", manifest, first);
     let mut findings: Vec<_> = findings.into_iter().map(|it| live.named_in(it)).collect();
     findings.splice(1..1, live.judge_rights());
     findings
 }
 
-fn rules(origin: Origin<'_>, manifest: Manifest<'_>, first: Finding) -> (Vec<Finding>, Vec<(usize, Mend)>) {
-    let sheet = Sheet { origin, now: OffsetDateTime::now_utc(), domain: domain::of(&manifest), manifest };
+fn rules(
+    origin: Origin<'_>,
+    text: &str,
+    manifest: Manifest<'_>,
+    first: Finding,
+) -> (Vec<Finding>, Vec<(usize, Mend)>) {
+    let (lines, now) = (text.lines().collect(), OffsetDateTime::now_utc());
+    let sheet = Sheet { origin, lines, now, domain: domain::of(&manifest), manifest };
     let (mut findings, mut mends) = (vec![first], Vec::new());
     for Found { finding, mend } in RULES.iter().flat_map(|rule| rule(&sheet)) {
         if mend != Mend::Decision {
@@ -188,12 +202,16 @@ fn rules(origin: Origin<'_>, manifest: Manifest<'_>, first: Finding) -> (Vec<Fin
 }
 
 impl Linted {
-    /// The text with everything mended that needs no decision.
+    /// The text with everything mended that needs no decision. If it would be something else then, it stays as it is.
     pub(crate) fn fixed(&self) -> Fixed<'_> {
         let (mut edits, mut changed, mut left) = (Vec::new(), Vec::new(), Vec::new());
+        let lines: Vec<_> = self.text.lines().collect();
         for (at, mend) in &self.mends {
             match mend {
                 Mend::Decision => {}
+                Mend::Edits(of_finding) if of_finding.iter().any(|it| it.touches_marks(&lines)) => {
+                    left.push((&self.findings[*at], "the value has an anchor or a tag, or is an alias"));
+                }
                 Mend::Edits(of_finding) => {
                     edits.extend(of_finding);
                     changed.push(&self.findings[*at]);
@@ -201,8 +219,25 @@ impl Linted {
                 Mend::Unable(why) => left.push((&self.findings[*at], *why)),
             }
         }
-        Fixed { text: fix::apply(&self.text, edits), changed, left }
+        let text = fix::apply(&self.text, edits);
+        if changed.is_empty() || declares_the_same(&self.text, &text) {
+            return Fixed { text, changed, left };
+        }
+        left.extend(
+            changed.into_iter().map(|it| (it, "the copy could not be read, or would be of something else")),
+        );
+        Fixed { text: self.text.clone(), changed: Vec::new(), left }
     }
+}
+
+/// Whether both can be read to their ends, and declare the same objects in the same order.
+fn declares_the_same(one: &str, other: &str) -> bool {
+    let [(of_one, None), (of_other, None)] = [yaml::read(one), yaml::read(other)] else { return false };
+    let names = |documents: &[yaml::Node<'_>]| -> Vec<(String, String)> {
+        let objects = Manifest::new(documents).objects;
+        objects.into_iter().map(|it| (it.kind.to_owned(), it.name.to_owned())).collect()
+    };
+    of_one.len() == of_other.len() && names(&of_one) == names(&of_other)
 }
 
 fn judge_reading(file: &str, text: &str, manifest: &Manifest<'_>, broken: Option<&yaml::Broken>) -> Finding {
@@ -231,12 +266,69 @@ fn judge_reading(file: &str, text: &str, manifest: &Manifest<'_>, broken: Option
     Finding::pass(code, declared)
 }
 
-/// The line without a value that may be a secret.
+/// Keys whose values name things or count them.
+const SHOWN: [&str; 22] = [
+    "apiVersion",
+    "claimName",
+    "clusterIP",
+    "containerPort",
+    "dnsPolicy",
+    "hostNetwork",
+    "hostPort",
+    "image",
+    "imagePullPolicy",
+    "kind",
+    "mountPath",
+    "name",
+    "namespace",
+    "nodePort",
+    "number",
+    "pathType",
+    "port",
+    "protocol",
+    "replicas",
+    "restartPolicy",
+    "secretName",
+    "targetPort",
+];
+
+/// The line without any value of which it is not known that it is no secret: where YAML breaks, nothing says what stands there.
 fn masked(line: &str) -> String {
-    let is_secret = ["KEY", "PASS", "SECRET", "COOKIE", "PSQL", "URI", "BEGIN", "tls.", "Key", "pass"];
-    match line.split_once(':') {
-        Some((name, _)) if is_secret.iter().any(|it| line.contains(it)) => format!("{name}: ••••"),
-        None if line.trim().len() > 40 => "••••".to_owned(),
-        _ => line.to_owned(),
+    const MASK: &str = "••••";
+    let content = line.trim();
+    if matches!(content, "" | "-" | "---" | "...") {
+        return line.to_owned();
     }
+    let mut rest = line.trim_start();
+    while let Some(behind) = rest.strip_prefix("- ") {
+        rest = behind.trim_start();
+    }
+    let before = &line[..line.len() - rest.len()];
+    let Some((key, value)) = rest.split_once(':').filter(|(key, value)| is_key(key) && is_apart(value))
+    else {
+        return format!("{before}{MASK}");
+    };
+    let is_shown = match value.trim() {
+        "" | "[" | "{" | "|" | ">" | "|-" | ">-" => true,
+        value => SHOWN.contains(&key.trim_matches(['"', '\''])) && is_name(value),
+    };
+    if is_shown { line.to_owned() } else { format!("{before}{key}: {MASK}") }
+}
+
+/// Whether what stands behind a colon makes a key of what stands before it.
+fn is_apart(value: &str) -> bool {
+    value.is_empty() || value.starts_with([' ', '\t'])
+}
+
+/// Whether this is the name of a field, and no piece of a text.
+fn is_key(key: &str) -> bool {
+    let of_name = |it: char| it.is_ascii_alphanumeric() || matches!(it, '_' | '-' | '.' | '/');
+    let name = key.trim_matches(['"', '\'']);
+    (1..=64).contains(&name.len()) && name.chars().all(of_name)
+}
+
+/// Whether it is a single name, number or image, within quotes or not.
+fn is_name(value: &str) -> bool {
+    let of_name = |it: char| it.is_ascii_alphanumeric() || matches!(it, '_' | '-' | '.' | '/' | ':' | '@');
+    value.trim_matches(['"', '\'']).chars().all(of_name)
 }

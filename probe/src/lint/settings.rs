@@ -136,13 +136,20 @@ pub(super) fn placeholders(sheet: &Sheet<'_>) -> Vec<Found> {
     let mut found: Vec<Found> = Vec::new();
     for object in &sheet.manifest.objects {
         let target = format!("{}/{}", object.kind, object.name);
-        object.node.each_text(&mut |node, text| {
-            let Some(what) = placeholder(node, text) else { return };
+        let mut tell = |node: &Node<'_>, what: Option<String>| {
+            let Some(what) = what else { return };
             let finding = Finding::fail(code, format!("{what} was left in the place of a value"))
                 .because("the generator puts values there; what it does not know stays as it is")
                 .fix("Set it in input-values.yaml, and generate the file again:", ["npm run gen-hcce"]);
             found.push(sheet.at(finding, node.start).at(&target).into());
-        });
+        };
+        for (key, value) in object.node.fields() {
+            let is_encoded = object.kind == "Secret" && key.text() == Some("data");
+            value.each_text(&mut |node, text| {
+                let what = if is_encoded { encoded_placeholder(text) } else { placeholder(node, text) };
+                tell(node, what);
+            });
+        }
     }
     if let Some(secret) = sheet.manifest.find("Secret", "configs") {
         for name in NEEDED {
@@ -164,7 +171,17 @@ pub(super) fn placeholders(sheet: &Sheet<'_>) -> Vec<Found> {
 
 /// A placeholder in the text. Longer texts are scripts and templates with variables of their own.
 fn placeholder(node: &Node<'_>, text: &str) -> Option<String> {
-    if node.style == Style::Block || text.contains('\n') || text.len() > 300 {
+    if node.style == Style::Block { None } else { placeholder_in(text) }
+}
+
+/// A placeholder in what this is in clear.
+fn encoded_placeholder(text: &str) -> Option<String> {
+    placeholder_in(std::str::from_utf8(&STANDARD.decode(text.trim()).ok()?).ok()?.trim())
+}
+
+/// What it is called. Nothing that may stand around it is told: it may be a secret after all.
+fn placeholder_in(text: &str) -> Option<String> {
+    if text.contains('\n') || text.len() > 300 {
         return None;
     }
     if text.eq_ignore_ascii_case("changeme") || text.eq_ignore_ascii_case("change_me") {
@@ -172,13 +189,13 @@ fn placeholder(node: &Node<'_>, text: &str) -> Option<String> {
     }
     let reserved = ["example.com", "example.org", "example.net"];
     let host = text.strip_prefix("https://").unwrap_or(text);
-    if reserved.iter().any(|it| {
-        host == *it
-            || host.strip_suffix(it).is_some_and(|before| {
-                ["assets.", "stream.", "cors."].contains(&before) || before.ends_with('@')
-            })
-    }) {
-        return Some(format!("{text:?}"));
+    let is_left = |it: &&&str| {
+        host.strip_suffix(**it).is_some_and(|before| {
+            matches!(before, "" | "assets." | "stream." | "cors.") || before.ends_with('@')
+        })
+    };
+    if let Some(domain) = reserved.iter().find(is_left) {
+        return Some(format!("{domain:?}"));
     }
     let mut rest = text;
     while let Some(at) = rest.find('$') {
@@ -189,8 +206,13 @@ fn placeholder(node: &Node<'_>, text: &str) -> Option<String> {
         let is_whole = text.len() == name.len() + 1
             && name.len() > 2
             && name.starts_with(|c: char| c.is_ascii_alphabetic());
-        if NAMES.contains(&name) || is_whole {
+        // A name is written in capitals; anything else may as well be a password that begins with this sign.
+        let is_name = name.chars().all(|it| it.is_ascii_uppercase() || it == '_');
+        if NAMES.contains(&name) || (is_whole && is_name) {
             return Some(format!("${name}"));
+        }
+        if is_whole {
+            return Some("what looks like a placeholder".to_owned());
         }
     }
     None

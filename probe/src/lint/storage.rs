@@ -22,7 +22,8 @@ pub(super) fn claims(sheet: &Sheet<'_>) -> Vec<Found> {
         })
         .collect();
     let names: HashSet<_> = mounted.iter().map(|(.., name)| *name).collect();
-    let unused: Vec<_> = declared.iter().filter(|it| !names.contains(*it)).collect();
+    let unused: Vec<_> = declared.iter().copied().filter(|it| !names.contains(it)).collect();
+    let missing: Vec<_> = names.iter().copied().filter(|it| !declared.contains(it)).collect();
     let mut found: Vec<Found> = Vec::new();
     for (pod, node, name) in &mounted {
         if declared.contains(name) {
@@ -31,8 +32,7 @@ pub(super) fn claims(sheet: &Sheet<'_>) -> Vec<Found> {
         if !sheet.tells("PersistentVolumeClaim", name) {
             return found;
         }
-        let nearest = unused.iter().map(|it| (strsim::levenshtein(it, name), **it)).min();
-        let meant = nearest.filter(|(distance, _)| *distance <= 3).map(|(_, it)| it);
+        let meant = meant(name, &unused, &missing);
         let finding = Finding::fail(
             code,
             format!("{} mounts the claim {name}, which is not declared", pod.object.name),
@@ -54,6 +54,16 @@ pub(super) fn claims(sheet: &Sheet<'_>) -> Vec<Found> {
         found.push(Finding::pass(code, "each claim that is mounted is declared").into());
     }
     found
+}
+
+/// The claim that has a name like this one, if there is one only, and nothing else that is missing is like it.
+fn meant<'y>(name: &str, unused: &[&'y str], missing: &[&str]) -> Option<&'y str> {
+    let distance = |one: &str, other: &str| strsim::levenshtein(one, other);
+    let least = unused.iter().map(|it| distance(it, name)).min().filter(|it| *it <= 3)?;
+    let mut nearest = unused.iter().copied().filter(|it| distance(it, name) == least);
+    let meant = nearest.next().filter(|_| nearest.next().is_none())?;
+    let is_one = missing.iter().filter(|it| distance(meant, it) <= 3).count() == 1;
+    is_one.then_some(meant)
 }
 
 /// Parts of Hubs that keep what people store.

@@ -1,6 +1,6 @@
 //! What is said of manifests, whole and changed in one place.
 
-use super::*;
+use super::{live::Untold, *};
 use crate::finding::Status;
 
 /// As the generator makes it.
@@ -417,4 +417,298 @@ fn a_secret_with_certificate_and_key_is_looked_into_and_its_key_is_never_shown()
     fails(&elsewhere, Code::SecretsNamed, "does not name a.b.hubs.test, hubs.example");
     let shown = format!("{:?}", findings(&with_secret("hubs.test", &pem, &other)));
     assert!(!shown.contains(other.lines().nth(1).unwrap()) && !shown.contains("PRIVATE"));
+}
+
+#[test]
+fn of_a_line_that_breaks_only_what_names_things_is_shown() {
+    for (text, secrets) in [
+        ("kind: Secret\ndata:\n  .dockerconfigjson: eyJhdXRocyI6eyJy\n bad: [1\n", vec!["eyJhdXRocyI6eyJy"]),
+        ("env:\n  - name: POSTGRES_PASSWORD\n    value: hunter2secret\n   - name: X\n", vec!["hunter2"]),
+        ("kind: Secret\nstringData:\n  token: eyJhbGciOi.sekret\n bad: x\n", vec!["eyJhbGciOi"]),
+        (
+            "d:\n  tls.key: |\n    MIIEvQIBADANBgkqhkiG9w0BAQ\n   Qk3xSecretTail==\n    -----END\n",
+            vec!["MIIEv", "Qk3x"],
+        ),
+        ("d:\n  SMTP_USER: apikey-SG.abc\n  PSQL: \"postgres://u:p@h\n  X: 1\n", vec!["apikey-SG", "u:p@h"]),
+        ("env:\n- {name: hunter2, value: hunter3}\n name: a # hunter4\n", vec!["hunter"]),
+        ("env:\n  name: POSTGRES, value: hunter2}\n name: [hunter3\n", vec!["hunter"]),
+        ("# password: hunter2\n hunter3 hunter4: [\n", vec!["hunter"]),
+    ] {
+        let found = findings(text);
+        assert_eq!((found[0].code, found[0].status), (Code::ManifestRead, Status::Fail), "{text}");
+        let shown = format!("{found:?}");
+        assert!(secrets.iter().all(|it| !shown.contains(it)), "{text}: {found:?}");
+    }
+    let found = findings("kind: Foo\nenv:\n  - name: POSTGRES_PASSWORD\n    value: hunter2\n   - name: X\n");
+    let shown: Vec<_> = found[0].evidence.iter().map(|it| it.value.as_str()).collect();
+    assert!(shown.contains(&"   - name: X") && shown.contains(&"    value: ••••"), "{shown:?}");
+    assert_eq!(found[0].location.as_ref().and_then(|it| it.line), Some(5));
+}
+
+/// What `--fix` makes of it, and the codes of what it leaves.
+fn mended(text: &str) -> (String, Vec<Code>) {
+    let linted = lint("hcce.yaml", text);
+    let fixed = linted.fixed();
+    let left = fixed.left.iter().map(|(it, _)| it.code).collect();
+    (fixed.text, left)
+}
+
+#[test]
+fn a_copy_that_could_not_be_read_or_would_be_of_something_else_is_not_made() {
+    // What breaks off, breaks off in the copy.
+    let text = changed(
+        "        - --default-ssl-certificate=hcce/cert-hcce\n",
+        "        - --default-ssl-certificate=hcce/cert-hcce\n  - [\n",
+    );
+    let broken = format!("{SHIPPED}---\na: [\n");
+    for text in [text, broken] {
+        let linted = lint("hcce.yaml", &text);
+        let fixed = linted.fixed();
+        assert_eq!((&fixed.text, fixed.changed.len()), (&text, 0));
+        assert!(
+            !fixed.left.is_empty() && fixed.left.iter().all(|(_, why)| why.contains("copy")),
+            "{:?}",
+            fixed.left
+        );
+    }
+}
+
+#[test]
+fn a_value_with_an_anchor_a_tag_or_an_alias_in_its_place_stays() {
+    let with = |policy: &str| {
+        let to = format!(
+            "      hostNetwork: true\n      dnsPolicy: {policy}\n      containers:\n      - name: coturn"
+        );
+        changed("      hostNetwork: true\n      containers:\n      - name: coturn", &to)
+    };
+    for policy in ["&dp ClusterFirst", "!!str ClusterFirst", "!!str 'ClusterFirst'"] {
+        let (fixed, left) = mended(&with(policy));
+        assert!(fixed.contains(&format!("dnsPolicy: {policy}\n")), "{fixed}");
+        assert_eq!(left, [Code::TurnResolvesNames], "{policy}");
+    }
+    let alias =
+        with("*dp").replacen("  name: coturn\n  namespace: hcce", "  name: coturn\n  namespace: &dp hcce", 1);
+    let (fixed, left) = mended(&alias);
+    assert!(fixed.contains("namespace: &dp hcce\n") && fixed.contains("dnsPolicy: *dp\n"), "{fixed}");
+    assert_eq!(left, [Code::TurnResolvesNames]);
+}
+
+/// With these in the place of the entrance's ports.
+fn with_ports(ports: &str) -> String {
+    let (before, _) = SHIPPED.split_once("  ports:\n  - name: http\n    port: 80").unwrap();
+    format!("{before}  ports:{ports}")
+}
+
+#[test]
+fn ports_are_added_where_the_list_has_its_dashes() {
+    for (ports, added) in [
+        (
+            "\n  -   name: http\n      port: 80\n  -   name: https\n      port: 443\n  -   name: dialog\n      port: 4443\n",
+            "  - name: turn\n",
+        ),
+        (
+            "\n  -\n    name: http\n    port: 80\n  -\n    name: https\n    port: 443\n  - # rooms\n\n    name: dialog\n    port: 4443\n",
+            "  - name: turn\n",
+        ),
+        (
+            "\n  - name: http\n    port: 80\n  - name: https\n    port: 443\n  - &b\n    name: dialog\n    port: 4443\n",
+            "  - name: turn\n",
+        ),
+        (
+            "\n      -       name: http\n              port: 80\n      -       name: https\n              port: 443\n      - name: dialog\n        port: 4443",
+            "      - name: turn\n",
+        ),
+    ] {
+        let text = with_ports(ports);
+        let (fixed, left) = mended(&text);
+        assert_eq!((told(&fixed, Code::EntranceComplete), left), (vec![], vec![]), "{fixed}");
+        assert!(fixed.contains(&format!("\n{added}")), "{fixed}");
+        assert_eq!(yaml::read(&fixed).1, None);
+    }
+}
+
+#[test]
+fn ports_are_not_added_where_that_would_not_be_taken() {
+    let http = "\n  - name: http\n    port: 80\n  - name: https\n    port: 443\n";
+    for ports in [
+        "\n  - name: http\n    port: 80\n  - {name: https, port: 443}\n".to_owned(),
+        "\n  - name: http\n    port: 80\n  - &b {name: https, port: 443}\n".to_owned(),
+        "\n  - name: http\n    port: 80\n  - {name: https,\n     port: 443\n     }\n".to_owned(),
+        format!("{http}  - port: 9000\n    name: |-\n      other\n"),
+        // A port with this name, and one without any.
+        format!("{http}  - name: dialog\n    port: 4444\n  - name: turn\n    port: 5350\n"),
+        "\n  - port: 443\n    targetPort: 4443\n".to_owned(),
+        format!("{http}  - *other\n").replacen("name: https", "name: https", 1).replacen(
+            "\n  - name: http\n",
+            "\n  - &other\n    name: http\n",
+            1,
+        ),
+    ] {
+        let text = with_ports(&ports);
+        let missing = told(&text, Code::EntranceComplete).len();
+        let (fixed, left) = mended(&text);
+        let left = left.iter().filter(|it| **it == Code::EntranceComplete).count();
+        assert!(missing > 0 && left == missing, "{ports}: {left} of {missing}");
+        assert!(fixed.contains(&ports), "{fixed}");
+    }
+}
+
+#[test]
+fn one_claim_is_not_meant_for_two_that_are_missing() {
+    let text = changed(
+        "        hostPath:\n          path: /tmp/ret_storage_data\n          type: DirectoryOrCreate\n",
+        "        persistentVolumeClaim:\n          claimName: ret-data\n      - name: other\n        persistentVolumeClaim:\n          claimName: sql-data\n",
+    );
+    let claim = |name: &str| format!("---\nkind: PersistentVolumeClaim\nmetadata:\n  name: {name}\n");
+    let (fixed, left) = mended(&format!("{text}{}", claim("rql-data")));
+    assert!(fixed.contains("claimName: ret-data\n") && fixed.contains("claimName: sql-data\n"), "{fixed}");
+    assert_eq!((told(&fixed, Code::ClaimsDeclared).len(), left), (2, vec![]), "somebody has to decide");
+    // Two that are as near say no more.
+    let (fixed, _) =
+        mended(&format!("{text}{}{}{}", claim("sql-data"), claim("rat-data"), claim("rot-data")));
+    assert!(fixed.contains("claimName: ret-data\n"), "{fixed}");
+}
+
+#[test]
+fn another_load_balancer_is_not_taken_for_the_entrance() {
+    let other = "---\nkind: Service\nmetadata:\n  name: grafana\nspec:\n  type: LoadBalancer\n  ports:\n  - name: web\n    port: 3000\n  selector:\n    app: grafana\n";
+    let text = changed(SHIPPED, &format!("{other}---\n{SHIPPED}"));
+    assert_eq!(told(&text, Code::EntranceComplete), NOTHING);
+    let renamed = text.replace("  name: lb\n", "  name: entrance\n");
+    assert_eq!(told(&renamed, Code::EntranceComplete), NOTHING);
+    assert!(findings(&renamed).iter().any(|it| it.target.as_deref() == Some("Service/entrance")));
+    let alone = findings(other);
+    assert!(alone.iter().all(|it| it.code != Code::EntranceComplete), "{alone:?}");
+}
+
+#[test]
+fn what_a_deployment_makes_does_not_want_its_ports_once_more() {
+    let made = |owner: &str| {
+        format!(
+            "{SHIPPED}---\nkind: ReplicaSet\nmetadata:\n  name: dialog-6b8f\n{owner}spec:\n  template:\n    spec:\n      hostNetwork: true\n      containers:\n      - name: x\n        ports:\n        - hostPort: 4443\n"
+        )
+    };
+    let fails = |text: &str| told(text, Code::PortsShared).iter().filter(|it| it.0 == Status::Fail).count();
+    assert_eq!(fails(&made("  ownerReferences:\n  - kind: Deployment\n    name: dialog\n")), 0);
+    assert_eq!(fails(&made("")), 1);
+    assert_eq!(
+        fails(&made("  ownerReferences:\n  - kind: Hubs\n    name: dialog\n")),
+        1,
+        "that makes no pods"
+    );
+}
+
+#[test]
+fn only_selectors_that_no_node_meets_together_keep_pods_apart() {
+    let with = |text: &str, name: &str, selector: &str| {
+        let from = format!("      hostNetwork: true\n      containers:\n      - name: {name}");
+        assert!(text.contains(&from));
+        text.replacen(&from, &format!("      nodeSelector: {selector}\n{from}"), 1)
+    };
+    let same_port = changed(
+        "        - hostPort: 5349\n          containerPort: 5349",
+        "        - hostPort: 4443\n          containerPort: 5349",
+    );
+    for (dialog, coturn, are_apart) in [
+        ("{pool: media}", "{pool: turn}", true),
+        ("{pool: media, zone: a}", "{zone: a, pool: turn}", true),
+        ("{pool: media}", "{pool: media}", false),
+        ("{pool: media}", "{zone: a}", false),
+        ("{kubernetes.io/os: linux}", "{}", false),
+    ] {
+        let text = with(&with(&same_port, "dialog", dialog), "coturn", coturn);
+        let found = told(&text, Code::PortsShared);
+        let expected = if are_apart { vec![] } else { vec![Status::Fail, Status::Warn] };
+        assert_eq!(found.iter().map(|it| it.0).collect::<Vec<_>>(), expected, "{dialog} {coturn}: {found:?}");
+    }
+}
+
+#[test]
+fn a_mount_is_above_a_path_by_whole_names() {
+    let with = |path: &str| {
+        let from = "              key: PSQL\n";
+        assert_eq!(SHIPPED.matches(from).count(), 1);
+        changed(
+            from,
+            &format!("{from}        volumeMounts:\n        - name: c\n          mountPath: {path}\n"),
+        )
+    };
+    for (path, counts) in
+        [("/certs", true), ("/certs/", true), ("/", true), ("/c", false), ("/cert", false), ("''", false)]
+    {
+        assert_eq!(told(&with(path), Code::TurnHasCertificate).is_empty(), counts, "{path}");
+    }
+}
+
+#[test]
+fn fields_that_are_merged_count_and_are_not_edited_where_they_stand() {
+    let from = "      hostNetwork: true\n      containers:\n      - name: coturn";
+    let rest = "      containers:\n      - name: coturn";
+    let own = told(SHIPPED, Code::TurnResolvesNames).len();
+    assert_eq!(own, 1);
+    for merged in [
+        "      <<: {hostNetwork: true}\n",
+        "      <<: [{x: y}, {hostNetwork: true}]\n",
+        "      <<: &hn\n        hostNetwork: true\n",
+    ] {
+        let text = changed(from, &format!("{merged}{rest}"));
+        assert_eq!(told(&text, Code::TurnResolvesNames).len(), 1, "{merged}");
+        let (fixed, left) = mended(&text);
+        assert!(fixed.contains(&format!("{merged}{rest}")), "{fixed}");
+        assert_eq!(left, [Code::TurnResolvesNames], "{merged}");
+    }
+    let overridden =
+        changed(from, &format!("      <<: {{hostNetwork: true}}\n      hostNetwork: false\n{rest}"));
+    assert_eq!(told(&overridden, Code::TurnResolvesNames), NOTHING);
+}
+
+#[test]
+fn placeholders_in_base64_are_found_as_well_and_no_more_than_their_names_is_shown() {
+    let encoded = |text: &str| base64::Engine::encode(&base64::engine::general_purpose::STANDARD, text);
+    let secret = |key: &str, value: &str| {
+        format!("{SHIPPED}---\nkind: Secret\nmetadata:\n  name: other\n{key}:\n  a: '{value}'\n")
+    };
+    for (value, said) in [
+        ("$SMTP_SERVER", "$SMTP_SERVER was left in the place of a value"),
+        ("changeMe", "\"changeMe\" was left in the place of a value"),
+        ("changeMe\n", "\"changeMe\" was left in the place of a value"),
+        ("admin@example.com", "\"example.com\" was left in the place of a value"),
+        ("x://hunter2:hunter2@example.com", "\"example.com\" was left in the place of a value"),
+        ("$hunter2", "what looks like a placeholder was left in the place of a value"),
+        ("hunter2-$DB_PASS", "$DB_PASS was left in the place of a value"),
+    ] {
+        let text = secret("data", &encoded(value));
+        let found = told(&text, Code::ValuesPutIn);
+        assert_eq!(found, [(Status::Fail, line(&text, &encoded(value)), said.to_owned())], "{value}");
+        assert!(!format!("{:?}", findings(&text)).contains("hunter2"), "{value}");
+        if !value.contains('\n') {
+            assert_eq!(told(&secret("stringData", value), Code::ValuesPutIn)[0].2, said);
+        }
+    }
+    for value in ["hunter2", "$(x)", "none"] {
+        assert_eq!(told(&secret("data", &encoded(value)), Code::ValuesPutIn), NOTHING, "{value}");
+    }
+}
+
+#[test]
+fn commands_for_a_cluster_name_its_context_and_its_namespace() {
+    let objects = || {
+        let claim = serde_json::json!({ "metadata": { "name": "ret" }, "spec": { "template": { "spec": {
+            "volumes": [{ "persistentVolumeClaim": { "claimName": "ret" } }] } } } });
+        [("Deployment", claim)]
+    };
+    let untold = || Untold { kind: "Secret", name: None, resource: "secrets".to_owned() };
+    let commands = |live: &Live| -> Vec<String> {
+        lint_live(live).into_iter().filter_map(|it| it.remedy).flat_map(|it| it.commands).collect()
+    };
+    let live = Live::new("cluster".to_owned(), "hcce-rooms", objects()).without(vec![untold()]);
+    let plain = commands(&live);
+    assert!(plain.contains(&"kubectl get pvc -n hcce-rooms".to_owned()), "{plain:?}");
+    let told = commands(&live.in_context(Some("my hubs".to_owned())));
+    let expected: Vec<_> =
+        plain.iter().map(|it| it.replacen("kubectl ", "kubectl --context 'my hubs' ", 1)).collect();
+    assert!(told.len() >= 3 && told.iter().all(|it| it.contains("--context 'my hubs' ")), "{told:?}");
+    assert_eq!(told, expected);
+    let nothing = Live::new("cluster".to_owned(), "hcce", []).in_context(Some("x".to_owned()));
+    assert_eq!(commands(&nothing)[0], "kubectl --context x get deployments -A");
 }

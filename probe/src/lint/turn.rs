@@ -81,7 +81,10 @@ pub(super) fn names(sheet: &Sheet<'_>) -> Vec<Found> {
         // In a flow mapping there is no line of its own to put it behind.
         let is_block = key.start.line() != turn.pod.spec.start.line()
             || turn.pod.spec.start.column() == key.start.column();
-        let mend = if let Some((_, value)) = policy {
+        let is_own = |name| turn.pod.spec.own_field(name).is_some();
+        let mend = if !is_own(if policy.is_some() { "dnsPolicy" } else { "hostNetwork" }) {
+            Mend::Unable("it is merged into the pod from elsewhere")
+        } else if let Some((_, value)) = policy {
             Mend::by(replacing(value, "ClusterFirstWithHostNet"), SPREAD)
         } else {
             let insertion = Edit::InsertAfter {
@@ -155,17 +158,23 @@ const COTURN: (u16, u16) = (49_152, 51_609);
 /// dialog's, if nothing else is said.
 const DIALOG: (u16, u16) = (40_000, 49_999);
 
+/// With so many of those that want a port another one is compared. Two would be enough, if all could run on one node.
+const MOST_COMPARED: usize = 32;
+
 /// Ports of the node that two want.
 pub(super) fn ports(sheet: &Sheet<'_>) -> Vec<Found> {
     let code = Code::PortsShared;
     let mut found: Vec<Found> = Vec::new();
-    let containers: Vec<_> = sheet.manifest.containers().collect();
-    let mut taken: HashMap<(u16, &str), Vec<&str>> = HashMap::new();
+    let containers: Vec<_> =
+        sheet.manifest.containers().filter(|it| !it.pod.object.is_made_by_another()).collect();
+    let mut taken: HashMap<(u16, &str), Vec<Pod<'_>>> = HashMap::new();
     for container in &containers {
         for (port, protocol, node) in container.host_ports() {
             let owner = container.pod.object.name;
             let owners = taken.entry((port, protocol)).or_default();
-            if let Some(other) = owners.iter().find(|it| **it != owner) {
+            let is_other =
+                |it: &&Pod<'_>| it.object.name != owner && !are_on_different_nodes(**it, container.pod);
+            if let Some(other) = owners.iter().find(is_other).map(|it| it.object.name) {
                 let finding = Finding::fail(code, format!("{owner} and {other} both want {protocol} port {port} of their node"))
                     .because("two pods with one host port never run on one node: the second one waits, on a cluster of one node for ever")
                     .fix("Give one of them another port", [""; 0]);
@@ -173,9 +182,8 @@ pub(super) fn ports(sheet: &Sheet<'_>) -> Vec<Found> {
                     sheet.at(finding, node.start).at(format!("{}/{owner}", container.pod.object.kind)).into(),
                 );
             }
-            // Two are enough to tell of a third one.
-            if owners.len() < 2 && !owners.contains(&owner) {
-                owners.push(owner);
+            if owners.len() < MOST_COMPARED && owners.iter().all(|it| it.object.name != owner) {
+                owners.push(container.pod);
             }
         }
     }
@@ -196,7 +204,10 @@ fn shared_range(sheet: &Sheet<'_>, containers: &[Container<'_>]) -> Option<Found
     };
     let own = (number("MEDIASOUP_MIN_PORT", DIALOG.0), number("MEDIASOUP_MAX_PORT", DIALOG.1));
     let shared = (own.0.max(COTURN.0), own.1.min(COTURN.1));
-    if shared.0 > shared.1 || is_kept_apart(dialog.pod) || is_kept_apart(coturn.pod) {
+    let avoids = |pod: Pod<'_>| pod.spec.at("affinity.podAntiAffinity").is_some();
+    let are_apart =
+        avoids(dialog.pod) || avoids(coturn.pod) || are_on_different_nodes(dialog.pod, coturn.pod);
+    if shared.0 > shared.1 || are_apart {
         return None;
     }
     let finding = Finding::warn(Code::PortsShared, format!("dialog and coturn draw from the same ports, {}-{}, if they run on one node", shared.0, shared.1))
@@ -205,6 +216,11 @@ fn shared_range(sheet: &Sheet<'_>, containers: &[Container<'_>]) -> Option<Found
     Some(sheet.at(finding, coturn.place()).at("Deployment/coturn").into())
 }
 
-fn is_kept_apart(pod: Pod<'_>) -> bool {
-    pod.spec.at("affinity.podAntiAffinity").is_some() || pod.spec.get("nodeSelector").is_some()
+/// Whether no node has the labels that both ask for.
+fn are_on_different_nodes(one: Pod<'_>, other: Pod<'_>) -> bool {
+    let selector = one.spec.get("nodeSelector").map(Node::fields).unwrap_or_default();
+    selector.iter().any(|(key, value)| {
+        let others = key.text().and_then(|key| other.spec.get("nodeSelector")?.get(key)).and_then(Node::text);
+        others.is_some_and(|others| value.text().is_some_and(|own| own != others))
+    })
 }

@@ -216,8 +216,17 @@ impl Node<'_> {
         Some(&self.field(name)?.1)
     }
 
-    /// A field with its key.
+    /// A field with its key: one of its own, or one of those that `<<` merges into it.
     pub(crate) fn field(&self, name: &str) -> Option<&(Self, Self)> {
+        let merged = || {
+            let (_, merged) = self.own_field("<<")?;
+            merged.field(name).or_else(|| merged.items().iter().find_map(|it| it.field(name)))
+        };
+        self.own_field(name).or_else(merged)
+    }
+
+    /// A field with its key, if it stands there itself.
+    pub(crate) fn own_field(&self, name: &str) -> Option<&(Self, Self)> {
         self.fields().iter().find(|(key, _)| key.text() == Some(name))
     }
 

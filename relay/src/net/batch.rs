@@ -50,8 +50,9 @@ impl Received {
             std::array::from_fn(|_| IoSliceMut::new(chunks.next().unwrap_or_default()));
         let count = self.state.recv(socket.into(), &mut slices[..limit], &mut self.meta[..limit])?;
         for (meta, bytes) in self.meta[..count].iter().zip(self.bytes.chunks_exact(MAX_LEN)) {
-            // Source port 0 cannot be answered, and is never a client.
-            if meta.addr.port() != 0 {
+            // Source port 0 cannot be answered, and is never a client. Neither is who speaks to many at once: no answer can
+            // have such an address as its source.
+            if meta.addr.port() != 0 && !meta.dst_ip.is_some_and(is_of_many) {
                 let datagram = |payload| Datagram { from: meta.addr, to: meta.dst_ip, payload };
                 let row = &bytes[..meta.len];
                 if row.is_empty() {
@@ -62,6 +63,11 @@ impl Received {
         }
         Ok(count < limit)
     }
+}
+
+/// Whether an address stands for more than one machine. That of a network's broadcasts cannot be told from others.
+fn is_of_many(address: IpAddr) -> bool {
+    address.is_multicast() || matches!(address, IpAddr::V4(address) if address.is_broadcast())
 }
 
 impl std::fmt::Debug for Received {
@@ -123,18 +129,33 @@ impl Sending {
     /// Sends what is here. What the socket does not take now is lost, as on the internet.
     pub(super) fn send(&mut self, socket: &(impl AsFd + AsRawFd), state: &UdpSocketState) {
         if let Some(destination) = self.destination.take() {
-            let segment_size = (self.count > 1).then_some(self.segment);
-            let transmit = Transmit {
-                destination: destination.to,
-                ecn: None,
-                contents: &self.bytes,
-                segment_size,
-                src_ip: destination.from,
+            let is_row = self.count > 1;
+            let send_one = |contents: &[u8], segment_size| {
+                let transmit = Transmit {
+                    destination: destination.to,
+                    ecn: None,
+                    contents,
+                    segment_size,
+                    src_ip: destination.from,
+                };
+                let once = || state.try_send(UdpSockRef::from(socket), &transmit);
+                match once() {
+                    // What an earlier packet met on its way is told instead of sending this one; but once.
+                    Err(error) if error.kind() != io::ErrorKind::WouldBlock => once(),
+                    result => result,
+                }
             };
-            let once = || state.try_send(UdpSockRef::from(socket), &transmit);
-            let send = || match once() {
-                // What an earlier packet met on its way is told instead of sending this one; but once.
-                Err(error) if error.kind() != io::ErrorKind::WouldBlock => once(),
+            let send = || match send_one(&self.bytes, is_row.then_some(self.segment)) {
+                // The kernel cuts up nothing that is longer than what the path takes, but fragments it one by one.
+                Err(error) if is_row && error.kind() != io::ErrorKind::WouldBlock => {
+                    for payload in self.bytes.chunks(self.segment) {
+                        let sent = send_one(payload, None);
+                        if sent.as_ref().is_err_and(|it| it.kind() == io::ErrorKind::WouldBlock) {
+                            return sent;
+                        }
+                    }
+                    Ok(())
+                }
                 result => result,
             };
             let _ = match destination.fragmentation {
@@ -202,6 +223,49 @@ mod tests {
                 lens.iter().enumerate().map(|(index, len)| vec![index as u8; *len]).collect();
             assert_eq!(payloads, expected, "{lens:?}");
         }
+    }
+
+    #[test]
+    fn a_row_that_the_kernel_refuses_goes_one_by_one() {
+        let (here, there, state) = (socket(), socket(), state());
+        let to = there.local_addr().unwrap();
+        let destination = Destination { socket: 0, to, from: None, fragmentation: Fragmentation::Allowed };
+        let mut sending = Sending::default();
+        // More than any kernel cuts up.
+        let payloads: Vec<[u8; 2]> = (0..200).map(|number| [number, 1]).collect();
+        for payload in &payloads {
+            sending.push(destination, |bytes| bytes.extend_from_slice(payload));
+        }
+        sending.push(destination, |bytes| bytes.push(9));
+        sending.send(&here, &state);
+        let mut received = Vec::new();
+        let mut room = Received::new(state);
+        while let Ok(false) = room.receive(&there, 32, |it| received.push(it.payload.to_vec())) {}
+        let expected: Vec<Vec<u8>> = payloads.iter().map(|it| it.to_vec()).chain([vec![9]]).collect();
+        assert_eq!(received, expected);
+    }
+
+    #[test]
+    fn what_is_sent_to_many_at_once_is_for_nobody() {
+        use std::net::Ipv4Addr;
+
+        use nix::sys::socket::{setsockopt, sockopt};
+
+        let there = UdpSocket::bind("0.0.0.0:0").unwrap();
+        there.set_nonblocking(true).unwrap();
+        setsockopt(&there, sockopt::Ipv4PacketInfo, &true).unwrap();
+        let group = Ipv4Addr::new(239, 1, 2, 3);
+        there.join_multicast_v4(&group, &Ipv4Addr::LOCALHOST).unwrap();
+        let here = socket2::Socket::from(socket());
+        here.set_multicast_if_v4(&Ipv4Addr::LOCALHOST).unwrap();
+        let here = UdpSocket::from(here);
+        let port = there.local_addr().unwrap().port();
+        here.send_to(b"to many", (group, port)).unwrap();
+        here.send_to(b"to one", (Ipv4Addr::LOCALHOST, port)).unwrap();
+        let mut received = Vec::new();
+        let mut room = Received::new(state());
+        while let Ok(false) = room.receive(&there, 1, |it| received.push(it.payload.to_vec())) {}
+        assert_eq!(received, [b"to one"]);
     }
 
     #[test]

@@ -477,18 +477,23 @@ impl Exchange {
         while let Some(gate) = &mut self.gate
             && let Some(command) = gate.core.poll_command()
         {
-            match command {
-                gateway::Command::Send { route, bytes } => self.send_to_dialog(route, &bytes),
-                gateway::Command::Opened { way, client } => gate.opened(way, client),
-                gateway::Command::Moved { way, client } => gate.moved(way, client),
-                gateway::Command::Closed { way, ended } => {
-                    if let Some(Client { link: Link::Stream(connection), .. }) = gate.closed(way, ended)
-                        && let Some(outbox) = self.outbox(connection)
-                    {
-                        // Its task finds out that the client is a stranger again.
-                        outbox.wake();
-                    }
+            let left = match command {
+                gateway::Command::Send { route, bytes } => {
+                    self.send_to_dialog(route, &bytes);
+                    None
                 }
+                gateway::Command::Opened { way, client } => {
+                    gate.opened(way, client);
+                    None
+                }
+                gateway::Command::Moved { way, client } => gate.moved(way, client),
+                gateway::Command::Closed { way, ended } => gate.closed(way, ended),
+            };
+            if let Some(Client { link: Link::Stream(connection), .. }) = left
+                && let Some(outbox) = self.outbox(connection)
+            {
+                // Its task finds out that the client is a stranger again.
+                outbox.wake();
             }
         }
     }
@@ -804,7 +809,7 @@ pub(super) fn now() -> Now {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::time::Duration;
 
     use tokio::task::LocalSet;
@@ -815,7 +820,8 @@ mod tests {
     use crate::turn::NonceKey;
     use crate::wire::{Builder, IntegrityKey, Method, PROTOCOL_UDP, TransactionId};
 
-    fn exchange() -> Shared {
+    /// One without listeners, as the defaults have it.
+    pub(crate) fn exchange() -> Shared {
         let Config { relay, limits, .. } = Config::default();
         let (settings, reread) = (settings(), Arc::new(Notify::new()));
         let ports = relay.address.iter().map(|address| Ports::new(*address, relay.ports)).collect();

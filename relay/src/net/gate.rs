@@ -136,11 +136,11 @@ impl Gate {
         });
     }
 
-    pub(super) fn moved(&mut self, way: WayId, client: Client) {
-        if let Some(Some(way)) = self.ways.get_mut(way.index()) {
-            info!(client = %client.remote, before = %way.client.remote, "way taken over: the browser has come from another address");
-            way.client = client;
-        }
+    /// A way is another client's from now on. Returns whose it was.
+    pub(super) fn moved(&mut self, way: WayId, client: Client) -> Option<Client> {
+        let way = self.ways.get_mut(way.index())?.as_mut()?;
+        info!(client = %client.remote, before = %way.client.remote, "way taken over: the browser has come from another address");
+        Some(std::mem::replace(&mut way.client, client))
     }
 
     /// A way is over. Returns whose it was.

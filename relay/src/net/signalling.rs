@@ -52,6 +52,8 @@ const FAREWELL: Duration = Duration::from_secs(5);
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 /// How much is read at once: most messages are shorter, and there may be thousands of connections.
 const READ_SIZE: usize = 4 << 10;
+/// The longest head of a request, as dialog's server has it.
+const LONGEST_HEAD: usize = 16 << 10;
 /// Why somebody is not let in.
 const DRAINS: &str = "the relay drains";
 
@@ -231,6 +233,7 @@ impl Proxy {
         let mut http = server::Builder::new();
         let limit = self.settings.borrow().handshake_timeout;
         http.timer(TokioTimer::new()).header_read_timeout(limit).preserve_header_case(true);
+        http.max_buf_size(LONGEST_HEAD);
         let mut serving = pin!(http.serve_connection(TokioIo::new(stream), answer).with_upgrades());
         let served = tokio::select! {
             served = &mut serving => served,

@@ -23,6 +23,8 @@ use crate::wire::{NotTurn, Opening, PacketDecoder, PacketTooLong, StreamDecoder}
 const STRANGER_FRAME: usize = 2048;
 /// How much is read at once; a TLS record holds 16 KiB.
 const READ_SIZE: usize = 16 << 10;
+/// How often a connection is read until others have their turn.
+const READS: usize = 4;
 /// Why a connection is over.
 #[derive(Debug, Error)]
 pub(super) enum End {
@@ -113,15 +115,16 @@ struct Connection<'a, S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
-    /// Moves bytes both ways until neither can go on.
+    /// Moves bytes both ways until neither can go on, or others have waited for long enough.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Infallible, End>> {
-        loop {
+        for _ in 0..READS {
             self.poll_write(cx)?;
-            match self.poll_read(cx)? {
-                Poll::Ready(()) => {}
-                Poll::Pending => break,
+            if self.poll_read(cx)?.is_pending() {
+                return self.poll_patience(cx);
             }
         }
+        // There may be more, for which it comes back behind the others of this worker.
+        cx.waker().wake_by_ref();
         self.poll_patience(cx)
     }
 
@@ -217,5 +220,59 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
             }
             patience.as_mut().reset(tokio::time::Instant::now() + limit);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::exchange::tests::exchange;
+    use super::*;
+    use crate::wire::{Builder, Class, Method, TransactionId};
+
+    /// A client that always has something to say, for so many times.
+    struct Talkative(usize);
+
+    impl AsyncRead for Talkative {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buffer: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            if self.0 > 0 {
+                self.0 -= 1;
+                let said = Builder::new(Class::Indication, Method::Binding, TransactionId([1; 12]));
+                buffer.put_slice(&said.finish());
+            }
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl AsyncWrite for Talkative {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_never_empty_leaves_others_their_turn_and_is_read_to_its_end() {
+        let exchange = exchange();
+        let mut presence = Presence::stranger(&exchange).unwrap();
+        let (remote, local) = ("192.0.2.7:1".parse().unwrap(), "192.0.2.1:2".parse().unwrap());
+        let what = (Transport::Tcp, Spoken::Turn);
+        let mut served = std::pin::pin!(serve_frames(&mut presence, Talkative(100), what, remote, local));
+        tokio::select! {
+            biased;
+            end = &mut served => panic!("nobody else had a turn: {end}"),
+            () = std::future::ready(()) => {}
+        }
+        assert!(matches!(served.await, End::Closed));
     }
 }

@@ -4,6 +4,7 @@
 //! that is gone takes no more of them; those that it brought go on. Datagrams have no connection of their own: the sessions
 //! of a UDP listener end with it, because nobody else can answer from its address.
 
+use std::io;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
@@ -63,19 +64,31 @@ impl Listeners {
     }
 
     /// Opens what of these is not open yet, and changes nothing.
-    pub(super) fn open(&self, listen: &[Listen]) -> Result<Opened, StartError> {
-        if listen.is_empty() {
+    pub(super) fn open(&self, listeners: &[Listen]) -> Result<Opened, StartError> {
+        if listeners.is_empty() {
             return Err(StartError::Nothing("listen"));
         }
         let mut known: Vec<Option<&Open>> = self.open.iter().map(Some).collect();
         let mut opened = Vec::new();
-        for listen in listen {
+        for (number, listen) in listeners.iter().enumerate() {
             let place = known.iter().position(|open| open.is_some_and(|open| open.can_be(listen)));
             let source = if let Some(place) = place {
                 known[place] = None;
                 Source::Known(place)
             } else {
-                let failed = |source| StartError::Listen { listen: listen.clone(), source };
+                let others = || listeners.iter().enumerate().filter(|(other, _)| *other != number);
+                let failed = |source: io::Error| {
+                    let is_taken = source.kind() == io::ErrorKind::AddrInUse;
+                    let is_other = |other: &&Listen| is_taken && collide(listen, other);
+                    let listen = listen.clone();
+                    if let Some(other) = others().map(|(_, other)| other).find(is_other) {
+                        StartError::Twice { listen, other: Box::new(other.clone()) }
+                    } else if let Some(other) = self.actual.iter().find(is_other) {
+                        StartError::Own { listen, other: Box::new(other.clone()) }
+                    } else {
+                        StartError::Listen { listen, source }
+                    }
+                };
                 let sockets =
                     bind::listen(listen.transport, listen.address, self.workers.len()).map_err(failed)?;
                 let address =
@@ -147,10 +160,22 @@ impl Listeners {
     }
 }
 
+fn is_datagram(listen: &Listen) -> bool {
+    listen.transport == Transport::Udp
+}
+
+/// Whether these two cannot be open at a time. All addresses of a machine include each of them.
+fn collide(one: &Listen, other: &Listen) -> bool {
+    let (ip, of_other) = (one.address.ip(), other.address.ip());
+    is_datagram(one) == is_datagram(other)
+        && one.address.port() == other.address.port()
+        && ip.is_ipv4() == of_other.is_ipv4()
+        && (ip == of_other || ip.is_unspecified() || of_other.is_unspecified())
+}
+
 impl Open {
     /// Whether its sockets are those that this listener needs; what is spoken on a stream is not the socket's business.
     fn can_be(&self, listen: &Listen) -> bool {
-        let is_datagram = |listen: &Listen| listen.transport == Transport::Udp;
         is_datagram(&self.configured) == is_datagram(listen)
             && (self.configured.address == listen.address || self.actual.address == listen.address)
     }

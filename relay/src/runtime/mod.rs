@@ -53,6 +53,26 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// A listener's address, of which the relay has the port already.
+    #[error(
+        "cannot listen on {listen}: the relay itself has that port, for {other}; a restart is needed for this"
+    )]
+    Own {
+        /// Which listener.
+        listen: Listen,
+        /// The one that has it.
+        other: Box<Listen>,
+    },
+    /// A listener's address, of which another one is to have the port as well.
+    #[error(
+        "cannot listen on {listen}: listen has that port twice, for {other} as well; take one of them out"
+    )]
+    Twice {
+        /// Which listener.
+        listen: Listen,
+        /// The other one.
+        other: Box<Listen>,
+    },
     /// The address for operators.
     #[error("cannot listen on admin.address {address}: {source}{}", advice(source))]
     Admin {
@@ -288,14 +308,16 @@ impl Relay {
     }
 
     /// Waits after [`Self::drain`] until the last allocation has ended, and the last connection for signalling.
-    pub async fn drained(&self) {
-        let mut looks = tokio::time::interval(DRAIN_LOOK);
-        loop {
-            looks.tick().await;
-            let workers = self.common.status.totals();
-            let is_empty = workers.iter().all(|it| it.is_draining && it.sessions.sum() == 0);
-            if is_empty && self.common.status.signalling() == 0 {
-                return;
+    pub fn drained(&self) -> impl Future<Output = ()> + use<> {
+        let status = Arc::clone(&self.common.status);
+        async move {
+            let mut looks = tokio::time::interval(DRAIN_LOOK);
+            loop {
+                looks.tick().await;
+                let is_empty = status.totals().iter().all(|it| it.is_draining && it.sessions.sum() == 0);
+                if is_empty && status.signalling() == 0 {
+                    return;
+                }
             }
         }
     }

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_local;
 use tokio::time::sleep;
@@ -100,18 +102,35 @@ impl Places {
     }
 
     async fn follow(mut self) {
-        loop {
+        'anew: loop {
             let config = Arc::clone(&self.configs.borrow_and_update());
             self.apply(&config.gateway);
-            // What needs nobody's answer counts at once.
+            // What needs nobody's answer counts at once, and every answer when it comes.
             self.tell(&config);
-            for known in self.dialogs.iter_mut().chain(&mut self.tcp) {
-                known.ask(&self.cluster, self.names, "TCP").await;
+            let (cluster, names) = (self.cluster.clone(), self.names);
+            let question = |place, known: &Known| {
+                let answer = answer(known.entry.clone(), &cluster, names);
+                async move { (place, answer.await) }
+            };
+            let mut answers: FuturesUnordered<_> =
+                self.all().enumerate().map(|(place, known)| question(place, known)).collect();
+            loop {
+                let (place, answer) = tokio::select! {
+                    answered = answers.next() => match answered {
+                        Some((place, Some(answer))) => (place, answer),
+                        Some((_, None)) => continue,
+                        None => break,
+                    },
+                    changed = self.configs.changed() => match changed {
+                        Ok(()) => continue 'anew,
+                        Err(_) => return,
+                    },
+                };
+                if let Some((known, protocol)) = self.all_mut().nth(place) {
+                    known.learn(answer, protocol);
+                }
+                self.tell(&config);
             }
-            for known in &mut self.udp {
-                known.ask(&self.cluster, self.names, "UDP").await;
-            }
-            self.tell(&config);
             let is_missing = self.all().any(|it| it.addresses.is_empty());
             let every = config.peers.resolve_every;
             let pause: Duration = if is_missing { every.min(IMPATIENCE) } else { every };
@@ -178,6 +197,34 @@ impl Places {
     fn all(&self) -> impl Iterator<Item = &Known> {
         self.dialogs.iter().chain(&self.udp).chain(&self.tcp)
     }
+
+    /// The same, with what is spoken there.
+    fn all_mut(&mut self) -> impl Iterator<Item = (&mut Known, &'static str)> {
+        let udp = self.udp.iter_mut().map(|it| (it, "UDP"));
+        let tcp = self.tcp.iter_mut().map(|it| (it, "TCP"));
+        self.dialogs.iter_mut().map(|it| (it, "TCP")).chain(udp).chain(tcp)
+    }
+}
+
+/// What is said of a name or a Service.
+struct Answer {
+    found: Result<Vec<IpAddr>, String>,
+    /// The ports of a Service.
+    ports: Option<Vec<Port>>,
+}
+
+/// Asks DNS for a name and the cluster for a Service. An address needs nobody's answer.
+async fn answer(entry: Option<Entry>, cluster: &Cluster, names: Names) -> Option<Answer> {
+    match entry? {
+        Entry::Place(Place { host: Host::Name(name), .. }) => {
+            Some(Answer { found: names.lookup(&name).await, ports: None })
+        }
+        Entry::Service { service, .. } => Some(match cluster.reached(&service).await {
+            Ok(reached) => Answer { found: Ok(reached.addresses), ports: Some(reached.ports) },
+            Err(error) => Answer { found: Err(error.to_string()), ports: None },
+        }),
+        Entry::Place(_) => None,
+    }
 }
 
 impl Known {
@@ -194,22 +241,21 @@ impl Known {
         Self { entry: Some(entry.clone()), addresses, failure: None, others: None }
     }
 
-    /// Asks DNS for a name and the cluster for a Service, which has to have the port as one of `protocol`. Without an answer the last one
-    /// counts.
-    async fn ask(&mut self, cluster: &Cluster, names: Names, protocol: &str) {
-        let (found, port) = match &self.entry {
-            Some(Entry::Place(Place { host: Host::Name(name), port })) => (names.lookup(name).await, *port),
+    /// Goes by what is said of it; a Service has to have the port as one of `protocol`. Where nothing could be found out, the last
+    /// answer counts.
+    fn learn(&mut self, answer: Answer, protocol: &str) {
+        let port = match &self.entry {
+            Some(Entry::Place(place)) => place.port,
             Some(Entry::Service { service, port }) => {
                 let (service, port) = (service.clone(), *port);
-                let reached = cluster.reached(&service).await.map_err(|error| error.to_string());
-                if let Ok(reached) = &reached {
-                    self.compare(&service, protocol, port, &reached.ports);
+                if let Some(ports) = &answer.ports {
+                    self.compare(&service, protocol, port, ports);
                 }
-                (reached.map(|it| it.addresses), port)
+                port
             }
-            Some(Entry::Place(_)) | None => return,
+            None => return,
         };
-        match found {
+        match answer.found {
             Ok(mut found) => {
                 found.sort_unstable();
                 found.dedup();
@@ -385,6 +431,19 @@ mod tests {
     }
 
     #[test]
+    fn one_that_does_not_answer_keeps_none_of_the_others_waiting() {
+        within_the_limit(async {
+            let dns = Server::start().await;
+            dns.say("media", &["203.0.113.10"]);
+            let config = "gateway.dialog = 'silent.test:4443'\ngateway.udp = 'media.test:3478'";
+            let (mut settings, status) = follow(config, Cluster::around(), dns.names);
+            let place = "203.0.113.10:3478".parse().unwrap();
+            settings.wait_for(|it| it.offer.udp == [place]).await.unwrap();
+            until(&status, says("silent.test cannot be found out: not asked yet")).await;
+        });
+    }
+
+    #[test]
     fn as_long_as_one_address_was_never_known_the_others_do_not_make_it_ready() {
         let runtime = runtime().unwrap();
         LocalSet::new().block_on(&runtime, async {
@@ -454,7 +513,8 @@ mod tests {
                 (json!([]), 3),
             ] {
                 api.describe(&service(ports));
-                known.ask(&api.cluster, Names::OfTheSystem, "UDP").await;
+                let answer = answer(known.entry.clone(), &api.cluster, Names::OfTheSystem).await;
+                known.learn(answer.unwrap(), "UDP");
                 assert_eq!(warnings(), expected, "{}", said());
             }
             // It is told to browsers all the same: what forwards it may be no part of the Service.

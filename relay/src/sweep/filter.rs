@@ -26,6 +26,10 @@ const RETURN: u16 = 0x06;
 /// The most of a packet that is handed over.
 const WHOLE: u32 = 0x0004_0000;
 
+/// So many probers of a family are told from others; a jump goes over 255 instructions at most. With more of them the beginnings of
+/// everybody's connections pass.
+const MOST: usize = 30;
+
 /// An instruction, as the kernel has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Instruction {
@@ -56,7 +60,7 @@ pub(super) fn ipv4(probers: &[Ipv4Addr]) -> Vec<Instruction> {
     program.load(HEADER_LENGTH_TO_X, 0);
     program.load(LOAD_BYTE, 9);
     program.datagram_or_segment();
-    for prober in probers {
+    for prober in program.named(probers) {
         program.load(LOAD_WORD, 12);
         program.test(IF_EQUAL, (*prober).into(), To::Accept, To::Next);
     }
@@ -71,7 +75,7 @@ pub(super) fn ipv6(probers: &[Ipv6Addr]) -> Vec<Instruction> {
     program.load(X_BECOMES, 40);
     program.load(LOAD_BYTE, 6);
     program.datagram_or_segment();
-    for prober in probers {
+    for prober in program.named(probers) {
         let octets = prober.octets();
         let words = octets.chunks_exact(4).map(|it| u32::from_be_bytes([it[0], it[1], it[2], it[3]]));
         for (number, word) in (0_u8..4).zip(words) {
@@ -114,6 +118,15 @@ impl Program {
         self.load(LOAD_BYTE_AT_X, 13);
         self.load(AND, 0x12);
         self.test(IF_EQUAL, 0x02, To::Next, To::Reject);
+    }
+
+    /// The probers to tell from others: all of them, or none if they are too many.
+    fn named<'a, T>(&mut self, probers: &'a [T]) -> &'a [T] {
+        if probers.len() <= MOST {
+            return probers;
+        }
+        self.0.push((RETURN, To::Next, To::Next, WHOLE));
+        &[]
     }
 
     fn finish(self) -> Vec<Instruction> {
@@ -214,6 +227,27 @@ mod tests {
             assert!(!passes(&program(&begin, &[]), &begin, 0));
             let answer = bytes::segment(source, destination, 0x12);
             assert!(!passes(&program(&answer, &probers), &answer, 0));
+        }
+    }
+
+    #[test]
+    fn of_more_probers_than_a_program_names_none_is_left_out() {
+        for count in [29, 30, 31, 60, 130, 500_u16] {
+            let probers: Vec<IpAddr> = (0..count)
+                .flat_map(|number| {
+                    let [high, low] = number.to_be_bytes();
+                    let v6 = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 1, number);
+                    [IpAddr::from([198, 18, high, low]), IpAddr::from(v6)]
+                })
+                .collect();
+            for (source, destination) in bytes::ends() {
+                let probers = [probers.as_slice(), &[source.ip()]].concat();
+                let passing = |packet: &[u8]| passes(&program(packet, &probers), packet, 0);
+                assert!(passing(&bytes::segment(source, destination, 0x02)), "{count}");
+                assert!(!passing(&bytes::segment(source, destination, 0x12)), "{count}");
+                assert!(passing(&bytes::datagram(source, destination, b"SWP1 and so on")), "{count}");
+                assert!(!passing(&bytes::datagram(source, destination, b"\x80\x60media")), "{count}");
+            }
         }
     }
 

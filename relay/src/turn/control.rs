@@ -19,9 +19,6 @@ use crate::wire::{
 const DEFAULT_LIFETIME: Duration = Duration::from_mins(10);
 const MAX_LIFETIME: Duration = Duration::from_hours(1);
 
-/// How many unknown attributes an answer lists, so that it is never much longer than the question.
-const MAX_UNKNOWN_ATTRIBUTES: usize = 16;
-
 /// What a request may carry without a 420 (RFC 8489 section 6.3.1): all that we understand, needed there or not.
 const UNDERSTOOD: [AttrType; 18] = [
     attribute::MAPPED_ADDRESS,
@@ -578,8 +575,7 @@ fn sign(answer: Builder, request: &Message, key: &IntegrityKey) -> Builder {
 }
 
 fn unknown_attributes(request: &Message, unknown: &[AttrType]) -> Builder {
-    let listed = &unknown[..unknown.len().min(MAX_UNKNOWN_ATTRIBUTES)];
-    Builder::error(request, ErrorCode::UNKNOWN_ATTRIBUTE).unknown_attributes(listed)
+    Builder::error(request, ErrorCode::UNKNOWN_ATTRIBUTE).unknown_attributes(unknown)
 }
 
 /// The lifetime for the one that a client asks for (RFC 8656 section 7.2).

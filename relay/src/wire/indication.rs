@@ -54,8 +54,8 @@ impl<'a> Indication<'a> {
     }
 
     /// Reads an indication from the bytes of a STUN message, or finds that it has to be discarded: not one, an
-    /// attribute missing or broken, one that must be understood and is not (RFC 8489 section 6.3.2), or a wrong
-    /// FINGERPRINT.
+    /// attribute missing or broken, one that must be understood and is not (RFC 8489 section 6.3.2), or a FINGERPRINT that
+    /// is wrong or not the last attribute.
     pub fn read(message: &'a [u8]) -> Option<Self> {
         let kind = kind_of(message)?;
         let transaction = TransactionId(message.get(8..MESSAGE_HEADER_LEN)?.try_into().ok()?);
@@ -72,6 +72,8 @@ impl<'a> Indication<'a> {
                 }
                 attribute::DATA if payload.is_none() => payload = Some(value),
                 attribute::FINGERPRINT => {
+                    // Only the last one may be there (RFC 8489 section 14.7), so that it is worked out once.
+                    (begin + padded(len) == message.len()).then_some(())?;
                     let crc = rtc_stun::fingerprint::fingerprint_value(&message[..at]);
                     (value == crc.to_be_bytes()).then_some(())?;
                 }

@@ -156,12 +156,19 @@ impl Message {
         self.signature.as_ref().is_some_and(signed)
     }
 
-    /// Attributes that must be understood (0x0000 to 0x7FFF) and are not among `known`, each once.
+    /// How many unknown attributes are looked for: an answer lists no more, so that it is never much longer than the question.
+    pub const MAX_UNKNOWN: usize = 16;
+
+    /// Attributes that must be understood (0x0000 to 0x7FFF) and are not among `known`, each once; the first
+    /// [`Self::MAX_UNKNOWN`] of them.
     pub fn unknown_required(&self, known: &[AttrType]) -> Vec<AttrType> {
         let mut unknown = Vec::new();
         for attr in self.codec.attributes.0.iter().map(|attribute| attribute.typ) {
             if attr.required() && !known.contains(&attr) && !unknown.contains(&attr) {
                 unknown.push(attr);
+                if unknown.len() == Self::MAX_UNKNOWN {
+                    break;
+                }
             }
         }
         unknown

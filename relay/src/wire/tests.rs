@@ -239,6 +239,14 @@ fn unknown_attributes_are_those_that_must_be_understood_each_once() {
 }
 
 #[test]
+fn of_unknown_attributes_no_more_are_looked_for_than_an_answer_lists() {
+    let request = Builder::request(Method::Allocate, TRANSACTION);
+    let many = (0x4000..0x7000).fold(request, |request, number| request.attribute(AttrType(number), &[]));
+    let unknown = Message::parse(&many.finish()).unwrap().unknown_required(&[AttrType(0x4000)]);
+    assert_eq!(unknown, (0x4001..=0x4010).map(AttrType).collect::<Vec<_>>());
+}
+
+#[test]
 fn a_message_integrity_of_the_wrong_length_verifies_with_no_key() {
     let bytes = Builder::request(Method::Binding, TRANSACTION)
         .attribute(attribute::MESSAGE_INTEGRITY, &[0; 4])
@@ -291,6 +299,21 @@ fn a_send_indication_with_an_unknown_attribute_is_discarded() {
     let mut bad_crc = send.fingerprint().finish();
     *bad_crc.last_mut().unwrap() ^= 1;
     assert_eq!(Indication::read(&bad_crc), None);
+}
+
+#[test]
+fn a_fingerprint_that_is_not_the_last_attribute_of_an_indication_makes_it_discarded() {
+    let send = Builder::new(Class::Indication, Method::Send, TRANSACTION)
+        .xor_peer_address("192.0.2.1:40000".parse().unwrap())
+        .data(b"media");
+    let at = send.clone().finish().len();
+    for behind in [send.clone().fingerprint().software("late"), send.fingerprint().fingerprint()] {
+        let mut bytes = behind.finish();
+        // Right for what stands before it.
+        let crc = rtc_stun::fingerprint::fingerprint_value(&bytes[..at]);
+        bytes[at + 4..at + 8].copy_from_slice(&crc.to_be_bytes());
+        assert_eq!(Indication::read(&bytes), None);
+    }
 }
 
 #[test]

@@ -114,6 +114,27 @@ fn after_the_deadline_the_calls_through_the_gateway_are_over_and_counted() {
 }
 
 #[test]
+fn what_is_changed_while_it_drains_counts() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let write = |limits: &str| {
+        let (user, password) = USER;
+        let text = format!("auth.users = {{ {user} = '{password}' }}\n[limits]\n{limits}\n");
+        std::fs::write(&file, text).unwrap();
+    };
+    write("drain_deadline = '20s'");
+    let path = file.path().to_str().unwrap();
+    let (mut relay, address) = Running::start_with(path, &[("HUBS_RELAY_RELAY__ADDRESS", "127.0.0.1")]);
+    Client::new(client::udp(address)).allocate();
+    relay.signal(Signal::SIGTERM);
+    relay.line_with("draining");
+    write("drain_deadline = '300ms'");
+    relay.signal(Signal::SIGHUP);
+    relay.line_with("read anew");
+    relay.line_with("drain_deadline has passed");
+    assert_eq!(relay.exit_code(), Some(0));
+}
+
+#[test]
 fn the_deadline_is_the_one_that_was_read_last() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let write = |deadline: &str| {

@@ -552,6 +552,29 @@ fn while_it_drains_nobody_is_let_in_calls_go_on_and_it_waits_for_the_last() {
 }
 
 #[test]
+fn a_connection_whose_way_another_one_has_taken_over_is_closed_as_a_strangers() {
+    let dialog = Dialog::start("127.0.0.1");
+    let variables =
+        [("HUBS_RELAY_LISTEN", "tcp://127.0.0.1:0"), ("HUBS_RELAY_LIMITS__STRANGER_TIMEOUT", "1s")];
+    let mut gateway = Program::start(&dialog, &variables);
+    let mut browser = connect(gateway.signalling);
+    let mut peer = dialog.peer();
+    create(&mut browser, &dialog, &mut peer, NAME);
+    let listener = gateway.udp;
+    let mut first = Packets::new(client::tcp(listener));
+    first.talk(NAME, 1);
+    // Nothing is said for longer than a browser in a call is silent.
+    first.stream.set_read_timeout(Some(Duration::from_millis(600))).unwrap();
+    assert_eq!(first.stream.read(&mut [0; 100]).unwrap_err().kind(), ErrorKind::WouldBlock);
+    let mut second = Packets::new(client::tcp(listener));
+    second.talk(NAME, 2);
+    gateway.running.line_with("way taken over");
+    first.stream.set_read_timeout(Some(LIMIT)).unwrap();
+    assert_closed(&mut first.stream);
+    second.talk(NAME, 3);
+}
+
+#[test]
 fn metrics_and_the_log_tell_of_ways_that_open_forward_move_and_end() {
     let dialog = Dialog::start("127.0.0.1");
     let mut gateway = Program::start(&dialog, &[]);

@@ -337,6 +337,33 @@ fn a_listener_that_cannot_be_opened_leaves_everything_as_it_was() {
 }
 
 #[test]
+fn a_port_that_the_relay_itself_has_needs_a_restart_to_be_had_at_another_address() {
+    let identity = Identity::new("turn.test");
+    let mut relay = Relay::start(&listening(&["udp://127.0.0.1:0".into()], &identity)).unwrap();
+    let before = listeners(&relay);
+    let port = relay.listeners()[0].address.port();
+    let everywhere = format!("udp://0.0.0.0:{port}");
+    let error = relay.reload(Ok(listening(std::slice::from_ref(&everywhere), &identity))).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "cannot listen on {everywhere}: the relay itself has that port, for {}; a restart is needed for this",
+            before[0]
+        )
+    );
+    assert_eq!(listeners(&relay), before);
+    let both = listening(&[before[0].clone(), everywhere.clone()], &identity);
+    let error = relay.reload(Ok(both)).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "cannot listen on {everywhere}: listen has that port twice, for {} as well; take one of them out",
+            before[0]
+        )
+    );
+}
+
+#[test]
 fn what_only_a_restart_changes_is_named() {
     let identity = Identity::new("turn.test");
     let mut relay = Relay::start(&config(&identity.config())).unwrap();

@@ -77,6 +77,13 @@ fn a_key_that_may_not_be_read() {
 }
 
 #[test]
+fn a_port_that_stands_there_twice() {
+    let address = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let message = refusal(&format!("listen = ['udp://{address}', 'udp://{address}']"));
+    assert!(message.contains("listen has that port twice"), "{message}");
+}
+
+#[test]
 fn a_port_in_use() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::candidates::{Offer, reachable_port};
-use super::frames::{Frames, Piece, text_frame};
+use super::frames::{Frames, LONGEST, LONGEST_ASKED, Piece, text_frame};
 use crate::gateway::{Directory, TransportId};
 use crate::wire::IntegrityKey;
 
@@ -68,8 +68,8 @@ impl Signalling {
             directory,
             dialog,
             limits,
-            from_browser: Frames::default(),
-            from_dialog: Frames::default(),
+            from_browser: Frames::new(LONGEST_ASKED),
+            from_dialog: Frames::new(LONGEST),
             pending: HashMap::new(),
             transports: HashMap::new(),
             counts: Counts::default(),
@@ -100,7 +100,7 @@ impl Signalling {
 
     /// Dialog says something; `out` gets what the browser shall hear.
     pub fn handle_dialog(&mut self, now: Instant, bytes: &[u8], offer: &Offer, out: &mut Vec<u8>) {
-        let mut frames = std::mem::take(&mut self.from_dialog);
+        let mut frames = std::mem::replace(&mut self.from_dialog, Frames::new(LONGEST));
         frames.read(bytes, |piece| match piece {
             Piece::Pass(bytes) => out.extend_from_slice(bytes),
             Piece::Text { raw, text } => match self.answer(now, text, offer) {

@@ -5,8 +5,12 @@ use std::io::Cursor;
 use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 
-/// Messages that are longer pass unread: what the gateway looks for is short.
+/// Messages of dialog's that are longer pass unread: what the gateway looks for is short.
 pub(super) const LONGEST: usize = 64 << 10;
+/// The same for what browsers say, who are many, and whose requests are shorter still.
+pub(super) const LONGEST_ASKED: usize = 16 << 10;
+/// What is kept of the room for a frame that is over.
+const KEPT: usize = 1 << 10;
 
 /// What comes out, in the order in which it has to go on.
 #[derive(Debug, Eq, PartialEq)]
@@ -23,8 +27,10 @@ pub(super) enum Piece<'a> {
 }
 
 /// Reads frames. It keeps no more than a message that is not too long.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Frames {
+    /// Messages that are longer pass unread.
+    longest: usize,
     /// The beginning of a frame of which more is needed.
     begun: Vec<u8>,
     /// What is left of a frame that passes.
@@ -45,6 +51,11 @@ struct Begun {
 }
 
 impl Frames {
+    /// Those of one direction, of which messages up to this length are read.
+    pub(super) const fn new(longest: usize) -> Self {
+        Self { longest, begun: Vec::new(), passing: 0, message: None, is_lost: false }
+    }
+
     /// Takes bytes, and hands on what they complete.
     pub(super) fn read(&mut self, mut bytes: &[u8], mut each: impl FnMut(Piece<'_>)) {
         while !bytes.is_empty() {
@@ -88,7 +99,7 @@ impl Frames {
                 self.release_message(each);
             }
             each(Piece::Pass(&self.begun));
-            self.begun.clear();
+            self.forget_begun();
             self.passing = len;
             return;
         }
@@ -104,7 +115,7 @@ impl Frames {
                 text.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
             }
         }
-        self.begun.clear();
+        self.forget_begun();
         if header.is_final {
             each(Piece::Text { raw: &raw, text: &text });
         } else {
@@ -120,13 +131,18 @@ impl Frames {
             _ => return false,
         };
         let is_plain = !header.rsv1 && !header.rsv2 && !header.rsv3;
-        is_plain && len <= LONGEST as u64 && before + len as usize <= LONGEST
+        is_plain && len <= self.longest as u64 && before + len as usize <= self.longest
     }
 
     fn release(&mut self, each: &mut impl FnMut(Piece<'_>)) {
         self.release_message(each);
         each(Piece::Pass(&self.begun));
+        self.forget_begun();
+    }
+
+    fn forget_begun(&mut self) {
         self.begun.clear();
+        self.begun.shrink_to(KEPT);
     }
 
     fn release_message(&mut self, each: &mut impl FnMut(Piece<'_>)) {
@@ -170,7 +186,7 @@ mod tests {
 
     /// All bytes that go on, and the texts among them.
     fn read(bytes: &[u8], size: usize) -> (Vec<u8>, Vec<Vec<u8>>) {
-        let (mut frames, mut passed, mut texts) = (Frames::default(), Vec::new(), Vec::new());
+        let (mut frames, mut passed, mut texts) = (Frames::new(LONGEST), Vec::new(), Vec::new());
         for piece in bytes.chunks(size) {
             frames.read(piece, |piece| match piece {
                 Piece::Pass(bytes) => passed.extend_from_slice(bytes),
@@ -234,7 +250,7 @@ mod tests {
             frame(CONTINUE, true, None, b"e"),
         ];
         let mut seen = Vec::new();
-        let mut frames = Frames::default();
+        let mut frames = Frames::new(LONGEST);
         frames.read(&bytes.concat(), |piece| {
             seen.push(match piece {
                 Piece::Pass(bytes) => bytes.to_vec(),
@@ -248,6 +264,25 @@ mod tests {
     fn a_frame_that_announces_the_most_that_there_can_be_is_not_waited_for() {
         let bytes = [&[0x81, 127][..], &[0x7f, 255, 255, 255, 255, 255, 255, 255], b"begins"].concat();
         assert_eq!(read(&bytes, 3), (bytes, vec![]));
+    }
+
+    #[test]
+    fn a_browser_that_never_ends_its_message_holds_little() {
+        let mut frames = Frames::new(LONGEST_ASKED);
+        let mut passed = 0;
+        let mut pass = |piece: Piece<'_>| match piece {
+            Piece::Pass(bytes) => passed += bytes.len(),
+            Piece::Text { .. } => panic!("it has not ended"),
+        };
+        let half = frame(TEXT, false, Some([1, 2, 3, 4]), &vec![b'x'; LONGEST_ASKED / 2]);
+        frames.read(&half, &mut pass);
+        let begun = frames.message.as_ref().unwrap();
+        let held = frames.begun.capacity() + begun.raw.capacity() + begun.text.capacity();
+        assert!(held < LONGEST_ASKED + 2 * KEPT, "{held}");
+        let more = frame(CONTINUE, false, Some([1, 2, 3, 4]), &vec![b'x'; LONGEST_ASKED]);
+        frames.read(&more, &mut pass);
+        assert_eq!(passed, half.len() + more.len());
+        assert!(frames.message.is_none() && frames.begun.capacity() <= KEPT);
     }
 
     #[test]

@@ -28,7 +28,9 @@ impl Server {
             loop {
                 let (len, from) = socket.recv_from(&mut query).await.unwrap();
                 let answer = answer(&query[..len], &records.lock().unwrap());
-                socket.send_to(&answer, from).await.unwrap();
+                if let Some(answer) = answer {
+                    socket.send_to(&answer, from).await.unwrap();
+                }
             }
         });
         server
@@ -50,12 +52,16 @@ pub(super) fn builder(server: SocketAddr) -> ResolverBuilder<TokioRuntimeProvide
     TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
 }
 
-fn answer(query: &[u8], records: &BTreeMap<String, Vec<IpAddr>>) -> Vec<u8> {
+/// What the server says; nothing of a name that begins with "silent".
+fn answer(query: &[u8], records: &BTreeMap<String, Vec<IpAddr>>) -> Option<Vec<u8>> {
     let query = Message::from_vec(query).unwrap();
     let question = query.queries[0].clone();
     let mut answer = Message::response(query.metadata.id, query.metadata.op_code);
     answer.metadata.recursion_available = true;
     let name = question.name().to_utf8();
+    if name.starts_with("silent") {
+        return None;
+    }
     let addresses = records.get(name.split('.').next().unwrap()).map_or(&[][..], Vec::as_slice);
     if addresses.is_empty() {
         answer.metadata.response_code = ResponseCode::NXDomain;
@@ -68,5 +74,5 @@ fn answer(query: &[u8], records: &BTreeMap<String, Vec<IpAddr>>) -> Vec<u8> {
     let data = addresses.iter().filter(is_asked).map(|it| RData::from(*it));
     answer.add_answers(data.map(|data| Record::from_rdata(question.name().clone(), 60, data)));
     answer.add_query(question.clone());
-    answer.to_vec().unwrap()
+    Some(answer.to_vec().unwrap())
 }
