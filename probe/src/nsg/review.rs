@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use super::{
-    ranges::Ports,
+    ranges::{Addresses, Ports},
     read::Declared,
     region::{Hull, Protocols, Region},
     rules::{Access, Direction, Group, Reach, Rule},
@@ -189,7 +189,7 @@ const SEVERAL: u32 = 100;
 
 /// Rules by which the internet comes in to more than what Hubs needs.
 pub(crate) fn broad(declared: &Declared) -> Vec<Broad<'_>> {
-    let internet = declared.knowledge.internet().v4_only();
+    let internet = declared.knowledge.internet().difference(&Addresses::private()).v4_only();
     let mut found = Vec::new();
     for group in &declared.groups {
         for (at, rule) in group.directed(Direction::Inbound) {

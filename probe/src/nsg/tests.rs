@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use super::{
     judge::{Observed, Owner, Reality, flows, rules},
     question::Wanted,
+    ranges::Addresses,
     read::{Declared, Source, read},
 };
 use crate::{
@@ -256,6 +257,15 @@ fn what_is_too_broad_is_narrowed_to_what_hubs_needs_of_it() {
     }
     let declared = with(AKS, 0, &rule("none", 300, "Allow", "Tcp", "*", "6000-8000"));
     assert_eq!(commands(finding(&rules(&declared), Code::RuleNarrow)).len(), 0);
+}
+
+#[test]
+fn everybody_is_everybody_also_where_azure_writes_all_networks_of_the_internet() {
+    let networks = Addresses::all().v4_only().difference(&Addresses::private()).words();
+    let written = format!("\"sourceAddressPrefixes\": {networks:?}");
+    let broad = rule("broad", 300, "Allow", "Tcp", "*", "80-5349")
+        .replace("\"sourceAddressPrefix\": \"Internet\"", &written);
+    assert_eq!(finding(&rules(&with(AKS, 0, &broad)), Code::RuleNarrow).status, Status::Warn);
 }
 
 #[test]
