@@ -205,7 +205,8 @@ fn a_namespace_without_hubs_is_undecided_and_says_where_to_look() {
     let said = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(3), "{said}");
     let expected = "there is nothing of Hubs in the namespace hubs of the context hubs";
-    assert!(said.contains(expected) && said.contains("kubectl get deployments -A"), "{said}");
+    assert!(said.contains(expected) && said.contains("kubectl --context hubs get deployments -A"), "{said}");
+    assert!(said.contains("kubectl config get-contexts"), "{said}");
 }
 
 #[test]

@@ -197,10 +197,12 @@ impl Live {
     }
 }
 
-/// The command for a cluster that need not be the current one.
+/// The command for a cluster that need not be the current one. What is about the kubeconfig itself is about no cluster.
 pub(crate) fn in_context(command: String, context: Option<&str>) -> String {
     match (command.strip_prefix("kubectl "), context) {
-        (Some(rest), Some(context)) => format!("kubectl --context {} {rest}", shell_word(context)),
+        (Some(rest), Some(context)) if !rest.starts_with("config ") => {
+            format!("kubectl --context {} {rest}", shell_word(context))
+        }
         _ => command,
     }
 }
