@@ -96,7 +96,7 @@ impl Answer<'_> {
         passes.all(|it| it == Some(first)).then_some(first)
     }
 
-    /// Those who are kept out, where a rule of one's own does that and all others come in at all ports.
+    /// Those few who are kept out, where a rule of one's own does that and the others come in at all ports.
     pub(crate) fn kept_out(&self) -> Option<Addresses> {
         let whole = &self.question.flow.source.addresses;
         let mut out = Addresses::default();
@@ -116,7 +116,9 @@ impl Answer<'_> {
                 Fate::Closed | Fate::Unknown(_) | Fate::Unfinished(_) => return None,
             }
         }
-        (!out.is_empty() && passing.covers(&self.question.flow.ports)).then_some(out)
+        // Where most are, it is what several rules against some come to that keeps people out.
+        let are_few = !out.is_empty() && out.v4_count() < whole.v4_count() / 2;
+        (are_few && passing.covers(&self.question.flow.ports)).then_some(out)
     }
 
     /// The rules that deny something, each once.

@@ -332,6 +332,11 @@ impl Addresses {
         }
     }
 
+    /// How many addresses of IPv4 it has.
+    pub(crate) fn v4_count(&self) -> u64 {
+        self.v4.iter().map(|(first, last)| u64::from(last - first) + 1).sum()
+    }
+
     /// The networks of 16 bits, by these bits, in which it has addresses of IPv4: first and last of each range.
     pub(crate) fn v4_blocks(&self) -> impl Iterator<Item = (u16, u16)> + Clone {
         self.v4.iter().map(|(first, last)| ((first >> 16) as u16, (last >> 16) as u16))

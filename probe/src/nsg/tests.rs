@@ -277,6 +277,17 @@ fn who_is_kept_out_on_purpose_is_named_and_not_let_in() {
         assert_eq!((found.status, commands(found).len()), (Status::Warn, 0), "{found:#?}");
         assert!(found.summary.ends_with("passes, but not from 198.51.100.0/24"), "{}", found.summary);
     }
+    // Several rules against some may come to one against nearly everybody.
+    let some = |name: &str, priority, access: &str, from: &str| {
+        rule(name, priority, access, "*", "*", "*").replace("\"Internet\"", &format!("{from:?}"))
+    };
+    let rules = [
+        some("us", 140, "Allow", "198.51.100.0/24"),
+        some("low", 150, "Deny", "0.0.0.0/1"),
+        some("high", 151, "Deny", "128.0.0.0/1"),
+    ];
+    let nearly = declared_only(&with(AKS, 0, &format!("[{}]", rules.join(","))));
+    assert_eq!(finding(&nearly, Code::EntranceAdmitted).status, Status::Fail);
     // Whom a rule keeps out that is about everybody is kept out by mistake.
     let all = declared_only(&with(AKS, 0, &rule("bad", 150, "Deny", "*", "*", "*")));
     assert_eq!(finding(&all, Code::EntranceAdmitted).status, Status::Fail);

@@ -216,8 +216,7 @@ fn judge_agreement(cx: &Context, views: &[View], here: &Words) -> Option<Finding
             .because(
                 "the record was changed, and resolvers remember the old one until its time has run out; or this network has a DNS of its own",
             )
-            .advise(
-                format!("Wait: the old answer lives for {} more; then run the check again", zone::seconds(wait)));
+            .advise(format!("Wait: the old answer lives for {} more; then run the check again", zone::seconds(wait)));
         return Some(moved.iter().fold(finding, |f, (name, old, new)| {
             f.seen(
                 &cx.target.host(*name),

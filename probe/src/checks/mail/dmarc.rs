@@ -27,8 +27,7 @@ pub(super) async fn judge(cx: &Context, domain: &Domain) -> Finding {
     let Some((owner, there)) = found else {
         let finding = Finding::warn(code, "no DMARC record says what shall become of mail that only pretends to come from here")
             .because("large receivers treat mail of such domains with suspicion, login mail included")
-            .advise(
-                format!("Enter, as a line of the zone file: _dmarc.{name}. TXT \"v=DMARC1; p=quarantine; rua=mailto:postmaster@{name}\""));
+            .advise(format!("Enter, as a line of the zone file: _dmarc.{name}. TXT \"v=DMARC1; p=quarantine; rua=mailto:postmaster@{name}\""));
         return match domain.doubled(cx, &format!("_dmarc.{name}"), is_dmarc).await {
             Some(place) => finding.seen(MISPLACED, entered_as(&place)),
             None => finding,

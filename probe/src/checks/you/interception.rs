@@ -167,8 +167,7 @@ fn judge_inspection(shown: &[Shown]) -> Finding {
     };
     let finding = Finding::warn(code, summary).seen("issuer", issuer);
     let finding = product.into_iter().fold(finding, |finding, product| finding.seen(PRODUCT, product));
-    finding.because(cause).advise(
-        "Run the check from another network, such as a phone's, and compare the issuer; if it is your own authority, give its certificate with --ca-file")
+    finding.because(cause).advise("Run the check from another network, such as a phone's, and compare the issuer; if it is your own authority, give its certificate with --ca-file")
 }
 
 #[cfg(test)]

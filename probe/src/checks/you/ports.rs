@@ -55,8 +55,7 @@ fn judge(opened: &[(u16, bool)], names: Option<&NameServers>) -> Finding {
         .seen("port 443", "open")
         .seen("name servers", format!("{} are silent, over UDP and TCP", names.silent))
         .because("its firewall knows 80 and 443 only; that dialog and TURN are silent from here says nothing about the server")
-        .advise(
-            format!("Ask whoever runs this network to let out TCP {}, or run the check from another network, such as a phone's", closed.join(", "))),
+        .advise(format!("Ask whoever runs this network to let out TCP {}, or run the check from another network, such as a phone's", closed.join(", "))),
         _ => Finding::skip(
             code,
             "only port 443 of the deployment lets us in, and nobody else is known whose silence would tell whether that is this network's doing",
